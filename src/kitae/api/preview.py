@@ -1,0 +1,37 @@
+"""`kitae data preview`: what a model will really be trained on."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from pathlib import Path
+
+from kitae.api.libraries import quiet_libraries
+from kitae.chat import ChatCodec, Encoded
+from kitae.data import read_conversations
+from kitae.files import JsonDict
+from kitae.i18n import t
+from kitae.models import locate, open_codec
+
+
+def preview(path: Path, model: str, count: int) -> JsonDict:
+    """Rendered rows, with the tokens that carry loss between ⟦ and ⟧."""
+    quiet_libraries()
+    conversations = read_conversations(path, limit=count)
+    codec = open_codec(locate(model))
+    return {"rows": [_shown(codec, sequence) for row in conversations for sequence in codec.encode(row)]}
+
+
+def _shown(codec: ChatCodec, sequence: Encoded) -> JsonDict:
+    text = ""
+    for labelled, run in groupby(zip(sequence.ids, sequence.loss_mask, strict=True), key=lambda pair: pair[1]):
+        part = codec.vocabulary.decode([token for token, _ in run])
+        text += f"⟦{part}⟧" if labelled else part
+    head = t("say.preview", source=sequence.source, tokens=len(sequence.ids), labelled=sequence.labelled)
+    note = f" ({', '.join(sequence.notes)})" if sequence.notes else ""
+    return {
+        "source": sequence.source,
+        "ids": sequence.ids,
+        "mask": sequence.loss_mask,
+        "notes": sequence.notes,
+        "text": f"── {head}{note}\n{text}",
+    }

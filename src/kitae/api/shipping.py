@@ -1,0 +1,75 @@
+"""`kitae verify`, `merge`, `export` and `ship`."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from kitae.api.libraries import quiet_libraries
+from kitae.errors import InputError
+from kitae.files import JsonDict, staged_file, staged_folder
+from kitae.models import locate
+from kitae.recipe import load_recipe
+from kitae.runs import find_run, is_run
+
+
+def verify(target: str, against: str | None = None, only: Sequence[str] = ()) -> JsonDict:
+    quiet_libraries()
+    from kitae.verify import verify_target
+
+    return verify_target(target, against, only).as_dict()
+
+
+def merge(run: str) -> JsonDict:
+    quiet_libraries()
+    from kitae.ship import Chain
+
+    folder = Chain(find_run(run), []).make_merged()
+    return {"run": find_run(run).id, "folder": str(folder)}
+
+
+def export(target: str, quant: str, out: Path | None = None) -> JsonDict:
+    """A GGUF file of a run, a model folder, a hub id or an F16 GGUF file."""
+    quiet_libraries()
+    from kitae.ship import Chain, quantise, to_gguf
+
+    if is_run(target):
+        path = Chain(find_run(target), [quant]).make_gguf(quant)
+        if out is not None:
+            with staged_file(out) as stage:
+                shutil.copyfile(path, stage)
+            path = out
+        return {"file": str(path), "size_mb": round(path.stat().st_size / 1e6, 1)}
+    source = Path(target).expanduser()
+    if source.suffix != ".gguf":
+        source = locate(target)
+    path = out or Path(f"{source.stem if source.suffix else source.name}-{quant}.gguf").absolute()
+    if source.suffix == ".gguf":
+        quantise(source, path, quant)
+    elif quant == "F16":
+        to_gguf(source, path)
+    else:
+        plain = to_gguf(source, path.with_suffix(".f16.gguf"))
+        try:
+            quantise(plain, path, quant)
+        finally:
+            plain.unlink()
+    return {"file": str(path), "size_mb": round(path.stat().st_size / 1e6, 1)}
+
+
+def ship(run: str, quants: Sequence[str] = (), out: Path | None = None) -> JsonDict:
+    """The whole proof chain. Returns the report; raises `Refused`, leaving a report and no package, when a gate says no."""
+    quiet_libraries()
+    from kitae.ship import Chain
+
+    found = find_run(run)
+    recipe = load_recipe(found.recipe_path)
+    if out is not None and out.exists() and any(out.iterdir()):
+        raise InputError("out-not-empty", where=str(out))
+    report = Chain(found, quants or recipe.ship.gguf).run_all()
+    if out is not None:
+        with staged_folder(out) as stage:
+            shutil.copytree(found.ship, stage, dirs_exist_ok=True)
+        report["package"] = str(out)
+    return report

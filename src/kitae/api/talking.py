@@ -1,0 +1,62 @@
+"""`kitae generate` and `chat`: an engine for whatever the user names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from kitae.api.libraries import quiet_libraries
+from kitae.chat import Message
+from kitae.errors import InputError
+from kitae.files import JsonDict, read_json
+from kitae.generate import Chunk, Engine, Settings, open_engine, stream
+from kitae.models import is_adapter, locate
+from kitae.recipe import load_recipe
+from kitae.runs import find_run, is_run
+
+
+def open_target(target: str) -> tuple[Engine, str | None]:
+    """An engine for whatever the user names, and the system message its training rows shared."""
+    quiet_libraries()
+    if is_run(target):
+        run = find_run(target)
+        recipe = load_recipe(run.recipe_path)
+        system = run.manifest.get("system")
+        files = sorted(run.ship.glob("*.gguf"), key=lambda p: p.stat().st_size)
+        if files:
+            return open_engine(files[0]), system
+        if not run.output.exists():
+            raise InputError("run-untrained", where=run.id, why=run.state)
+        base = locate(recipe.model.source)
+        return open_engine(run.output, base, template=recipe.model.chat_template), system
+    path = Path(target).expanduser()
+    if path.suffix == ".gguf":
+        return open_engine(path), None
+    if is_adapter(path):
+        base = locate(str(read_json(path / "adapter_config.json").get("base_model_name_or_path")))
+        return open_engine(path.absolute(), base), None
+    return open_engine(locate(target)), None
+
+
+def generate(target: str, prompt: str, system: str | None = None, settings: Settings | None = None) -> JsonDict:
+    """One answer to one message."""
+    engine, own_system = open_target(target)
+    try:
+        text, tokens, finish = "", 0, "length"
+        for chunk in answer(
+            engine, conversation(prompt, system if system is not None else own_system), settings or Settings()
+        ):
+            text += chunk.text
+            tokens += len(chunk.tokens)
+            finish = chunk.finish or finish
+        return {"text": text, "tokens": tokens, "finish": finish}
+    finally:
+        engine.close()
+
+
+def conversation(prompt: str, system: str | None) -> list[Message]:
+    return [*([Message("system", system)] if system else []), Message("user", prompt)]
+
+
+def answer(engine: Engine, messages: Sequence[Message], settings: Settings) -> Iterator[Chunk]:
+    return stream(engine, [engine.codec.prompt(messages)], settings)

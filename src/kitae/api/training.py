@@ -1,0 +1,128 @@
+"""`kitae train`: rows, gates, training, gates."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from kitae.api.libraries import quiet_libraries
+from kitae.chat import Conversation
+from kitae.console import console
+from kitae.data import Rows
+from kitae.errors import InputError, KitaeError, Refused
+from kitae.files import JsonDict, remove_leftovers, write_json
+from kitae.i18n import t
+from kitae.models import locate
+from kitae.recipe import Recipe, load_recipe, recipe_yaml
+from kitae.runs import Run, create_run, find_run
+from kitae.verify.gate import Gate
+
+
+def train(
+    recipe: Recipe | str | Path | None = None, overrides: Sequence[str] = (), resume: str | None = None
+) -> JsonDict:
+    """Trains, and returns the run with the gates before and after. Raises `Refused` when a gate says no."""
+    quiet_libraries()
+    from kitae.train import Prepared, gather_rows, manifest, prepare
+    from kitae.train.fit import Interrupted, fit
+    from kitae.verify import BeforeTraining, RunVerifier, Verdict, after_training
+    from kitae.verify.before import stop_token_trainable
+
+    if resume is not None:
+        run = _resumable(resume)
+        wanted = load_recipe(run.recipe_path)
+    elif recipe is None:
+        raise InputError("recipe-or-resume")
+    else:
+        wanted = recipe if isinstance(recipe, Recipe) else load_recipe(Path(recipe), overrides)
+        rows = gather_rows(wanted)
+        locate(wanted.model.source)
+        run = create_run(wanted.name, recipe_yaml(wanted))
+        console.say(t("say.run", run=run.id))
+
+    def before_gates(prepared: Prepared, verifier: RunVerifier) -> Iterator[Gate]:
+        found = list(BeforeTraining(prepared).gates())
+        yield from found
+        if not any(gate.verdict == "refuse" for gate in found):  # no use in asking a model with a broken template
+            console.say(t("say.exam", form="base"))
+            yield stop_token_trainable(prepared, verifier.stop_probability())
+
+    with _states(run):
+        if resume is None:
+            rows.save(run.data)
+        else:
+            rows = Rows.load(run.data)
+            remove_leftovers(run.path)
+            remove_leftovers(run.checkpoints)
+        prepared = prepare(wanted, run, rows)
+        report: JsonDict = {"run": run.id, "path": str(run.path)}
+        before = list(before_gates(prepared, RunVerifier(run)))
+        report["before"] = [gate.as_dict() for gate in before]
+        write_json(run.reports / "train.json", report)
+        _stop_if_refused(run, before)
+        run.write_manifest({**manifest(prepared), "system": _shared_system(rows.train)})
+        if not run.output.exists():
+            try:
+                fit(prepared, resume=resume is not None)
+            except Interrupted:
+                run.set_state("interrupted")
+                raise
+        after = list(after_training(run))
+        report["after"] = [gate.as_dict() for gate in after]
+        report["verdict"] = Verdict([*before, *after]).verdict
+        write_json(run.reports / "train.json", report)
+        _stop_if_refused(run, after)
+        run.set_state("trained")
+        shutil.rmtree(run.checkpoints, ignore_errors=True)
+    return report
+
+
+@contextlib.contextmanager
+def _states(run: Run) -> Iterator[None]:
+    """Whatever ends a run is written into its folder."""
+    try:
+        yield
+    except Refused:
+        raise
+    except KitaeError as error:
+        if run.state == "running":
+            run.record("error", **error.as_dict())
+            run.set_state("failed")
+        raise
+    except KeyboardInterrupt:
+        run.set_state("interrupted")
+        raise
+    except Exception as error:
+        run.record("error", kind=type(error).__name__, message=str(error)[:500])
+        run.set_state("failed")
+        raise
+
+
+def _resumable(reference: str) -> Run:
+    run = find_run(reference)
+    if run.state == "running":
+        raise InputError("run-running", where=run.id)
+    if run.state in ("trained", "shipped"):
+        raise InputError("run-finished", where=run.id, why=run.state)
+    run.set_state("running")
+    console.say(t("say.resume", run=run.id))
+    return run
+
+
+def _stop_if_refused(run: Run, gates: Sequence[Gate]) -> None:
+    for gate in gates:
+        if gate.verdict == "warn":
+            console.say(f"  ! {gate.id}: {gate.why()} {gate.fix()}")
+    refusing = [gate for gate in gates if gate.verdict == "refuse"]
+    if refusing:
+        run.set_state("refused")
+        why = "\n".join(f"{g.id}: {g.why()}\n    {'; '.join(g.evidence[:3])}\n    → {g.fix()}" for g in refusing)
+        where = str(run.reports / "train.json")
+        raise Refused("refused-gate", [gate.as_dict() for gate in refusing], where=where, why=why)
+
+
+def _shared_system(rows: Sequence[Conversation]) -> str | None:
+    systems = {row.messages[0].content if row.messages[0].role == "system" else None for row in rows}
+    return systems.pop() if len(systems) == 1 else None

@@ -1,0 +1,18 @@
+"""The only place that knows how a conversation becomes token ids, a loss mask and stop tokens."""
+
+from kitae.chat.codec import ChatCodec, Encoded, Span
+from kitae.chat.conversation import ROLES, Conversation, Message
+from kitae.chat.template import ChatTemplate
+from kitae.chat.vocabulary import HfVocabulary, Vocabulary
+
+__all__ = [
+    "ROLES",
+    "ChatCodec",
+    "ChatTemplate",
+    "Conversation",
+    "Encoded",
+    "HfVocabulary",
+    "Message",
+    "Span",
+    "Vocabulary",
+]

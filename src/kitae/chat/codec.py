@@ -1,0 +1,190 @@
+"""From a conversation to token ids and a loss mask, by construction.
+
+A rendering is built from pieces whose meaning is known: what the template says before an answer, the answer with its
+terminator, what follows it. The mask grows with the pieces, so nothing is ever searched for in finished text or tokens.
+Training, evaluation, serving and the gates all call this one codec.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from kitae.chat.conversation import Conversation, Message
+from kitae.chat.template import ChatTemplate
+from kitae.chat.vocabulary import Vocabulary
+from kitae.errors import InputError
+
+
+@dataclass(frozen=True)
+class Piece:
+    text: str
+    labelled: bool
+
+
+@dataclass(frozen=True)
+class Span:
+    """Tokens `start` to `end` (not included) of one answer, its terminator among them."""
+
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Encoded:
+    ids: list[int]
+    loss_mask: list[bool]
+    spans: list[Span]
+    source: str = ""
+    notes: list[str] = field(
+        default_factory=list
+    )  # "turn-by-turn": the template rewrites earlier turns; "pieces": see _join
+
+    @property
+    def labelled(self) -> int:
+        return sum(self.loss_mask)
+
+
+class ChatCodec:
+    def __init__(self, vocabulary: Vocabulary, template: ChatTemplate) -> None:
+        self.vocabulary = vocabulary
+        self.template = template
+
+    @cached_property
+    def _closing(self) -> tuple[str, str, int | None]:
+        """What follows an answer, cut behind its first control token: (labelled, unlabelled, the control token's id)."""
+        closing = self.template.closing
+        match = self._control_pattern.search(closing)
+        if match is None:
+            return "", closing, None
+        return closing[: match.end()], closing[match.end() :], self.vocabulary.control[match.group()]
+
+    @property
+    def terminator(self) -> int | None:
+        """The token with which the template ends an answer: the one that must be learned, and must stop the model."""
+        return self._closing[2]
+
+    @cached_property
+    def _control_pattern(self) -> re.Pattern[str]:
+        texts = sorted(self.vocabulary.control, key=len, reverse=True)
+        return re.compile("|".join(map(re.escape, texts)) if texts else r"(?!)")
+
+    def prompt(self, messages: Sequence[Message]) -> list[int]:
+        """The ids after which the model should answer: exactly those that training puts before an answer."""
+        masked, disguise = self._disguised(messages)
+        return self._encode(self.template.render(masked, add_generation_prompt=True), disguise)
+
+    def text(self, messages: Sequence[Message], add_generation_prompt: bool = False) -> str:
+        return self.template.render(messages, add_generation_prompt)
+
+    def encode(self, conversation: Conversation) -> list[Encoded]:
+        """One sequence a conversation; one an answer where the template does not keep earlier turns as they were."""
+        messages, disguise = self._disguised(conversation.messages)
+        answers = [i for i, message in enumerate(messages) if message.role == "assistant"]
+        pieces: list[Piece] = []
+        for i in answers:
+            turn = self._turn(messages, i)
+            done = "".join(piece.text for piece in pieces)
+            if turn is None or not turn[0].text.startswith(done):
+                return [self._alone(messages, j, disguise, conversation.source, len(answers)) for j in answers]
+            pieces += [Piece(turn[0].text[len(done) :], False), *turn[1:]]
+        if not answers:
+            pieces = [Piece(self.template.render(messages), False)]
+        return [self._join(pieces, disguise, conversation.source, [])]
+
+    def _turn(self, messages: Sequence[Message], i: int) -> list[Piece] | None:
+        """The pieces up to the end of answer i, or None if the rendering is not prompt + answer + closing."""
+        prompt = self.template.render(messages[:i], add_generation_prompt=True)
+        whole = self.template.render(messages[: i + 1])
+        head, tail, _ = self._closing
+        if not whole.startswith(prompt) or not whole[len(prompt) :].endswith(head + tail):
+            return None
+        body = whole[len(prompt) : len(whole) - len(head + tail)]
+        return [Piece(prompt, False), Piece(body + head, True), Piece(tail, False)]
+
+    def _alone(
+        self, messages: Sequence[Message], i: int, disguise: dict[str, str], source: str, answers: int
+    ) -> Encoded:
+        """Answer i with what the model would see before it, as a sequence of its own."""
+        turn = self._turn(messages, i)
+        notes = ["turn-by-turn"] if answers > 1 else []
+        if turn is None:
+            head, tail, _ = self._closing
+            prompt = self.template.render(messages[:i], add_generation_prompt=True)
+            turn = [Piece(prompt, False), Piece(messages[i].content + head, True), Piece(tail, False)]
+            notes.append("joined")
+        return self._join(turn, disguise, source, notes)
+
+    def _join(self, pieces: Sequence[Piece], disguise: dict[str, str], source: str, notes: list[str]) -> Encoded:
+        """Ids of the whole text where its tokens respect the borders of the pieces, else of each piece by itself.
+
+        A tokenizer may merge the end of a prompt with the beginning of an answer ("\\n" + "\\n" → "\\n\\n"). A model that
+        is prompted never sees that token, so training must not either.
+        """
+        pieces = [piece for piece in pieces if piece.text]
+        borders = [0]
+        text = ""
+        whole = self._encode("".join(piece.text for piece in pieces), disguise)
+        for piece in pieces:
+            text += piece.text
+            prefix = self._encode(text, disguise)
+            if whole[: len(prefix)] != prefix:
+                break
+            borders.append(len(prefix))
+        else:
+            return _masked(whole, pieces, borders, source, notes)
+        parts = [self._encode(piece.text, disguise) for piece in pieces]
+        borders = [0]
+        for part in parts:
+            borders.append(borders[-1] + len(part))
+        return _masked([i for part in parts for i in part], pieces, borders, source, [*notes, "pieces"])
+
+    # Control-token text inside a message must stay text. Before rendering, the first character of each such text is
+    # exchanged for a private one that no message uses; after rendering, only the template's own control tokens are left
+    # to be recognised, and the exchanged characters are put back while recognition is switched off.
+
+    def _disguised(self, messages: Sequence[Message]) -> tuple[list[Message], dict[str, str]]:
+        if not any(self._control_pattern.search(message.content) for message in messages):
+            return list(messages), {}
+        used = {char for message in messages for char in message.content}
+        texts = list(self.vocabulary.control)
+        free = (chr(code) for code in range(0xF0000, 0xFFFFE) if chr(code) not in used)
+        stand_in = dict(zip(texts, free, strict=False))
+
+        def disguise(match: re.Match[str]) -> str:
+            return stand_in[match.group()] + match.group()[1:]
+
+        masked = []
+        for message in messages:
+            content, previous = message.content, ""
+            while content != previous:  # overlapping texts take more than one round
+                previous, content = content, self._control_pattern.sub(disguise, content)
+            masked.append(Message(message.role, content))
+        return masked, {stand: text[0] for text, stand in stand_in.items()}
+
+    def _encode(self, text: str, disguise: dict[str, str]) -> list[int]:
+        if not any(stand in text for stand in disguise):
+            return self.vocabulary.encode(text)
+        restore = str.maketrans(disguise)
+        segments: list[tuple[str, bool]] = []
+        position = 0
+        for match in self._control_pattern.finditer(text):
+            segments += [(text[position : match.start()], False), (match.group(), True)]
+            position = match.end()
+        segments.append((text[position:], False))
+        as_seen = [i for part, control in segments for i in self.vocabulary.encode(part, control)]
+        if as_seen != self.vocabulary.encode(text):
+            raise InputError("control-text", why=text.translate(restore)[:200])
+        return [i for part, control in segments for i in self.vocabulary.encode(part.translate(restore), control)]
+
+
+def _masked(ids: list[int], pieces: Sequence[Piece], borders: Sequence[int], source: str, notes: list[str]) -> Encoded:
+    mask = [False] * len(ids)
+    spans = []
+    for piece, start, end in zip(pieces, borders, borders[1:], strict=False):
+        if piece.labelled:
+            mask[start:end] = [True] * (end - start)
+            spans.append(Span(start, end))
+    return Encoded(ids, mask, spans, source, notes)

@@ -1,0 +1,268 @@
+"""Every command: its arguments, one call, its result."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from kitae.cli.result import Result, form_table, gate_lines, grid
+from kitae.i18n import t
+
+app = typer.Typer(
+    help=t("help.kitae"),
+    epilog=t("help.flags"),
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+recipe_app = typer.Typer(help=t("help.recipe"), no_args_is_help=True, rich_markup_mode=None)
+data_app = typer.Typer(help=t("help.data"), no_args_is_help=True, rich_markup_mode=None)
+runs_app = typer.Typer(help=t("help.runs"), no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(recipe_app, name="recipe")
+app.add_typer(data_app, name="data")
+app.add_typer(runs_app, name="runs")
+
+Target = Annotated[str, typer.Argument(help=t("help.target"))]
+RunId = Annotated[str, typer.Argument(help=t("help.run-id"))]
+RecipePath = Annotated[Path, typer.Argument(help=t("help.recipe-path"))]
+Overrides = Annotated[Optional[list[str]], typer.Option("--set", help=t("help.set"))]  # noqa: UP045 - typer reads it
+Out = Annotated[Optional[Path], typer.Option("--out", help=t("help.out"))]  # noqa: UP045
+System = Annotated[Optional[str], typer.Option(help=t("help.system"))]  # noqa: UP045
+Temperature = Annotated[float, typer.Option(min=0.0, help=t("help.temperature"))]
+MaxTokens = Annotated[int, typer.Option(min=1, help=t("help.max-tokens"))]
+TopP = Annotated[float, typer.Option(min=0.0, max=1.0, help=t("help.top-p"))]
+TopK = Annotated[int, typer.Option(min=0, help=t("help.top-k"))]
+MinP = Annotated[float, typer.Option(min=0.0, max=1.0, help=t("help.min-p"))]
+Penalty = Annotated[float, typer.Option(min=0.1, help=t("help.repetition-penalty"))]
+Seed = Annotated[Optional[int], typer.Option(min=0, help=t("help.seed"))]  # noqa: UP045
+Stop = Annotated[Optional[list[str]], typer.Option(help=t("help.stop"))]  # noqa: UP045
+
+
+@app.command(help=t("help.quickstart"))
+def quickstart(
+    out: Out = None,
+    seed: Annotated[int, typer.Option(min=0, help=t("help.seed"))] = 0,
+    prompts: Annotated[int, typer.Option(min=8, max=200, help=t("help.prompts"))] = 48,
+) -> Result:
+    from kitae.api import quickstart
+
+    value = quickstart(out, seed, prompts)
+    text = "\n\n".join(
+        [
+            gate_lines(value["gates"]),
+            form_table(value["table"]),
+            t(
+                "say.quickstart-done",
+                run=value["run"],
+                package=value["package"],
+                seconds=value["seconds"],
+                prompts=prompts,
+            ),
+        ]
+    )
+    return Result({key: value[key] for key in ("verdict", "run", "package", "table", "seconds")}, text)
+
+
+@app.command(help=t("help.doctor"))
+def doctor() -> Result:
+    from kitae.cli.doctor import examine
+
+    value = examine()
+    rows = [[t("doctor.what"), t("doctor.found")], *([key, found] for key, found in value["found"].items())]
+    return Result(value, "\n\n".join([grid(rows), "\n".join(value["notes"])]))
+
+
+@recipe_app.command("new", help=t("help.recipe-new"))
+def recipe_new(
+    path: RecipePath,
+    train: Annotated[str, typer.Option(help=t("help.train-file"))] = "train.jsonl",
+    source: Annotated[str, typer.Option(help=t("help.target"))] = "smollm2-135m-instruct",
+) -> Result:
+    from kitae.errors import InputError
+    from kitae.files import write_text
+    from kitae.recipe import commented_recipe
+
+    if path.exists():
+        raise InputError("exists", where=str(path))
+    write_text(path, commented_recipe(path.stem, train, source))
+    return Result({"recipe": str(path)}, str(path))
+
+
+@recipe_app.command("check", help=t("help.recipe-check"))
+def recipe_check(path: RecipePath, set_: Overrides = None) -> Result:
+    from kitae.api import estimate
+    from kitae.recipe import load_recipe
+
+    value = estimate(load_recipe(path, set_ or []))
+    return Result(value, t("say.recipe-ok", **value))
+
+
+@recipe_app.command("show", help=t("help.recipe-show"))
+def recipe_show(path: RecipePath, set_: Overrides = None) -> Result:
+    from kitae.recipe import load_recipe, recipe_yaml
+
+    recipe = load_recipe(path, set_ or [])
+    return Result(recipe.model_dump(mode="json"), recipe_yaml(recipe))
+
+
+@recipe_app.command("schema", help=t("help.recipe-schema"))
+def recipe_schema() -> Result:
+    import json
+
+    from kitae.recipe import Recipe
+
+    schema = Recipe.model_json_schema()
+    return Result(schema, json.dumps(schema, indent=2))
+
+
+@data_app.command("preview", help=t("help.data-preview"))
+def data_preview(
+    path: Annotated[Path, typer.Argument(help=t("help.data-path"))],
+    model: Annotated[str, typer.Option(help=t("help.target"))] = "smollm2-135m-instruct",
+    rows: Annotated[int, typer.Option(min=1, help=t("help.rows"))] = 3,
+) -> Result:
+    from kitae.api import preview
+
+    value = preview(path, model, rows)
+    return Result(value, "\n\n".join(str(row["text"]) for row in value["rows"]))
+
+
+@app.command(help=t("help.train"))
+def train(
+    recipe: Annotated[Optional[Path], typer.Argument(help=t("help.recipe-path"))] = None,  # noqa: UP045
+    set_: Overrides = None,
+    resume: Annotated[Optional[str], typer.Option(help=t("help.resume"))] = None,  # noqa: UP045
+) -> Result:
+    from kitae.api import train
+
+    value = train(recipe, set_ or [], resume)
+    return Result(value, str(value["run"]))
+
+
+@app.command(help=t("help.verify"))
+def verify(
+    target: Target,
+    against: Annotated[Optional[str], typer.Option(help=t("help.against"))] = None,  # noqa: UP045
+    only: Annotated[Optional[list[str]], typer.Option(help=t("help.only"))] = None,  # noqa: UP045
+) -> Result:
+    from kitae.api import verify
+    from kitae.errors import EXIT_REFUSED
+
+    value = verify(target, against, only or [])
+    code = EXIT_REFUSED if value["verdict"] == "refuse" else 0
+    return Result(value, f"{gate_lines(value['gates'])}\n\n{t('report.verdict.' + value['verdict'])}", code)
+
+
+@app.command(help=t("help.merge"))
+def merge(run: RunId) -> Result:
+    from kitae.api import merge
+
+    value = merge(run)
+    return Result(value, str(value["folder"]))
+
+
+@app.command(help=t("help.export"))
+def export(
+    target: Target,
+    gguf: Annotated[str, typer.Option(help=t("help.gguf"))] = "F16",
+    out: Out = None,
+) -> Result:
+    from kitae.api import export
+    from kitae.errors import InputError
+    from kitae.recipe import QUANTS
+
+    if gguf not in QUANTS:
+        raise InputError("quant-unknown", where=gguf, why=", ".join(QUANTS))
+    value = export(target, gguf, out)
+    return Result(value, str(value["file"]))
+
+
+@app.command(help=t("help.ship"))
+def ship(
+    run: RunId,
+    quant: Annotated[Optional[list[str]], typer.Option(help=t("help.gguf"))] = None,  # noqa: UP045
+    out: Out = None,
+) -> Result:
+    from kitae.api import ship
+    from kitae.errors import InputError
+    from kitae.recipe import QUANTS
+
+    for name in quant or []:
+        if name not in QUANTS:
+            raise InputError("quant-unknown", where=name, why=", ".join(QUANTS))
+    value = ship(run, quant or [], out)
+    return Result(value, "\n\n".join([gate_lines(value["gates"]), form_table(value["table"]), str(value["package"])]))
+
+
+@app.command(help=t("help.generate"))
+def generate(
+    target: Target,
+    prompt: Annotated[str, typer.Argument(help=t("help.prompt"))],
+    system: System = None,
+    temperature: Temperature = 0.0,
+    max_tokens: MaxTokens = 256,
+    top_p: TopP = 1.0,
+    top_k: TopK = 0,
+    min_p: MinP = 0.0,
+    repetition_penalty: Penalty = 1.0,
+    seed: Seed = None,
+    stop: Stop = None,
+) -> Result:
+    from kitae.cli.talk import say_answer
+    from kitae.generate import Settings
+
+    settings = Settings(max_tokens, temperature, top_k, top_p, min_p, repetition_penalty, seed, tuple(stop or ()))
+    return Result(say_answer(target, prompt, system, settings))
+
+
+@app.command(help=t("help.chat"))
+def chat(
+    target: Target,
+    system: System = None,
+    temperature: Temperature = 0.0,
+    max_tokens: MaxTokens = 512,
+    top_p: TopP = 1.0,
+    top_k: TopK = 0,
+    min_p: MinP = 0.0,
+    repetition_penalty: Penalty = 1.0,
+    seed: Seed = None,
+    stop: Stop = None,
+) -> Result:
+    from kitae.cli.talk import chat
+    from kitae.generate import Settings
+
+    settings = Settings(max_tokens, temperature, top_k, top_p, min_p, repetition_penalty, seed, tuple(stop or ()))
+    return Result({"messages": chat(target, system, settings)})
+
+
+@runs_app.command("list", help=t("help.runs-list"))
+def runs_list() -> Result:
+    from kitae.runs import all_runs
+
+    value = [{"run": run.id, "state": run.state, "path": str(run.path)} for run in all_runs()]
+    head = [t("runs.run"), t("runs.state")]
+    return Result({"runs": value}, grid([head, *([v["run"], v["state"]] for v in value)]) if value else t("runs.none"))
+
+
+@runs_app.command("show", help=t("help.runs-show"))
+def runs_show(run: RunId) -> Result:
+    from kitae.cli.show import describe
+    from kitae.runs import find_run
+
+    value = describe(find_run(run))
+    return Result(value, grid([[t("runs.run"), value["run"]], *([k, v] for k, v in value.items() if k != "run")]))
+
+
+@runs_app.command("rm", help=t("help.runs-rm"))
+def runs_rm(run: RunId) -> Result:
+    from kitae.errors import InputError
+    from kitae.runs import find_run
+
+    found = find_run(run)
+    if found.state == "running":
+        raise InputError("run-running", where=found.id)
+    found.remove()
+    return Result({"removed": found.id}, found.id)

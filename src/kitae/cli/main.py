@@ -1,0 +1,122 @@
+"""The front door: reads the flags that every command takes, runs one command, prints one result, picks the exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from kitae.cli.allocator import keep_memory
+from kitae.console import console
+from kitae.errors import EXIT_FAILED, EXIT_INTERRUPTED, InputError, KitaeError
+from kitae.i18n import LANGUAGES, set_language, t
+
+
+@dataclass
+class Flags:
+    json: bool = False
+
+
+def main() -> None:
+    keep_memory(sys.argv[1:])
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    flags = Flags()
+    try:
+        rest = _take_flags(list(arguments), flags)
+        return _run(rest, flags)
+    except KitaeError as error:
+        return _failed(error, flags)
+    except KeyboardInterrupt:
+        return _failed_with("interrupted", EXIT_INTERRUPTED, t("error.interrupted.message", run=""), flags)
+    except BrokenPipeError:  # the reader of a pipe went away, which is its right
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILED
+    except MemoryError:
+        return _failed(KitaeError("memory"), flags)
+    except Exception as error:
+        if console.debug:
+            raise
+        return _failed(KitaeError("unexpected", why=f"{type(error).__name__}: {error}"), flags)
+
+
+def _run(arguments: list[str], flags: Flags) -> int:
+    from typer.exceptions import Exit, TyperException
+
+    from kitae.cli.commands import app
+
+    try:
+        result = app(arguments or ["--help"], standalone_mode=False, prog_name="kitae")
+    except TyperException as error:
+        message = getattr(error, "format_message", lambda: str(error))()
+        return _failed(InputError("usage", why=message), flags)
+    except Exit as error:
+        return int(error.exit_code)
+    from kitae.cli.result import Result
+
+    if not isinstance(result, Result):
+        return int(result or 0)
+    if flags.json:
+        print(json.dumps(result.value, ensure_ascii=False))
+    elif result.text:
+        print(result.text)
+    return result.exit_code
+
+
+def _take_flags(arguments: list[str], flags: Flags) -> list[str]:
+    """--json, --quiet, --debug and --lang may stand anywhere before a bare `--`."""
+    rest: list[str] = []
+    while arguments:
+        argument = arguments.pop(0)
+        if argument == "--":
+            return [*rest, argument, *arguments]
+        if argument == "--json":
+            flags.json = console.quiet = True
+        elif argument == "--quiet":
+            console.quiet = True
+        elif argument == "--debug":
+            console.debug = True
+        elif argument == "--lang" or argument.startswith("--lang="):
+            value = argument[7:] if "=" in argument else (arguments.pop(0) if arguments else "")
+            if value not in LANGUAGES:
+                raise InputError("language", where=value, why=", ".join(LANGUAGES))
+            set_language(value)
+        else:
+            rest.append(argument)
+    return rest
+
+
+def _failed(error: KitaeError, flags: Flags) -> int:
+    if console.debug and not isinstance(error, InputError):
+        import traceback
+
+        traceback.print_exc()
+    if flags.json:
+        print(json.dumps({"error": error.as_dict()}, ensure_ascii=False))
+        return error.exit_code
+    bold, plain = ("\x1b[1;31m", "\x1b[0m") if console.coloured else ("", "")
+    lines = [f"{bold}✗ {error.message}{plain}"]
+    if error.where:
+        lines.append(f"  {t('error.where')}: {error.where}")
+    if error.why:
+        lines += [f"  {line}" for line in error.why.splitlines()[:24]]
+    if error.fix:
+        lines.append(f"  → {error.fix}")
+    console.error("\n".join(lines))
+    return error.exit_code
+
+
+def _failed_with(kind: str, code: int, message: str, flags: Flags) -> int:
+    if flags.json:
+        print(json.dumps({"error": {"kind": kind, "message": message, "where": "", "why": "", "fix": ""}}))
+    else:
+        console.error(message)
+    return code
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,7 @@
+"""Readers, splitting, and the bundled task."""
+
+from kitae.data.readers import read_conversations
+from kitae.data.rows import Rows
+from kitae.data.split import Overlap, overlap
+
+__all__ = ["Overlap", "Rows", "overlap", "read_conversations"]

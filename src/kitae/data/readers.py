@@ -1,0 +1,80 @@
+"""From files to conversations. A line that can't be read is named by file and line, never skipped in silence."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from kitae.chat import ROLES, Conversation, Message
+from kitae.errors import InputError
+
+Format = Literal["auto", "messages", "prompt-completion"]
+
+
+def read_conversations(path: Path, form: Format = "auto", limit: int | None = None) -> list[Conversation]:
+    conversations: list[Conversation] = []
+    for line, row in _lines(path):
+        if limit is not None and len(conversations) >= limit:
+            break
+        where = f"{path}:{line}"
+        messages = _messages(row, form, where)
+        source = row.get("_source")  # rows that a run saved remember where they came from
+        conversations.append(Conversation(tuple(messages), source if isinstance(source, str) else where))
+    if not conversations:
+        raise InputError("data-empty", where=str(path))
+    return conversations
+
+
+def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    try:
+        opened = gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
+        with opened as file:
+            for number, line in enumerate(file, 1):
+                if not line.strip():
+                    continue
+                yield number, _row(line, f"{path}:{number}")
+    except FileNotFoundError as error:
+        raise InputError("file-missing", where=str(path)) from error
+    except (OSError, EOFError) as error:
+        raise InputError("file-unreadable", where=str(path), why=str(error)) from error
+
+
+def _row(line: bytes, where: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise InputError(
+            "bad-row", where=where, why=f"{error} | {line[:120].decode('utf-8', 'replace').strip()}"
+        ) from error
+    if not isinstance(row, dict):
+        raise InputError("bad-row", where=where, why=f"{type(row).__name__} is not an object")
+    return row
+
+
+def _messages(row: dict[str, Any], form: Format, where: str) -> list[Message]:
+    if form in ("auto", "messages") and "messages" in row:
+        return _chat(row["messages"], where)
+    if form in ("auto", "prompt-completion") and "prompt" in row and "completion" in row:
+        return _chat(
+            [{"role": "user", "content": row["prompt"]}, {"role": "assistant", "content": row["completion"]}], where
+        )
+    raise InputError("row-format", where=where, why=", ".join(map(str, row)))
+
+
+def _chat(value: object, where: str) -> list[Message]:
+    if not isinstance(value, list) or not value:
+        raise InputError("bad-row", where=where, why="messages")
+    messages = []
+    for i, item in enumerate(value):
+        if not isinstance(item, dict):
+            raise InputError("bad-row", where=where, why=f"messages[{i}]: {type(item).__name__}")
+        role, content = item.get("role"), item.get("content")
+        if role not in ROLES:
+            raise InputError("bad-row", where=where, why=f"messages[{i}].role: {role!r} (known: {', '.join(ROLES)})")
+        if not isinstance(content, str):
+            raise InputError("bad-row", where=where, why=f"messages[{i}].content: {type(content).__name__}")
+        messages.append(Message(role, content))
+    return messages

@@ -1,0 +1,70 @@
+"""The rows of a recipe: read, without duplicates, split."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from kitae.chat import Conversation
+from kitae.data.readers import Format, read_conversations
+from kitae.data.split import hold_back, without_duplicates
+from kitae.files import write_jsonl
+
+
+class SourceLike(Protocol):
+    """A source as the recipe describes it; data/ does not know the recipe."""
+
+    @property
+    def path(self) -> str: ...
+    @property
+    def format(self) -> Format: ...
+    @property
+    def limit(self) -> int | None: ...
+
+
+@dataclass(frozen=True)
+class Rows:
+    train: list[Conversation]
+    validation: list[Conversation]
+    test: list[Conversation]
+    duplicates: int  # rows that were in the training files twice
+
+    PARTS = ("train", "validation", "test")
+
+    @staticmethod
+    def gather(
+        train: Sequence[SourceLike],
+        validation: float | Sequence[SourceLike],
+        test: Sequence[SourceLike],
+        seed: int,
+    ) -> Rows:
+        every = _read(train)
+        training = without_duplicates(every)
+        duplicates = len(every) - len(training)
+        if isinstance(validation, float):
+            training, held_back = hold_back(training, validation, seed)
+        else:
+            held_back = _read(validation)
+        return Rows(training, held_back, _read(test), duplicates)
+
+    def save(self, folder: Path) -> None:
+        for part in self.PARTS:
+            rows: list[Conversation] = getattr(self, part)
+            write_jsonl(
+                folder / f"{part}.jsonl",
+                ({"messages": [m.as_dict() for m in row.messages], "_source": row.source} for row in rows),
+            )
+
+    @staticmethod
+    def load(folder: Path) -> Rows:
+        def part(name: str) -> list[Conversation]:
+            path = folder / f"{name}.jsonl"
+            return read_conversations(path) if path.exists() and path.stat().st_size else []
+
+        return Rows(part("train"), part("validation"), part("test"), 0)
+
+
+def _read(sources: Sequence[SourceLike]) -> list[Conversation]:
+    return [row for source in sources for row in read_conversations(Path(source.path), source.format, source.limit)]

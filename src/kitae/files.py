@@ -1,0 +1,131 @@
+"""The one way to write, read and hash files. Nothing half-written ever carries its final name."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from kitae.errors import InputError, KitaeError
+
+JsonDict = dict[str, Any]
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+@contextlib.contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turns the operating system's refusals into sentences."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise KitaeError("disk-full", where=str(path), why=str(error)) from error
+        if error.errno in _DENIED:
+            raise InputError("not-writable", where=str(path), why=str(error)) from error
+        raise
+
+
+@contextlib.contextmanager
+def staged_file(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path`; on success it is synced and renamed into place, on failure removed."""
+    with explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+        os.close(handle)
+    stage = Path(name)
+    try:
+        with explained(path):
+            yield stage
+            _sync(stage)
+            stage.chmod(0o644)
+            stage.replace(path)
+            _sync(path.parent)
+    finally:
+        stage.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def staged_folder(path: Path) -> Iterator[Path]:
+    """Like `staged_file` for a whole folder. What was at `path` before stays until the new one is complete."""
+    with explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        stage = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
+    try:
+        with explained(path):
+            yield stage
+            for file in stage.rglob("*"):
+                if file.is_file():
+                    file.chmod(0o644)
+                    _sync(file)
+            stage.chmod(0o755)
+            old = path.with_name(f".{path.name}.old.part")
+            if path.exists():
+                shutil.rmtree(old, ignore_errors=True)
+                path.replace(old)
+            stage.replace(path)
+            _sync(path.parent)
+            shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Removes what a killed process left half-written in a folder."""
+    for leftover in folder.glob(".*.part"):
+        shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_text(path: Path, text: str) -> None:
+    with staged_file(path) as stage:
+        stage.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: object) -> None:
+    write_text(path, json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+
+
+def write_jsonl(path: Path, rows: Iterable[object]) -> None:
+    with staged_file(path) as stage, stage.open("w", encoding="utf-8") as file:
+        for row in rows:
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> JsonDict:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError("file-missing", where=str(path)) from error
+    except (OSError, ValueError) as error:
+        raise InputError("file-unreadable", where=str(path), why=str(error)) from error
+    if not isinstance(value, dict):
+        raise InputError("file-unreadable", where=str(path), why=f"{type(value).__name__} is not an object")
+    return value
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def hash_text(*parts: str) -> str:
+    """A short name for a combination of texts, safe against parts that run into each other."""
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]

@@ -1,0 +1,147 @@
+"""A GGUF file as an engine: many sequences in one llama.cpp batch."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+
+from kitae.chat import ChatCodec, ChatTemplate
+from kitae.errors import InputError, KitaeError
+from kitae.generate.sampling import Logits
+from kitae.models import LlamaModel, library
+
+_BATCH = 512
+_MAX_CONTEXT = 8192  # tokens of a single sequence that are reserved; more only costs memory
+
+
+class LlamaEngine:
+    name = "llama.cpp"
+    width = 16
+
+    def __init__(self, path: Path) -> None:
+        self._lib = library()
+        self._model = LlamaModel(path)
+        facts = self._model.facts
+        if not facts["chat_template"]:
+            raise InputError("template-missing", where=str(path))
+        vocabulary = self._model.vocabulary
+        named = {"bos_token": facts["bos"], "eos_token": facts["stops"]["eos"]}
+        texts = {key: vocabulary.token_text(token) for key, token in named.items() if token >= 0}
+        self.codec = ChatCodec(vocabulary, ChatTemplate(facts["chat_template"], texts, str(path)))
+        self.stop_tokens = self._model.stop_tokens
+        self.context = min(int(facts["context"]) or 2048, _MAX_CONTEXT)
+
+    @property
+    def model(self) -> LlamaModel:
+        return self._model
+
+    def begin(self, prompts: Sequence[Sequence[int]], room: int) -> LlamaSession:
+        return LlamaSession(self._lib, self._model, prompts, room)
+
+    def logits(self, ids: Sequence[int], start: int) -> Logits:
+        context = _Context(self._lib, self._model, 1, len(ids))
+        try:
+            rows = []
+            for begin in range(0, len(ids), _BATCH):
+                part = list(ids[begin : begin + _BATCH])
+                wanted = [start <= begin + i < len(ids) - 1 for i in range(len(part))]
+                rows += context.decode([(token, 0, begin + i, wanted[i]) for i, token in enumerate(part)])
+            return np.stack(rows)
+        finally:
+            context.close()
+
+    def close(self) -> None:
+        self._model.close()
+
+
+class LlamaSession:
+    def __init__(self, lib: Any, model: LlamaModel, prompts: Sequence[Sequence[int]], room: int) -> None:
+        longest = max(len(prompt) for prompt in prompts)
+        self._context = _Context(lib, model, len(prompts), longest + room)
+        self._live = list(range(len(prompts)))
+        self._ends = [len(prompt) for prompt in prompts]
+        entries = [
+            (token, row, i, i == len(prompt) - 1)
+            for row, prompt in enumerate(prompts)
+            for i, token in enumerate(prompt)
+        ]
+        self._logits: list[Logits] = []
+        for begin in range(0, len(entries), _BATCH):
+            self._logits += self._context.decode(entries[begin : begin + _BATCH])
+
+    def next_logits(self) -> Logits:
+        return np.stack(self._logits)
+
+    def feed(self, tokens: Sequence[int]) -> None:
+        entries = [(token, row, self._ends[row], True) for token, row in zip(tokens, self._live, strict=True)]
+        for row in self._live:
+            self._ends[row] += 1
+        self._logits = self._context.decode(entries)
+
+    def keep(self, rows: Sequence[int]) -> None:
+        kept = [self._live[i] for i in rows]
+        for row in set(self._live) - set(kept):
+            self._context.forget(row)
+        self._live = kept
+
+    def close(self) -> None:
+        self._context.close()
+
+
+class _Context:
+    """A llama.cpp context for `sequences` sequences of up to `length` tokens each."""
+
+    def __init__(self, lib: Any, model: LlamaModel, sequences: int, length: int) -> None:
+        self._lib = lib
+        params = self._lib.llama_context_default_params()
+        params.n_ctx = sequences * (length + 8)
+        params.n_batch = params.n_ubatch = _BATCH
+        params.n_seq_max = sequences
+        params.kv_unified = True
+        params.n_threads = params.n_threads_batch = threads()
+        self._handle = self._lib.llama_init_from_model(model.handle, params)
+        if not self._handle:
+            raise KitaeError("llama-context", where=str(model.path), why=f"n_ctx={params.n_ctx}")
+        self._vocab = model.vocabulary.size
+        self._batch = self._lib.llama_batch_init(_BATCH, 0, 1)
+
+    def decode(self, entries: Sequence[tuple[int, int, int, bool]]) -> list[Logits]:
+        """Feeds (token, sequence, position, wants logits); returns the logits that were wanted, in order."""
+        batch = self._batch
+        batch.n_tokens = len(entries)
+        for i, (token, sequence, position, wanted) in enumerate(entries):
+            batch.token[i] = token
+            batch.pos[i] = position
+            batch.n_seq_id[i] = 1
+            batch.seq_id[i][0] = sequence
+            batch.logits[i] = wanted
+        status = self._lib.llama_decode(self._handle, batch)
+        if status != 0:
+            raise KitaeError("llama-decode", why=f"llama_decode: {status}")
+        return [self._row(i) for i, entry in enumerate(entries) if entry[3]]
+
+    def _row(self, i: int) -> Logits:
+        pointer = self._lib.llama_get_logits_ith(self._handle, i)
+        return np.ctypeslib.as_array(ctypes.cast(pointer, ctypes.POINTER(ctypes.c_float)), (self._vocab,)).copy()
+
+    def forget(self, sequence: int) -> None:
+        self._lib.llama_memory_seq_rm(self._lib.llama_get_memory(self._handle), sequence, -1, -1)
+
+    def close(self) -> None:
+        self._lib.llama_batch_free(self._batch)
+        self._lib.llama_free(self._handle)
+
+
+def threads() -> int:
+    """KITAE_THREADS, else the physical cores that this process may use."""
+    configured = os.environ.get("KITAE_THREADS", "")
+    if configured.isdigit() and int(configured) > 0:
+        return int(configured)
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(psutil.cpu_count(logical=False) or usable, usable))

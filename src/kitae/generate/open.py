@@ -1,0 +1,34 @@
+"""From a path on this disk to a running engine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kitae.generate.engine import Engine
+from kitae.models import folder_facts, is_adapter, open_codec, open_model, open_with_adapter
+
+if TYPE_CHECKING:
+    import torch
+
+
+def open_engine(
+    path: Path, base: Path | None = None, dtype: torch.dtype | None = None, template: str | None = None
+) -> Engine:
+    """A GGUF file, a model folder, or an adapter folder with its base. `template` replaces the folder's own."""
+    if path.is_file():
+        from kitae.generate.llama_engine import LlamaEngine
+
+        return LlamaEngine(path)
+    import torch
+
+    from kitae.generate.torch_engine import TorchEngine
+
+    folder = base if base is not None and is_adapter(path) else path
+    codec = open_codec(folder, template)
+    wanted = dtype or torch.float32
+    model = open_with_adapter(folder, path, wanted) if folder is not path else open_model(folder, wanted)
+    if torch.cuda.is_available():
+        model = model.to("cuda")
+    facts = folder_facts(folder, codec)
+    return TorchEngine(model, codec, facts.stop_tokens, facts.context)

@@ -1,0 +1,53 @@
+"""From logits to a token. The order is fixed: repetition penalty, temperature, top-k, top-p, min-p.
+
+Filters come after the temperature, so that what a user sees as "the 90 % most likely" is 90 % of what is really drawn from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from kitae.generate.settings import Settings
+
+Logits = npt.NDArray[np.float32]
+
+
+def choose(logits: Logits, settings: Settings, history: Sequence[int], rng: np.random.Generator) -> int:
+    if settings.repetition_penalty != 1.0 and history:
+        logits = penalised(logits, history, settings.repetition_penalty)
+    if settings.temperature <= 0.0:
+        return int(np.argmax(logits))
+    probabilities = filtered(logits, settings)
+    return int(rng.choice(len(probabilities), p=probabilities))
+
+
+def penalised(logits: Logits, history: Sequence[int], penalty: float) -> Logits:
+    """Makes tokens that occurred less likely: positive logits are divided, negative ones multiplied."""
+    logits = logits.copy()
+    seen = np.unique(np.asarray(history))
+    values = logits[seen]
+    logits[seen] = np.where(values > 0, values / penalty, values * penalty)
+    return logits
+
+
+def filtered(logits: Logits, settings: Settings) -> npt.NDArray[np.float64]:
+    """The probabilities that are drawn from: never empty, always summing to one."""
+    scaled = logits.astype(np.float64) / settings.temperature
+    probabilities = np.exp(scaled - scaled.max())
+    probabilities /= probabilities.sum()
+    order = np.argsort(-probabilities, kind="stable")
+    ranked = probabilities[order]
+    keep = np.ones(len(ranked), dtype=bool)
+    if settings.top_k > 0:
+        keep[settings.top_k :] = False
+    if settings.top_p < 1.0:
+        keep &= np.cumsum(ranked) - ranked < settings.top_p  # the token that crosses the border stays
+    if settings.min_p > 0.0:
+        keep &= ranked >= settings.min_p * ranked[0]
+    keep[0] = True
+    result = np.zeros_like(probabilities)
+    result[order[keep]] = ranked[keep]
+    return result / result.sum()

@@ -1,0 +1,34 @@
+"""How to choose tokens, and when to stop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Settings:
+    max_tokens: int = 256
+    temperature: float = 0.0  # 0: always the likeliest token
+    top_k: int = 0  # 0: off
+    top_p: float = 1.0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A piece of one answer as it becomes certain. The last chunk of an answer carries why it ended."""
+
+    row: int
+    text: str
+    tokens: tuple[int, ...] = ()
+    finish: str | None = None  # "stop": a stop token or string; "length": max_tokens or the context ran out
+
+
+@dataclass(frozen=True)
+class Completion:
+    text: str
+    tokens: tuple[int, ...]
+    finish: str

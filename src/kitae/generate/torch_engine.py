@@ -1,0 +1,87 @@
+"""A Hugging Face model as an engine: left-padded batches over one key-value cache."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from transformers import DynamicCache
+
+from kitae.chat import ChatCodec
+from kitae.generate.sampling import Logits
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+class TorchEngine:
+    name = "torch"
+    width = 64
+
+    def __init__(self, model: PreTrainedModel, codec: ChatCodec, stop_tokens: set[int], context: int | None) -> None:
+        self._model = model.eval()
+        self.codec = codec
+        self.stop_tokens = stop_tokens
+        self.context = context or 2048
+
+    def begin(self, prompts: Sequence[Sequence[int]], room: int) -> TorchSession:
+        return TorchSession(self._model, prompts)
+
+    @torch.inference_mode()
+    def logits(self, ids: Sequence[int], start: int) -> Logits:
+        row = torch.tensor([list(ids)], device=self._model.device)
+        keep = torch.arange(start, len(ids) - 1, device=self._model.device)
+        return _array(self._model(input_ids=row, use_cache=False, logits_to_keep=keep).logits[0])
+
+    def close(self) -> None:
+        del self._model
+
+
+class TorchSession:
+    @torch.inference_mode()
+    def __init__(self, model: PreTrainedModel, prompts: Sequence[Sequence[int]]) -> None:
+        self._model = model
+        device = model.device
+        width = max(len(prompt) for prompt in prompts)
+        ids = torch.zeros(len(prompts), width, dtype=torch.long, device=device)
+        self._mask = torch.zeros_like(ids)
+        for i, prompt in enumerate(prompts):
+            ids[i, width - len(prompt) :] = torch.tensor(list(prompt), device=device)
+            self._mask[i, width - len(prompt) :] = 1
+        self._cache = DynamicCache(config=model.config)
+        self._logits = self._forward(ids, (self._mask.cumsum(-1) - 1).clamp(min=0))
+
+    def next_logits(self) -> Logits:
+        return _array(self._logits)
+
+    @torch.inference_mode()
+    def feed(self, tokens: Sequence[int]) -> None:
+        self._mask = torch.nn.functional.pad(self._mask, (0, 1), value=1)
+        ids = torch.tensor(list(tokens), device=self._mask.device)[:, None]
+        self._logits = self._forward(ids, self._mask.sum(-1, keepdim=True) - 1)
+
+    @torch.inference_mode()
+    def keep(self, rows: Sequence[int]) -> None:
+        index = torch.tensor(list(rows), device=self._mask.device)
+        self._cache.batch_select_indices(index)
+        self._mask = self._mask[index]
+
+    def close(self) -> None:
+        del self._cache
+
+    def _forward(self, ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        return self._model(  # type: ignore[no-any-return]
+            input_ids=ids,
+            attention_mask=self._mask,
+            position_ids=positions,
+            past_key_values=self._cache,
+            use_cache=True,
+            logits_to_keep=1,
+        ).logits[:, -1]
+
+
+def _array(tensor: torch.Tensor) -> Logits:
+    array: Logits = tensor.float().cpu().numpy().astype(np.float32, copy=False)
+    return array

@@ -1,0 +1,29 @@
+"""Opening a model from starter name, folder, hub id or GGUF; adapters; facts about models."""
+
+from kitae.models.facts import Facts, count_parameters, folder_facts, safetensors_header, weight_files
+from kitae.models.llama import LlamaModel, LlamaVocabulary, check_gguf, library
+from kitae.models.open import add_lora, open_codec, open_model, open_tokenizer, open_with_adapter
+from kitae.models.source import STARTERS, check_folder, check_safetensors, is_adapter, is_model_folder, locate
+
+__all__ = [
+    "STARTERS",
+    "Facts",
+    "LlamaModel",
+    "LlamaVocabulary",
+    "add_lora",
+    "check_folder",
+    "check_gguf",
+    "check_safetensors",
+    "count_parameters",
+    "folder_facts",
+    "is_adapter",
+    "is_model_folder",
+    "library",
+    "locate",
+    "open_codec",
+    "open_model",
+    "open_tokenizer",
+    "open_with_adapter",
+    "safetensors_header",
+    "weight_files",
+]

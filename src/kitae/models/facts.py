@@ -1,0 +1,83 @@
+"""What a model folder says about itself, and whether its parts agree."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from kitae.chat import ChatCodec, HfVocabulary
+from kitae.files import JsonDict, read_json
+
+
+@dataclass(frozen=True)
+class Facts:
+    architecture: str
+    parameters: int
+    vocabulary: int
+    context: int | None
+    terminator: int | None  # what the template ends an answer with
+    stops: dict[str, list[int]]  # place → token ids it names
+
+    @property
+    def stop_tokens(self) -> set[int]:
+        """What ends a generation with this folder: what generation_config says, as every library reads it."""
+        return set(self.stops.get("generation_config") or self.stops.get("config") or self.stops["tokenizer"])
+
+    @property
+    def agree(self) -> bool:
+        return self.terminator is not None and self.terminator in self.stop_tokens
+
+
+def folder_facts(folder: Path, codec: ChatCodec) -> Facts:
+    config = read_json(folder / "config.json")
+    text = config.get("text_config") or config
+    generation = folder / "generation_config.json"
+    vocabulary = codec.vocabulary
+    tokenizer_eos = vocabulary.tokenizer.eos_token_id if isinstance(vocabulary, HfVocabulary) else None
+    stops = {
+        "tokenizer": _ids(tokenizer_eos),
+        "config": _ids(text.get("eos_token_id")),
+        "generation_config": _ids(read_json(generation).get("eos_token_id")) if generation.exists() else [],
+    }
+    return Facts(
+        architecture=str((config.get("architectures") or [config.get("model_type", "?")])[0]),
+        parameters=count_parameters(folder),
+        vocabulary=int(text.get("vocab_size", 0)),
+        context=text.get("max_position_embeddings"),
+        terminator=codec.terminator,
+        stops=stops,
+    )
+
+
+def count_parameters(folder: Path) -> int:
+    """From the headers of the weight files; nothing is loaded."""
+    total = 0
+    for path in weight_files(folder):
+        for tensor in safetensors_header(path).values():
+            size = 1
+            for dimension in tensor["shape"]:
+                size *= dimension
+            total += size
+    return total
+
+
+def weight_files(folder: Path) -> list[Path]:
+    index = folder / "model.safetensors.index.json"
+    if index.exists():
+        return [folder / name for name in sorted(set(read_json(index)["weight_map"].values()))]
+    return [folder / "model.safetensors"]
+
+
+def safetensors_header(path: Path) -> dict[str, JsonDict]:
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header: dict[str, JsonDict] = json.loads(file.read(length))
+    header.pop("__metadata__", None)
+    return header
+
+
+def _ids(value: int | list[int] | None) -> list[int]:
+    if value is None:
+        return []
+    return list(value) if isinstance(value, list) else [value]

@@ -1,0 +1,99 @@
+"""From a GGUF file to a model folder that can be trained, saved and converted again. Cached by the file's hash."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kitae import paths
+from kitae.console import console
+from kitae.errors import InputError
+from kitae.files import sha256, staged_folder
+from kitae.i18n import t
+from kitae.models.llama import LlamaModel, check_gguf
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+_VERSION = "1"  # part of the cache's key: raise it when the import changes
+_GPT2 = r"""'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
+_QWEN2 = r"""(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"""
+_LLAMA3 = _QWEN2.replace(r"|\p{N}|", r"|\p{N}{1,3}|")
+_PROBES = (
+    "Meet me at 10:45 on 2024-05-17, room 3.14!",
+    "  two  spaces\n\n\ttabs and\r\nlines  ",
+    "don't WE'LL I'm they've",
+    "日本語のテキスト、漢字とかな。１２３",
+    "naïve café Ångström 😀👩‍👩‍👧 ½ ⅷ",
+    "x = {'a': [1, 22, 333, 4444]}; // http://e.x/?q=1&r=%20",
+)
+
+
+def import_gguf(path: Path, name: str) -> Path:
+    check_gguf(path)
+    folder = paths.cache_dir() / "models" / f"{name}-{sha256(path)[:12]}-v{_VERSION}"
+    if (folder / "config.json").exists():
+        return folder
+    console.say(t("say.import-gguf", name=path.name))
+    with staged_folder(folder) as stage:
+        _convert(path, stage)
+    return folder
+
+
+def _convert(path: Path, stage: Path) -> None:
+    import torch
+    from safetensors.torch import save_file
+    from transformers import AutoModelForCausalLM
+
+    tokenizer = _tokenizer(path)
+    try:
+        model = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
+    except (ValueError, KeyError, RuntimeError, OSError) as error:
+        raise InputError("gguf-import", where=str(path), why=str(error).splitlines()[0]) from error
+    # transformers refuses to save what it read from a GGUF, so the state is written beside a clean config.
+    tensors = {key: value.contiguous() for key, value in model.state_dict().items()}
+    if model.config.tie_word_embeddings:
+        tensors.pop("lm_head.weight", None)
+    save_file(tensors, stage / "model.safetensors", metadata={"format": "pt"})
+    config = model.config.to_dict()
+    config.pop("_name_or_path", None)
+    config.pop("quantization_config", None)
+    (stage / "config.json").write_text(json.dumps(config, indent=2, default=str))
+    model.generation_config.save_pretrained(stage)
+    tokenizer.save_pretrained(stage)
+
+
+def _tokenizer(path: Path) -> PreTrainedTokenizerBase:
+    """transformers drops the file's pre-tokenizer, which silently changes how numbers are cut. Put it back, and prove it."""
+    from transformers import AutoTokenizer
+
+    original = LlamaModel(path, vocab_only=True)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+        pre = original.facts["pre_tokenizer"]
+        if original.meta("tokenizer.ggml.model") == "gpt2":
+            tokenizer.backend_tokenizer.pre_tokenizer = _pre_tokenizer(str(pre))
+        for probe in _PROBES:
+            ours = tokenizer(probe, add_special_tokens=False)["input_ids"]
+            theirs = original.vocabulary.encode(probe)
+            if ours != theirs:
+                why = f"tokenizer.ggml.pre={pre}: {probe!r} → {ours[:12]} / {theirs[:12]}"
+                raise InputError("gguf-tokenizer", where=str(path), why=why)
+        return tokenizer
+    finally:
+        original.close()
+
+
+def _pre_tokenizer(name: str) -> object:
+    from tokenizers import Regex
+    from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence, Split
+
+    plain = ByteLevel(add_prefix_space=False, use_regex=False)
+    if name in ("smollm", "starcoder", "refact", "command-r", "codeshell", "exaone"):
+        return Sequence([Digits(individual_digits=True), ByteLevel(add_prefix_space=False, use_regex=True)])
+    if name in ("qwen2", "deepseek-r1-qwen"):
+        return Sequence([Split(Regex(_QWEN2), "isolated"), plain])
+    if name in ("llama-bpe", "llama3", "llama-v3", "falcon3", "pixtral"):
+        return Sequence([Split(Regex(_LLAMA3), "isolated"), plain])
+    return Sequence([Split(Regex(_GPT2), "isolated"), plain])

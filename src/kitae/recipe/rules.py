@@ -1,0 +1,28 @@
+"""Settings that are fine alone and wrong together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kitae.i18n import t
+from kitae.recipe.schema import Recipe
+
+KeyPath = tuple[str | int, ...]
+
+
+def contradictions(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
+    train, data = recipe.train, recipe.data
+    if train.method == "full" and train.lora is not None:
+        yield ("train", "lora"), t("recipe.lora-with-full")
+    if isinstance(data.validation, list) and not data.validation:
+        yield ("data", "validation"), t("recipe.no-validation")
+    if train.micro_batch_tokens > train.batch_tokens and "micro_batch_tokens" in train.model_fields_set:
+        yield ("train", "micro_batch_tokens"), t("recipe.micro-over-batch", limit=train.batch_tokens)
+    used = {source.path: ("data", "train", i) for i, source in enumerate(data.train)}
+    held_out = list(enumerate(data.validation)) if isinstance(data.validation, list) else []
+    for part, sources in (("validation", held_out), ("test", list(enumerate(data.test)))):
+        for i, source in sources:
+            if source.path in used:
+                yield ("data", part, i, "path"), t("recipe.same-file", path=source.path)
+    if "exact_match" in recipe.evaluate.suites and not data.test:
+        yield ("evaluate", "suites"), t("recipe.suite-without-test")

@@ -1,0 +1,118 @@
+"""What a user can ask for. Every field is read by the code; every default is a choice that was measured or argued."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+STARTER = "smollm2-135m-instruct"
+QUANTS = ("F16", "Q8_0", "Q6_K", "Q5_K_M", "Q5_K_S", "Q4_K_M", "Q4_K_S", "Q4_0", "Q3_K_M", "Q2_K")
+Quant = Literal["F16", "Q8_0", "Q6_K", "Q5_K_M", "Q5_K_S", "Q4_K_M", "Q4_K_S", "Q4_0", "Q3_K_M", "Q2_K"]
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class Model(Section):
+    source: str = Field(STARTER, min_length=1, description="starter name, hub id, model folder or .gguf file")
+    chat_template: str | None = Field(None, description="a Jinja file that replaces the model's own template")
+    max_length: int = Field(2048, ge=16, description="longest sequence in tokens; longer rows: data.too_long")
+    stop_tokens: list[str] = Field([], description="tokens that must end an answer, beside those that the model names")
+
+
+class Source(Section):
+    path: str = Field(min_length=1, description="a .jsonl or .jsonl.gz file; relative to the recipe")
+    format: Literal["auto", "messages", "prompt-completion"] = "auto"
+    licence: str = Field("unknown", description="SPDX name; printed in the model card and the notices")
+    limit: int | None = Field(None, ge=1, description="only the first rows")
+
+
+class Fraction(Section):
+    fraction: float = Field(0.2, gt=0.0, lt=0.9, description="share of the training rows that is held back")
+
+
+class Data(Section):
+    train: list[Source] = Field(min_length=1)
+    validation: Fraction | list[Source] = Fraction(fraction=0.2)
+    test: list[Source] = Field([], description="never seen by training or by any choice")
+    too_long: Literal["refuse", "drop"] = Field("refuse", description="rows over model.max_length; never cut")
+
+
+class Lora(Section):
+    r: int = Field(16, ge=1, le=1024)
+    alpha: float = Field(32, gt=0.0)
+    rslora: bool = Field(False, description="scale by alpha/sqrt(r) instead of alpha/r")
+    dropout: float = Field(0.0, ge=0.0, lt=1.0)
+    targets: Literal["all-linear"] | list[str] = "all-linear"
+
+
+class EarlyStopping(Section):
+    patience: int = Field(3, ge=1)
+    min_delta: float = Field(0.001, ge=0.0)
+
+
+class Train(Section):
+    method: Literal["lora", "full"] = "lora"
+    lora: Lora | None = None
+    epochs: int = Field(2, ge=1, le=1000)
+    learning_rate: float | None = Field(None, gt=0.0, lt=1.0, description="default: 1e-3 for lora, 1e-4 for full")
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    warmup: float = Field(0.05, ge=0.0, lt=1.0, description="share of the steps")
+    weight_decay: float = Field(0.0, ge=0.0)
+    max_grad_norm: float = Field(1.0, gt=0.0)
+    batch_tokens: int = Field(2048, ge=16, description="tokens of an optimiser step")
+    micro_batch_tokens: int = Field(2048, ge=16, description="tokens held in memory at once; doesn't change the result")
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    evaluations: int = Field(4, ge=1, description="times the validation rows are scored, evenly over the run")
+    early_stopping: EarlyStopping | None = EarlyStopping(patience=3, min_delta=0.001)
+    seed: int = Field(0, ge=0)
+
+    @property
+    def lora_settings(self) -> Lora:
+        return self.lora or Lora(r=16, alpha=32, rslora=False, dropout=0.0, targets="all-linear")
+
+    @property
+    def peak_learning_rate(self) -> float:
+        return self.learning_rate or (1e-3 if self.method == "lora" else 1e-4)
+
+
+class Evaluate(Section):
+    suites: list[Literal["exact_match"]] = Field(
+        [], description="exact_match: the whole answer, character by character"
+    )
+    prompts: int = Field(48, ge=8, description="held-out prompts on which answers are generated")
+    rows: int = Field(24, ge=4, description="held-out rows on which distributions are compared")
+    max_new_tokens: int = Field(128, ge=1)
+
+
+class Thresholds(Section):
+    """Where the gates draw the line. docs/gates.md says how each was calibrated."""
+
+    min_validation_rows: int = Field(8, ge=1)
+    near_duplicate_share: Share = 0.05
+    equivalent_kld: float = Field(1e-4, gt=0.0)
+    equivalent_top1: Share = 0.999
+    stop_rate: Share = 0.95
+    loop_rate: Share = 0.01
+    task_drop: Share = Field(0.05, description="exact match that a quantised file may lose against the trained form")
+    quant_kld: float | None = Field(None, gt=0.0, description="default by type and model size")
+    stop_probability: float = Field(1e-4, gt=0.0, description="what a frozen base must give the true stop token")
+
+
+class Ship(Section):
+    gguf: list[Quant] = Field(["F16", "Q4_K_M"], min_length=1)
+    dtype: Literal["float16", "float32"] = "float16"
+
+
+class Recipe(Section):
+    name: Name
+    model: Model = Model()  # type: ignore[call-arg]
+    data: Data
+    train: Train = Train()  # type: ignore[call-arg]
+    evaluate: Evaluate = Evaluate()  # type: ignore[call-arg]
+    verify: Thresholds = Thresholds()  # type: ignore[call-arg]
+    ship: Ship = Ship()  # type: ignore[call-arg]

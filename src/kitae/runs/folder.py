@@ -1,0 +1,169 @@
+"""The folder that a run leaves: what was asked, what happened, what came out."""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+import psutil
+
+from kitae import paths
+from kitae.errors import InputError
+from kitae.files import JsonDict, explained, read_json, write_json, write_text
+from kitae.runs.index import Index
+
+STATES = ("running", "interrupted", "failed", "trained", "refused", "shipped")
+
+
+@dataclass(frozen=True)
+class Run:
+    path: Path
+
+    @property
+    def id(self) -> str:
+        return self.path.name
+
+    @property
+    def recipe_path(self) -> Path:
+        return self.path / "recipe.yaml"
+
+    @property
+    def manifest(self) -> JsonDict:
+        return read_json(self.path / "manifest.json")
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def data(self) -> Path:
+        """The rows as they were trained on, validated with and held out, so that every later step sees the same."""
+        return self.path / "data"
+
+    @property
+    def output(self) -> Path:
+        """What training left: an adapter, or a whole model."""
+        adapter = self.path / "adapter"
+        return adapter if adapter.exists() else self.path / "model"
+
+    @property
+    def work(self) -> Path:
+        """Artifacts on their way to `ship/`: complete files, not yet proven as a whole."""
+        return self.path / "work"
+
+    @property
+    def ship(self) -> Path:
+        return self.path / "ship"
+
+    @property
+    def reports(self) -> Path:
+        return self.path / "reports"
+
+    def write_manifest(self, manifest: JsonDict) -> None:
+        write_json(self.path / "manifest.json", manifest)
+
+    def record(self, event: str, **fields: object) -> None:
+        """Appends one event. A line is written at once and whole, so a reader never sees half of one."""
+        line = json.dumps({"at": _now(), "event": event, **fields}, ensure_ascii=False) + "\n"
+        with explained(self.path), (self.path / "events.jsonl").open("a", encoding="utf-8") as file:
+            file.write(line)
+
+    def events(self, *kinds: str) -> Iterator[JsonDict]:
+        path = self.path / "events.jsonl"
+        if not path.exists():
+            return
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                event = json.loads(line)
+            except ValueError:  # the last line of a killed machine
+                continue
+            if not kinds or event.get("event") in kinds:
+                yield event
+
+    def set_state(self, state: str) -> None:
+        process = psutil.Process()
+        self.record("state", state=state, pid=process.pid, process_started=process.create_time())
+        Index().put(self.id, self.path, state)
+
+    @property
+    def state(self) -> str:
+        """As recorded, except that a run whose process is gone was interrupted."""
+        last = None
+        for last in self.events("state"):  # noqa: B007 - the last one counts
+            pass
+        if last is None:
+            return "interrupted"
+        if last["state"] == "running" and not _alive(int(last["pid"]), float(last["process_started"])):
+            return "interrupted"
+        return str(last["state"])
+
+    def remove(self) -> None:
+        shutil.rmtree(self.path)
+        Index().drop(self.id)
+
+
+def create_run(name: str, recipe_yaml: str) -> Run:
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    path = paths.runs_dir() / f"{name}-{stamp}-{secrets.token_hex(3)}"
+    with explained(path):
+        path.mkdir(parents=True)
+    run = Run(path)
+    write_text(run.recipe_path, recipe_yaml)
+    run.set_state("running")
+    return run
+
+
+def all_runs() -> list[Run]:
+    """Newest first. The folders are the truth: a folder that was deleted or copied in by hand is noticed."""
+    index, folder = Index(), paths.runs_dir()
+    if not folder.exists():
+        return []
+    known, present = set(index.paths()), {p for p in folder.iterdir() if (p / "recipe.yaml").exists()}
+    for gone in known - present:
+        index.drop(gone.name)
+    for new in present - known:
+        index.put(new.name, new, Run(new).state)
+    return [Run(path) for path in sorted(present, key=lambda p: p.name[-22:], reverse=True)]
+
+
+def is_run(reference: str) -> bool:
+    return bool(_matching(reference))
+
+
+def find_run(reference: str) -> Run:
+    """A run by id, by the unique beginning of its id, or by its folder."""
+    matches = _matching(reference)
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        raise InputError("run-ambiguous", where=reference, why="\n".join(run.id for run in matches[:10]))
+    raise InputError("run-missing", where=reference, why="\n".join(run.id for run in all_runs()[:5]))
+
+
+def _matching(reference: str) -> list[Run]:
+    folder = Path(reference).expanduser()
+    if (folder / "recipe.yaml").exists() and (folder / "events.jsonl").exists():
+        return [Run(folder.absolute())]
+    if not re.fullmatch(r"[\w.-]+", reference):
+        return []
+    runs = [run for run in all_runs() if run.id.startswith(reference)]
+    return [run for run in runs if run.id == reference] or runs
+
+
+def _alive(pid: int, started: float) -> bool:
+    try:
+        process = psutil.Process(pid)
+        return abs(process.create_time() - started) < 1.0 and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
+
+
+def _now() -> str:
+    return datetime.fromtimestamp(time.time(), timezone.utc).isoformat(timespec="milliseconds")

@@ -1,0 +1,7 @@
+"""Merge, GGUF, quantise, package: the proof chain."""
+
+from kitae.ship.chain import Chain
+from kitae.ship.converter import converter
+from kitae.ship.export import quantise, to_gguf
+
+__all__ = ["Chain", "converter", "quantise", "to_gguf"]

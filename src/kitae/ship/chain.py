@@ -1,0 +1,146 @@
+"""The proof chain: merge → check → F16 → check → quantise → check → package. The first refusal ends it.
+
+Artifacts grow in the run's `work/` folder, each written whole or not at all, so a killed chain is simply run again: what
+is there is used, and what is used is checked. Nothing reaches `ship/` before every gate has passed.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from kitae.chat import Encoded
+from kitae.console import console
+from kitae.data import Rows
+from kitae.errors import InputError, Refused
+from kitae.files import JsonDict, read_json, remove_leftovers, staged_folder, write_json, write_text
+from kitae.i18n import t
+from kitae.runs import Run
+from kitae.ship.export import quantise, to_gguf
+from kitae.ship.importance import importance
+from kitae.ship.merge import merge
+from kitae.ship.package import fill_package
+from kitae.ship.report import chain_report, render_html
+from kitae.verify import Gate, RunVerifier, Verdict, after_training
+from kitae.verify.exam import Form
+
+PLAIN = "F16"
+
+
+class Chain:
+    def __init__(self, run: Run, quants: Sequence[str]) -> None:
+        if run.state == "running":
+            raise InputError("run-running", where=run.id)
+        if not run.output.exists():
+            raise InputError("run-untrained", where=run.id, why=run.state)
+        self.run = run
+        self.quants = [
+            PLAIN,
+            *(q for q in quants if q != PLAIN),
+        ]  # every smaller file is made from F16, and proven against it
+        self.verifier = RunVerifier(run)
+        self.gates: list[Gate] = []
+        run.work.mkdir(exist_ok=True)
+        remove_leftovers(run.work)
+
+    # Single steps, each of which is also a command
+
+    @property
+    def merged(self) -> Path:
+        return self.run.work / "merged"
+
+    def gguf(self, quant: str) -> Path:
+        return self.run.work / f"{self.verifier.recipe.name}-{quant}.gguf"
+
+    def make_merged(self) -> Path:
+        if not self.merged.exists():
+            console.say(t("say.merge"))
+            recipe = self.verifier.recipe
+            stops = list(self.verifier.stop_tokens)
+            template = recipe.model.chat_template
+            merge(self.verifier.base_folder, self.run.output, self.merged, recipe.ship.dtype, template, stops)
+        return self.merged
+
+    def make_gguf(self, quant: str) -> Path:
+        target = self.gguf(quant)
+        if not target.exists():
+            console.say(t("say.export", quant=quant))
+            if quant == PLAIN:
+                to_gguf(self.make_merged(), target)
+            else:
+                quantise(self.make_gguf(PLAIN), target, quant, importance(self.merged, self._training_rows()))
+        return target
+
+    # The whole chain
+
+    def run_all(self) -> JsonDict:
+        try:
+            self._prove()
+            verdict = Verdict(self.gates)
+            if verdict.verdict != "ship":
+                missing = [gate for gate in self.gates if gate.verdict == "skip" and gate.required]
+                self._refuse("incomplete", missing)
+            return self._package()
+        finally:
+            self.verifier.clean()
+
+    def _prove(self) -> None:
+        self._check("training", [*self._gates_of_training(), *after_training(self.run)])
+        self.make_merged()
+        merged = Form("merged", self.merged)
+        self._check("merge", self.verifier.merge_gates(self.merged))
+        self._check("hf", self.verifier.hf_gates(merged))
+        plain = self.make_gguf(PLAIN)
+        self._check("gguf", self.verifier.gguf_gates(plain, merged), plain.name)
+        for quant in self.quants[1:]:
+            path = self.make_gguf(quant)
+            self._check(quant, self.verifier.quant_gates(path, quant, merged), path.name)
+
+    def _gates_of_training(self) -> list[Gate]:
+        """What was found before the first step; the rows it was found on are in the run's folder."""
+        path = self.run.reports / "train.json"
+        return [Gate.from_dict(gate) for gate in read_json(path)["before"]] if path.exists() else []
+
+    def _check(self, stage: str, gates: Iterable[Gate], subject: str = "") -> None:
+        console.say(t("say.check", stage=stage))
+        found = [replace(gate, subject=subject) for gate in gates]
+        self.gates += found
+        for gate in found:
+            console.say(f"  {_MARK[gate.verdict]} {gate.id}  {gate.evidence[0] if gate.evidence else ''}"[:150])
+        refusing = [gate for gate in found if gate.verdict == "refuse"]
+        if refusing:
+            self._refuse("gate", refusing)
+
+    def _refuse(self, kind: str, gates: Sequence[Gate]) -> None:
+        report = chain_report(self.run, self.verifier, self.gates, None)
+        self._write_report(report)
+        shutil.rmtree(self.run.ship, ignore_errors=True)
+        self.run.set_state("refused")
+        why = "\n".join(
+            f"{gate.id}: {gate.why()}\n    {'; '.join(gate.evidence[:2])}\n    → {gate.fix()}" for gate in gates
+        )
+        where = str(self.run.reports / "report.html")
+        raise Refused(f"refused-{kind}", [gate.as_dict() for gate in gates], where=where, why=why)
+
+    def _package(self) -> JsonDict:
+        files = [self.gguf(quant) for quant in self.quants if quant in self.verifier.recipe.ship.gguf or quant != PLAIN]
+        report = chain_report(self.run, self.verifier, self.gates, self.run.ship)
+        with staged_folder(self.run.ship) as stage:
+            fill_package(stage, self.merged, files, self.verifier, report)
+        self._write_report(report)
+        self.run.set_state("shipped")
+        shutil.rmtree(self.run.work)  # everything in it is in the package now
+        return report
+
+    def _write_report(self, report: JsonDict) -> None:
+        write_json(self.run.reports / "report.json", report)
+        write_text(self.run.reports / "report.html", render_html(report))
+
+    def _training_rows(self) -> list[Encoded]:
+        codec = self.verifier.exam.codec
+        return [sequence for row in Rows.load(self.run.data).train[:200] for sequence in codec.encode(row)]
+
+
+_MARK = {"pass": "✓", "refuse": "✗", "warn": "!", "skip": "–"}

@@ -1,0 +1,69 @@
+"""GGUF files: F16 by llama.cpp's converter, everything smaller by its quantiser."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kitae.errors import KitaeError
+from kitae.files import staged_file
+from kitae.models import library
+from kitae.ship.converter import converter
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Importance = Mapping[str, npt.NDArray[np.float32]]
+
+_FTYPE = {
+    "F16": "LLAMA_FTYPE_MOSTLY_F16",
+    "Q8_0": "LLAMA_FTYPE_MOSTLY_Q8_0",
+    "Q6_K": "LLAMA_FTYPE_MOSTLY_Q6_K",
+    "Q5_K_M": "LLAMA_FTYPE_MOSTLY_Q5_K_M",
+    "Q5_K_S": "LLAMA_FTYPE_MOSTLY_Q5_K_S",
+    "Q4_K_M": "LLAMA_FTYPE_MOSTLY_Q4_K_M",
+    "Q4_K_S": "LLAMA_FTYPE_MOSTLY_Q4_K_S",
+    "Q4_0": "LLAMA_FTYPE_MOSTLY_Q4_0",
+    "Q3_K_M": "LLAMA_FTYPE_MOSTLY_Q3_K_M",
+    "Q2_K": "LLAMA_FTYPE_MOSTLY_Q2_K",
+}
+
+
+def to_gguf(folder: Path, target: Path) -> Path:
+    """A model folder as GGUF F16."""
+    home = converter()
+    with staged_file(target) as stage:
+        command = [sys.executable, str(home / "convert_hf_to_gguf.py"), str(folder)]
+        command += ["--outfile", str(stage), "--outtype", "f16"]
+        process = subprocess.run(command, capture_output=True, text=True, check=False)
+        if process.returncode:
+            why = "\n".join((process.stderr or process.stdout).strip().splitlines()[-4:])
+            raise KitaeError("gguf-convert", where=str(folder), why=why)
+    return target
+
+
+def quantise(source: Path, target: Path, quant: str, importance: Importance | None = None) -> Path:
+    """A GGUF file in a smaller type. `importance` is E[x²] for the inputs of each matrix, by GGUF tensor name."""
+    lib = library()
+    params = lib.llama_model_quantize_default_params()
+    params.ftype = getattr(lib, _FTYPE[quant])
+    params.nthread = os.cpu_count() or 1
+    kept = []  # llama.cpp holds only pointers
+    if importance:
+        entries = (lib.llama_model_imatrix_data * (len(importance) + 1))()
+        for entry, (name, values) in zip(entries, importance.items(), strict=False):
+            data = values.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
+            kept.append((values, data))
+            entry.name, entry.data, entry.size = name.encode(), data, values.size
+        params.imatrix = ctypes.cast(entries, ctypes.POINTER(lib.llama_model_imatrix_data))
+    with staged_file(target) as stage:
+        status = lib.llama_model_quantize(str(source).encode(), str(stage).encode(), ctypes.byref(params))
+        if status != 0:
+            raise KitaeError("quantise", where=str(source), why=f"{quant}: llama_model_quantize {status}")
+    return target

@@ -1,0 +1,54 @@
+"""From base and adapter to one set of weights: added in fp32, stored in the wanted type."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from kitae.errors import InputError
+from kitae.files import read_json, staged_folder
+from kitae.models import is_adapter, open_model, open_tokenizer, open_with_adapter
+
+_F16_MAX = 65504.0
+
+
+def merge(base: Path, output: Path, folder: Path, dtype: str, template: str | None, extra_stops: list[int]) -> Path:
+    """Writes a whole model folder. `output` is what training left: an adapter, or already a whole model."""
+    import torch
+
+    if is_adapter(output):
+        model = open_with_adapter(base, output, torch.float32)
+        weights = model.merge_and_unload(safe_merge=True)
+    else:
+        weights = open_model(output, torch.float32)
+    wanted = getattr(torch, dtype)
+    if wanted == torch.float16:
+        largest = max(float(p.abs().max()) for p in weights.parameters())
+        if largest > _F16_MAX:
+            raise InputError("float16-range", where=str(output), why=f"{largest:.3g} > {_F16_MAX:.0f}")
+    weights = weights.to(wanted)
+    weights.config.dtype = wanted
+    with staged_folder(folder) as stage:
+        weights.save_pretrained(stage)
+        tokenizer = open_tokenizer(base)
+        if template is not None:
+            tokenizer.chat_template = Path(template).read_text(encoding="utf-8")
+        tokenizer.save_pretrained(stage)
+        _write_stops(base, stage, extra_stops)
+        for name in ("LICENSE", "NOTICE", "tokenizer.model"):
+            if (base / name).exists():
+                shutil.copyfile(base / name, stage / name)
+    return folder
+
+
+def _write_stops(base: Path, stage: Path, extra: list[int]) -> None:
+    """The stop tokens that ended answers in training end them in the shipped folder."""
+    if not extra:
+        return
+    target = stage / "generation_config.json"
+    generation = read_json(target) if target.exists() else {}
+    eos = generation.get("eos_token_id", read_json(base / "config.json").get("eos_token_id"))
+    known = [] if eos is None else eos if isinstance(eos, list) else [eos]
+    generation["eos_token_id"] = sorted({*known, *extra})
+    target.write_text(json.dumps(generation, indent=2))

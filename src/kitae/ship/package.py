@@ -1,0 +1,132 @@
+"""What a user gets: weights, GGUF files, and everything another person needs to run and to judge them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from kitae.files import JsonDict, write_json, write_text
+from kitae.models import STARTERS
+from kitae.ship.report import render_html
+from kitae.verify import RunVerifier
+
+
+def fill_package(folder: Path, merged: Path, files: Sequence[Path], verifier: RunVerifier, report: JsonDict) -> None:
+    for path in [*(p for p in sorted(merged.iterdir()) if p.is_file()), *files]:
+        _link_or_copy(path, folder / path.name)
+    write_text(folder / "Modelfile", modelfile(files[-1].name, verifier))
+    write_text(folder / "README.md", model_card(verifier, report, files))
+    write_text(folder / "NOTICE.txt", notices(verifier))
+    write_json(folder / "report.json", report)
+    write_text(folder / "report.html", render_html(report))
+
+
+def modelfile(file: str, verifier: RunVerifier) -> str:
+    """Ollama reads the template from the GGUF; its own template language can't say all that Jinja can."""
+    codec = verifier.exam.codec
+    stops = verifier.seen(verifier.trained).facts["stop_tokens"]
+    lines = [f"FROM ./{file}"]
+    go_template = ollama_template(verifier)
+    if go_template:
+        lines.append(f'TEMPLATE """{go_template}"""')
+    lines += [f'PARAMETER stop "{codec.vocabulary.decode([token])}"' for token in stops]
+    lines.append("PARAMETER temperature 0")
+    return "\n".join(lines) + "\n"
+
+
+def ollama_template(verifier: RunVerifier) -> str:
+    """The chat template in Ollama's language, by asking the real one how it wraps each role.
+
+    Empty if the template is not a plain sequence of wrapped turns; then Ollama's own reading of the GGUF has to do.
+    """
+    from kitae.chat import Message
+
+    template = verifier.exam.codec.template
+    system, user, answer = (
+        Message(role, mark) for role, mark in (("system", "\x01"), ("user", "\x02"), ("assistant", "\x03"))
+    )
+    whole = template.render((system, user, answer))
+    prompt = template.render((system, user), add_generation_prompt=True)
+    if not whole.startswith(prompt) or any(whole.count(mark) != 1 for mark in "\x01\x02\x03"):
+        return ""
+    before, rest = whole.split("\x01")
+    between, rest = rest.split("\x02")
+    opening, closing = rest.split("\x03")
+    if not template.render((user,)).endswith(f"{between.rpartition(closing)[2] or between}\x02{closing}"):
+        return ""
+    system_close = between[: between.index(closing) + len(closing)] if closing and closing in between else ""
+    user_open = between[len(system_close) :]
+    default = template.default_system()
+    fallback = default.removesuffix(user_open) if default.endswith(user_open) else ""
+    otherwise = f"{{{{ else }}}}{fallback}" if fallback else ""
+    head = f"{{{{ if .System }}}}{before}{{{{ .System }}}}{system_close}{otherwise}{{{{ end }}}}"
+    return f"{head}{user_open}{{{{ .Prompt }}}}{opening}{{{{ .Response }}}}{closing}"
+
+
+def model_card(verifier: RunVerifier, report: JsonDict, files: Sequence[Path]) -> str:
+    recipe, manifest = verifier.recipe, verifier.run.manifest
+    rows = "\n".join(
+        f"| {row['form']} | {_percent(row['exact_match'])} | {_percent(row['stop_rate'])} | {row['size_mb']} | {row['tokens_per_second']} |"
+        for row in report["table"]
+    )
+    gates = "\n".join(f"| {g['id']} | {g['verdict']} | {'; '.join(g['evidence'][:1])} |" for g in report["gates"])
+    licences = ", ".join(manifest["licences"])
+    return f"""\
+---
+base_model: {recipe.model.source}
+library_name: transformers
+pipeline_tag: text-generation
+tags: [kitae, gguf]
+---
+
+# {recipe.name}
+
+Fine-tuned from `{recipe.model.source}` with {recipe.train.method} on {manifest["rows"]["train"]} conversations, and proven by
+Kitae {manifest["kitae"]}: every file in this folder was compared with the form it was made from.
+
+| form | exact match | stops | MB | tokens/s |
+|---|---|---|---|---|
+{rows}
+
+Files: {", ".join(f"`{path.name}`" for path in files)}, `model.safetensors`. Run with llama.cpp, with Ollama
+(`ollama create {recipe.name} -f Modelfile`), or with transformers.
+
+## Proof
+
+| gate | verdict | evidence |
+|---|---|---|
+{gates}
+
+Data licences: {licences}. See NOTICE.txt.
+"""
+
+
+def notices(verifier: RunVerifier) -> str:
+    recipe = verifier.recipe
+    licence = (
+        STARTERS[recipe.model.source][1] if recipe.model.source in STARTERS else "see the base model's own licence"
+    )
+    lines = [
+        f"This model is a modified version of {recipe.model.source} ({licence}).",
+        f"It was fine-tuned with {recipe.train.method}; its weights differ from the original.",
+        "",
+        "Training data:",
+        *(f"- {Path(source.path).name}: {source.licence}" for source in recipe.data.train),
+        "",
+        "An unknown licence is unknown, not free: check it before you publish.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    """A hard link costs no disk; where links are not possible, a copy."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1%}"

@@ -1,0 +1,134 @@
+"""Which rows make up which optimiser step, decided before training starts, and how a step is laid out in memory."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch.utils.data import Dataset, Sampler
+
+from kitae.chat import Encoded
+
+IGNORED = -100
+_WINDOW = 8  # steps' worth of rows among which rows of like length are put together
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    input_ids: torch.Tensor  # right-padded: with causal attention no real token sees the padding, so no mask is needed
+    labels: torch.Tensor  # the token itself where it is to be learned, else IGNORED
+
+    def to(self, device: torch.device) -> MicroBatch:
+        return MicroBatch(self.input_ids.to(device), self.labels.to(device))
+
+    @property
+    def labelled(self) -> int:
+        return int((self.labels[:, 1:] != IGNORED).sum())
+
+
+@dataclass(frozen=True)
+class Step:
+    """One optimiser step: all of its micro-batches, and the rows they came from."""
+
+    micro: list[MicroBatch]
+    rows: list[str]
+
+    def to(self, device: torch.device, non_blocking: bool = False) -> Step:
+        return Step([batch.to(device) for batch in self.micro], self.rows)
+
+    @property
+    def labelled(self) -> int:
+        return sum(batch.labelled for batch in self.micro)
+
+    @property
+    def tokens(self) -> int:
+        return sum(batch.input_ids.numel() for batch in self.micro)
+
+
+class EncodedRows(Dataset[Encoded]):
+    def __init__(self, rows: Sequence[Encoded]) -> None:
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> Encoded:
+        return self.rows[index]
+
+
+class Plan(Sampler[list[int]]):
+    """The whole run as a list of steps. Nothing about it depends on random state, so resuming is skipping."""
+
+    def __init__(self, lengths: Sequence[int], batch_tokens: int, epochs: int, seed: int) -> None:
+        self.steps = [step for epoch in range(epochs) for step in _epoch(lengths, batch_tokens, f"{seed}-{epoch}")]
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return iter(self.steps)
+
+
+def _epoch(lengths: Sequence[int], batch_tokens: int, seed: str) -> list[list[int]]:
+    rng = random.Random(seed)
+    order = list(range(len(lengths)))
+    rng.shuffle(order)
+    steps: list[list[int]] = []
+    window: list[int] = []
+    room = batch_tokens * _WINDOW
+    for index in [*order, -1]:
+        if index < 0 or (window and sum(lengths[i] for i in window) + lengths[index] > room):
+            window.sort(key=lambda i: lengths[i])
+            steps += list(_fill(window, lengths, batch_tokens))
+            window = []
+        window.append(index)
+    rng.shuffle(steps)
+    return steps
+
+
+def _fill(order: Sequence[int], lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
+    """Consecutive groups whose padded size stays within the budget; a row longer than that stands alone."""
+    group: list[int] = []
+    longest = 0
+    for index in order:
+        if group and max(longest, lengths[index]) * (len(group) + 1) > budget:
+            yield group
+            group, longest = [], 0
+        group.append(index)
+        longest = max(longest, lengths[index])
+    if group:
+        yield group
+
+
+def layout(rows: Sequence[Encoded], tokens: int) -> list[list[int]]:
+    """How rows are laid out in memory: groups of like length, each within the budget."""
+    lengths = [len(row.ids) for row in rows]
+    return list(_fill(sorted(range(len(rows)), key=lambda i: lengths[i]), lengths, tokens))
+
+
+def collate(micro_batch_tokens: int) -> Callable[[Sequence[Encoded]], Step]:
+    def step(rows: Sequence[Encoded]) -> Step:
+        groups = layout(rows, micro_batch_tokens)
+        return Step([_pad([rows[i] for i in group]) for group in groups], [rows[i].source for g in groups for i in g])
+
+    return step
+
+
+def _pad(rows: Sequence[Encoded]) -> MicroBatch:
+    width = max(len(row.ids) for row in rows)
+    ids = torch.zeros(len(rows), width, dtype=torch.long)
+    labels = torch.full((len(rows), width), IGNORED, dtype=torch.long)
+    for i, row in enumerate(rows):
+        length = len(row.ids)
+        ids[i, :length] = torch.tensor(row.ids)
+        mask = torch.tensor(row.loss_mask)
+        labels[i, :length][mask] = ids[i, :length][mask]
+    return MicroBatch(ids, labels)
+
+
+def in_batches(rows: Sequence[Encoded], tokens: int) -> Iterator[MicroBatch]:
+    """Every row once, for scoring."""
+    for group in layout(rows, tokens):
+        yield _pad([rows[i] for i in group])

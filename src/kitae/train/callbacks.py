@@ -1,0 +1,117 @@
+"""What happens around the steps: events, progress, early stopping, a clean stop when asked."""
+
+from __future__ import annotations
+
+import signal
+import time
+from types import FrameType
+from typing import Any
+
+import psutil
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_callback import ExportableState
+
+from kitae.console import Progress, console
+from kitae.i18n import t
+from kitae.runs import Run
+from kitae.train.batches import Plan
+
+
+class Recorder(TrainerCallback):  # type: ignore[misc]
+    """Writes every step and every validation to the run's events, and shows a progress line."""
+
+    def __init__(self, run: Run, plan: Plan, lengths: list[int]) -> None:
+        self._run = run
+        self._tokens = [sum(lengths[i] for i in step) for step in plan.steps]
+        self._progress = Progress(t("say.training"), len(plan))
+        self._process = psutil.Process()
+        self._began = time.monotonic()
+        self._seen = 0
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self._began = time.monotonic()
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **_: Any,
+    ) -> None:
+        logs = logs or {}
+        if "eval_loss" in logs:
+            self._run.record("validation", step=state.global_step, loss=logs["eval_loss"])
+            console.say("  " + t("say.validation", step=state.global_step, loss=f"{logs['eval_loss']:.4f}"))
+        elif "loss" in logs:
+            self._seen += self._tokens[state.global_step - 1]
+            speed = self._seen / max(time.monotonic() - self._began, 1e-6)
+            memory = self._process.memory_info().rss // 2**20
+            self._run.record(
+                "step",
+                step=state.global_step,
+                loss=logs["loss"],
+                learning_rate=logs.get("learning_rate"),
+                grad_norm=logs.get("grad_norm"),
+                tokens_per_second=round(speed, 1),
+                memory_mb=memory,
+            )
+            note = t("say.step", loss=f"{logs['loss']:.4f}", speed=round(speed), memory=f"{memory / 1024:.1f}")
+            self._progress.update(state.global_step, note)
+
+    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self._progress.close()
+
+
+class EarlyStop(TrainerCallback, ExportableState):  # type: ignore[misc]
+    """Stops when the validation loss has not improved by `min_delta` for `patience` validations."""
+
+    def __init__(self, patience: int, min_delta: float) -> None:
+        self.patience = patience
+        self.min_delta = min_delta
+        self.best = float("inf")
+        self.waited = 0
+
+    def on_evaluate(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        metrics: dict[str, float] | None = None,
+        **_: Any,
+    ) -> None:
+        loss = (metrics or {})["eval_loss"]
+        if loss < self.best - self.min_delta:
+            self.best, self.waited = loss, 0
+        else:
+            self.waited += 1
+        if self.waited >= self.patience:
+            control.should_training_stop = True
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "args": {"patience": self.patience, "min_delta": self.min_delta},
+            "attributes": {"best": self.best, "waited": self.waited},
+        }
+
+
+class StopWhenAsked(TrainerCallback):  # type: ignore[misc]
+    """Ctrl-C and SIGTERM finish the step, save, and end the run as interrupted. A second Ctrl-C ends it at once."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._ask)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        self.asked = True
+        console.say("\n  " + t("say.stopping"))
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        if self.asked:
+            control.should_save = True
+            control.should_training_stop = True

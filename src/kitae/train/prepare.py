@@ -1,0 +1,138 @@
+"""Everything that training needs, made and held still so that the gates can look at it before the first step."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+
+from kitae.chat import ChatCodec, Conversation, Encoded
+from kitae.data import Rows
+from kitae.errors import InputError
+from kitae.files import hash_text, sha256
+from kitae.models import Facts, folder_facts, locate, open_codec
+from kitae.recipe import Recipe
+from kitae.runs import Run
+from kitae.train.batches import Plan, collate, layout
+
+_VERSIONS = ("torch", "transformers", "peft", "tokenizers", "llama-cpp-python")
+
+
+@dataclass(frozen=True)
+class CollatedRow:
+    """One row as the model sees it, beside what it was made from."""
+
+    row: Encoded
+    ids: list[int]
+    labels: list[int]
+    padding: list[int]  # the labels behind its end
+
+
+@dataclass(frozen=True)
+class Prepared:
+    run: Run
+    recipe: Recipe
+    base: Path
+    codec: ChatCodec
+    rows: Rows
+    train: list[Encoded]
+    validation: list[Encoded]
+    too_long: list[tuple[str, int]]  # rows over model.max_length: (source, tokens)
+
+    @cached_property
+    def facts(self) -> Facts:
+        return folder_facts(self.base, self.codec)
+
+    @cached_property
+    def stop_tokens(self) -> set[int]:
+        """What will end an answer of the shipped model: the model's own stops and those that the recipe adds."""
+        added = {self.codec.vocabulary.control.get(text) for text in self.recipe.model.stop_tokens}
+        return self.facts.stop_tokens | {i for i in added if i is not None}
+
+    @cached_property
+    def plan(self) -> Plan:
+        train = self.recipe.train
+        return Plan([len(row.ids) for row in self.train], train.batch_tokens, train.epochs, train.seed)
+
+    def collated(self) -> Iterator[CollatedRow]:
+        """Every row once, cut out of the very batches that the trainer gets."""
+        budget = self.recipe.train.micro_batch_tokens
+        make = collate(budget)
+        seen: set[int] = set()
+        for indices in self.plan.steps:
+            if seen.issuperset(indices):
+                return
+            seen.update(indices)
+            rows = [self.train[i] for i in indices]
+            for group, batch in zip(layout(rows, budget), make(rows).micro, strict=True):
+                for i, ids, labels in zip(group, batch.input_ids.tolist(), batch.labels.tolist(), strict=True):
+                    length = len(rows[i].ids)
+                    yield CollatedRow(rows[i], ids[:length], labels[:length], labels[length:])
+
+
+def gather_rows(recipe: Recipe) -> Rows:
+    data = recipe.data
+    validation = data.validation if isinstance(data.validation, list) else data.validation.fraction
+    return Rows.gather(data.train, validation, data.test, recipe.train.seed)
+
+
+def prepare(recipe: Recipe, run: Run, rows: Rows) -> Prepared:
+    base = locate(recipe.model.source)
+    codec = open_codec(base, recipe.model.chat_template)
+    unknown = [text for text in recipe.model.stop_tokens if text not in codec.vocabulary.control]
+    if unknown:
+        raise InputError("stop-token-unknown", where="model.stop_tokens", why=", ".join(unknown))
+    train, long_train = _encode(codec, rows.train, recipe.model.max_length)
+    validation, long_validation = _encode(codec, rows.validation, recipe.model.max_length)
+    too_long = long_train + long_validation
+    if not train:
+        raise InputError("nothing-to-train", where=recipe.name, why=f"{len(too_long)} / {len(rows.train)}")
+    return Prepared(run, recipe, base, codec, rows, train, validation, too_long)
+
+
+def _encode(codec: ChatCodec, rows: Sequence[Conversation], limit: int) -> tuple[list[Encoded], list[tuple[str, int]]]:
+    fitting, too_long = [], []
+    for row in rows:
+        try:
+            encoded = codec.encode(row)
+        except InputError as error:
+            if not error.where or error.kind == "template":
+                error.where = row.source
+                error.args = (error.message,)
+            raise
+        for sequence in encoded:
+            if len(sequence.ids) <= limit:
+                fitting.append(sequence)
+            else:
+                too_long.append((row.source, len(sequence.ids)))
+    return fitting, too_long
+
+
+def manifest(prepared: Prepared) -> dict[str, object]:
+    """What went in, so that a result can be traced and made again."""
+    recipe, data = prepared.recipe, prepared.run.data
+    sources = [*recipe.data.train, *recipe.data.test]
+    return {
+        "kitae": version("kitae"),
+        "versions": {name: version(name) for name in _VERSIONS},
+        "machine": {"platform": platform.platform(), "python": platform.python_version()},
+        "model": {
+            "source": recipe.model.source,
+            "folder": str(prepared.base),
+            "weights": sha256(prepared.base / "model.safetensors")
+            if (prepared.base / "model.safetensors").exists()
+            else None,
+            "template": hash_text(prepared.codec.template.source),
+            "stop_tokens": sorted(prepared.stop_tokens),
+            "terminator": prepared.codec.terminator,
+        },
+        "data": {p.name: sha256(p) for p in sorted(data.glob("*.jsonl"))},
+        "rows": {"train": len(prepared.rows.train), "validation": len(prepared.rows.validation)},
+        "duplicates_removed": prepared.rows.duplicates,
+        "too_long": len(prepared.too_long),
+        "licences": sorted({source.licence for source in sources}),
+        "seed": recipe.train.seed,
+    }

@@ -1,0 +1,120 @@
+"""`transformers.Trainer`, told what a step is, how it is scored, and how to leave only whole checkpoints behind."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
+
+from kitae.chat import Encoded
+from kitae.errors import KitaeError
+from kitae.files import staged_folder
+from kitae.train.batches import EncodedRows, MicroBatch, Plan, Step, collate, in_batches
+from kitae.train.loss import LabelledLoss
+
+PREFIX = "checkpoint-"
+
+
+class KitaeTrainer(Trainer):  # type: ignore[misc]
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        arguments: TrainingArguments,
+        rows: Sequence[Encoded],
+        validation: Sequence[Encoded],
+        plan: Plan,
+        micro_batch_tokens: int,
+        compute_dtype: torch.dtype,
+        callbacks: list[TrainerCallback],
+    ) -> None:
+        self._plan = plan
+        self._validation = validation
+        self._micro_batch_tokens = micro_batch_tokens
+        self._compute_dtype = compute_dtype
+        self._stage: Path | None = None
+        super().__init__(model=model, args=arguments, train_dataset=EncodedRows(rows), callbacks=callbacks)
+        self._loss = LabelledLoss(model)
+
+    def get_train_dataloader(self) -> DataLoader[Step]:
+        loader: DataLoader[Step] = DataLoader(
+            self.train_dataset,
+            batch_sampler=self._plan,
+            collate_fn=collate(self._micro_batch_tokens),
+        )
+        prepared: DataLoader[Step] = self.accelerator.prepare_data_loader(loader, device_placement=False)
+        return prepared
+
+    def training_step(self, model: torch.nn.Module, inputs: Step, num_items_in_batch: Any = None) -> torch.Tensor:
+        """Gradients of the mean over all labelled tokens of the step, whatever micro-batches it is cut into."""
+        model.train()
+        total = torch.zeros((), device=self.args.device)
+        for batch in inputs.micro:
+            with self._autocast():
+                loss = self._loss(batch.to(self.args.device)) / inputs.labelled
+            if not torch.isfinite(loss):
+                raise KitaeError("loss-not-finite", step=self.state.global_step + 1, why="\n".join(inputs.rows[:8]))
+            self.accelerator.backward(loss)
+            total += loss.detach()
+        return total
+
+    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
+        self.model.eval()
+        metrics = {"eval_loss": self.score(in_batches(self._validation, self._micro_batch_tokens))}
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def score(self, batches: Iterator[MicroBatch]) -> float:
+        """Mean negative log-likelihood of the labelled tokens."""
+        total, count = 0.0, 0
+        with torch.no_grad(), self._autocast():
+            for batch in batches:
+                total += float(self._loss(batch.to(self.args.device)))
+                count += batch.labelled
+        return total / max(count, 1)
+
+    def _autocast(self) -> contextlib.AbstractContextManager[object]:
+        enabled = self._compute_dtype != torch.float32
+        return torch.autocast(self.args.device.type, dtype=self._compute_dtype, enabled=enabled)
+
+    def floating_point_ops(self, inputs: Step) -> int:
+        return 0  # the parent would look for tensors where a Step has none
+
+    # A checkpoint is written beside and renamed, so a folder with a checkpoint's name is always a whole one.
+
+    def _get_output_dir(self, trial: Any) -> str:
+        return str(self._stage or self.args.output_dir)
+
+    def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
+        folder = Path(self.args.output_dir)
+        name = f"{PREFIX}{self.state.global_step}"
+        with staged_folder(folder / name) as stage:
+            self._stage = stage
+            try:
+                super()._save_checkpoint(model, trial)
+            finally:
+                self._stage = None
+            for file in (stage / name).iterdir():
+                file.replace(stage / file.name)
+            (stage / name).rmdir()
+            best = self.state.best_global_step
+            self.state.best_model_checkpoint = str(folder / f"{PREFIX}{best}") if best else None
+            self.state.save_to_json(str(stage / "trainer_state.json"))
+        keep = {self.state.global_step, self.state.best_global_step}
+        for step, old in checkpoints(folder):
+            if step not in keep:
+                shutil.rmtree(old)
+
+
+def checkpoints(folder: Path) -> list[tuple[int, Path]]:
+    """Whole checkpoints, oldest first."""
+    if not folder.exists():
+        return []
+    found = [(int(p.name[len(PREFIX) :]), p) for p in folder.glob(f"{PREFIX}*") if p.name[len(PREFIX) :].isdigit()]
+    return sorted(found)

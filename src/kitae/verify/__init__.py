@@ -1,0 +1,9 @@
+"""Gates: they read artifacts, and never trust what produced them."""
+
+from kitae.verify.after import after_training
+from kitae.verify.before import BeforeTraining
+from kitae.verify.gate import GATES, Gate, Verdict
+from kitae.verify.run import RunVerifier
+from kitae.verify.target import verify_target
+
+__all__ = ["GATES", "BeforeTraining", "Gate", "RunVerifier", "Verdict", "after_training", "verify_target"]

@@ -1,0 +1,117 @@
+"""Gates on what a model does when it is asked: does it stop, does it loop, is it better at its task."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from kitae.evaluate import Share, exact_match, looping, mean_difference, stopped, worse_p_value
+from kitae.recipe import Thresholds
+from kitae.verify.compare import log_likelihoods
+from kitae.verify.gate import Gate, passed, refused, skipped, warned
+from kitae.verify.merged import targets
+from kitae.verify.observe import Observation
+
+_SHOWN = 3
+_SURE = 0.05  # a loss is counted against a form only when chance would rarely make it
+
+
+def stops(gate: str, seen: Observation, limits: Thresholds) -> Gate:
+    """Greedy and sampled answers end by themselves."""
+    if not seen.answers:
+        return skipped(gate, "no-prompts")
+    greedy, sampled = Share(sum(stopped(seen.answers)), len(seen.answers)), None
+    worst = greedy
+    if seen.sampled:
+        sampled = Share(sum(stopped(seen.sampled)), len(seen.sampled))
+        worst = min(greedy, sampled, key=lambda share: share.value)
+    measured = {"greedy": greedy.value, "sampled": sampled.value if sampled else None, "prompts": greedy.total}
+    endless = [f"…{a.text[-80:]!r}" for a in [*seen.answers, *seen.sampled] if a.finish != "stop"]
+    if worst.value < limits.stop_rate:
+        return refused(gate, "endless", measured, limits.stop_rate, endless[:_SHOWN], share=f"{worst.value:.0%}")
+    return passed(gate, measured, limits.stop_rate, endless[:_SHOWN])
+
+
+def loops(gate: str, seen: Observation, limits: Thresholds) -> Gate:
+    answers = [*seen.answers, *seen.sampled]
+    if not answers:
+        return skipped(gate, "no-prompts")
+    # Every looping answer is a defect; one in a small sample is not yet a rate.
+    bad = [f"…{a.text[-80:]!r}" for a in answers if looping(a.tokens)]
+    share = Share(len(bad), len(answers))
+    if share.value > limits.loop_rate and len(bad) > 1:
+        return refused(gate, "loops", share.value, limits.loop_rate, bad[:_SHOWN], share=f"{share.value:.0%}")
+    return passed(gate, share.value, limits.loop_rate, bad)
+
+
+def improved(base: Observation, seen: Observation, truths: Sequence[str], exact: bool, limits: Thresholds) -> Gate:
+    """Better than the model it started from: on held-out tokens always, on whole answers where the recipe asks for that."""
+    gate = "hf.task"
+    if base.logits is None or seen.logits is None:
+        return skipped(gate, "no-rows")
+    before, after = row_losses(base), row_losses(seen)
+    mean, error = mean_difference(before, after)
+    measured: dict[str, object] = {"loss_before": float(np.mean(before)), "loss_after": float(np.mean(after))}
+    evidence = [f"loss {np.mean(before):.4f} → {np.mean(after):.4f} (difference {mean:+.4f} ± {1.96 * error:.4f})"]
+    if exact:
+        hits_before, hits = exact_match(base.answers, truths), exact_match(seen.answers, truths)
+        measured |= {
+            "exact_before": Share(sum(hits_before), len(truths)).value,
+            "exact": Share(sum(hits), len(truths)).value,
+        }
+        evidence.append(f"exact match {sum(hits_before)} → {sum(hits)} of {len(truths)}")
+        if worse_p_value(hits_before, hits) < _SURE:
+            return refused(gate, "fewer-exact", measured, "≥ base", evidence)
+    if mean > 0:
+        return refused(gate, "no-better", measured, "< base", evidence)
+    if mean + 1.96 * error > 0:
+        return warned(gate, "unsure", measured, "< base", evidence)
+    return passed(gate, measured, "< base", evidence)
+
+
+def kept(
+    gate: str, trained: Observation, seen: Observation, truths: Sequence[str], exact: bool, limits: Thresholds
+) -> Gate:
+    """A smaller file still does what the trained model did."""
+    if trained.logits is None or seen.logits is None:
+        return skipped(gate, "no-rows")
+    before, after = row_losses(trained), row_losses(seen)
+    ratio = float(np.exp(np.mean(after) - np.mean(before)))
+    measured: dict[str, object] = {"ppl_ratio": ratio}
+    evidence = [f"PPL ratio {ratio:.4f}"]
+    if exact:
+        hits, now = exact_match(trained.answers, truths), exact_match(seen.answers, truths)
+        drop = (sum(hits) - sum(now)) / len(truths)
+        measured |= {"exact_before": sum(hits) / len(truths), "exact": sum(now) / len(truths)}
+        evidence.append(f"exact match {sum(hits)} → {sum(now)} of {len(truths)}")
+        evidence += _lost(hits, now, seen, truths)
+        if drop > limits.task_drop and worse_p_value(hits, now) < _SURE:
+            return refused(gate, "lost", measured, limits.task_drop, evidence, drop=f"{drop:.0%}")
+    if ratio > 1.25:
+        return refused(gate, "lost", measured, limits.task_drop, evidence, drop=f"PPL × {ratio:.2f}")
+    return passed(gate, measured, limits.task_drop, evidence)
+
+
+def row_losses(seen: Observation) -> list[float]:
+    """The mean negative log-likelihood of each row's compared tokens."""
+    flat = -log_likelihoods(seen.row_logits(), targets(seen))
+    losses, position = [], 0
+    for ids, start in zip(seen.job.sequences, seen.job.starts, strict=True):
+        length = len(ids) - start - 1
+        losses.append(float(flat[position : position + length].mean()))
+        position += length
+    return losses
+
+
+def stop_probability(seen: Observation, terminator: int) -> float:
+    """The geometric mean of what a model gives the terminator where answers end."""
+    wanted = targets(seen)
+    logs = log_likelihoods(seen.row_logits(), wanted)
+    at_ends = logs[wanted == terminator]
+    return float(np.exp(at_ends.mean())) if len(at_ends) else 0.0
+
+
+def _lost(before: Sequence[bool], after: Sequence[bool], seen: Observation, truths: Sequence[str]) -> list[str]:
+    lost = [i for i, (b, a) in enumerate(zip(before, after, strict=True)) if b and not a]
+    return [f"{truths[i]} → {seen.answers[i].text.strip()[:160]}" for i in lost[:_SHOWN]]

@@ -1,0 +1,93 @@
+"""The questions that every form of a model is asked, so that the answers can be compared."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from kitae.chat import ChatCodec, Conversation
+from kitae.models import is_adapter
+from kitae.recipe import Recipe, Thresholds
+from kitae.verify.observe import Job, Observation, job_sequences, observe
+from kitae.verify.probes import probe_answers, probe_chats, probe_texts
+
+_SAMPLED = 16
+
+
+@dataclass(frozen=True)
+class Form:
+    """One shape of a model on disk: adapter, folder or GGUF file."""
+
+    name: str
+    path: Path
+    base: Path | None = None  # for an adapter
+    template: str | None = None
+    extra_stops: tuple[int, ...] = ()
+
+    @property
+    def kind(self) -> str:
+        if self.path.is_file():
+            return "gguf"
+        return "adapter" if is_adapter(self.path) else "folder"
+
+
+@dataclass(frozen=True)
+class Exam:
+    codec: ChatCodec
+    rows: Sequence[Conversation]  # whose answers' distributions are compared
+    prompts: Sequence[Conversation]  # which are answered
+    limits: Thresholds
+    max_new_tokens: int
+    exact: bool
+    own_task: bool  # the user's held-out rows, not Kitae's general questions
+
+    @property
+    def truths(self) -> list[str]:
+        return [row.answer for row in self.prompts]
+
+    def ask(self, form: Form, scratch: Path, answers: bool = True, sampled: bool = True) -> Observation:
+        """Runs the exam on a form, in a fresh process. `answers=False` compares distributions only."""
+        sequences, starts = job_sequences([e for row in self.rows for e in self.codec.encode(row)])
+        job = Job(
+            path=str(form.path),
+            base=str(form.base) if form.base else None,
+            template=form.template,
+            extra_stops=list(form.extra_stops),
+            texts=probe_texts(),
+            chats=[[m.as_dict() for m in row.messages] for row in [*self.rows, *self.prompts]],
+            sequences=sequences,
+            starts=starts,
+            prompts=[[m.as_dict() for m in row.prompt] for row in self.prompts] if answers else [],
+            sampled=_SAMPLED if answers and sampled else 0,
+            max_new_tokens=self.max_new_tokens,
+        )
+        return observe(job, scratch)
+
+
+def own_exam(recipe: Recipe, codec: ChatCodec, held_out: Sequence[Conversation]) -> Exam:
+    """On rows that training never saw."""
+    wanted = recipe.evaluate
+    single = [row for row in held_out if row.answer]
+    return Exam(
+        codec=codec,
+        rows=single[: wanted.rows],
+        prompts=single[: wanted.prompts],
+        limits=recipe.verify,
+        max_new_tokens=wanted.max_new_tokens,
+        exact="exact_match" in wanted.suites,
+        own_task=True,
+    )
+
+
+def general_exam(codec: ChatCodec, limits: Thresholds) -> Exam:
+    """For a model about whose task nothing is known."""
+    return Exam(
+        codec=codec,
+        rows=probe_answers(),
+        prompts=[Conversation.of(chat) for chat in probe_chats()],
+        limits=limits,
+        max_new_tokens=400,
+        exact=False,
+        own_task=False,
+    )

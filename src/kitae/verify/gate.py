@@ -1,0 +1,144 @@
+"""A gate's result, and the verdict over many."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from kitae.files import JsonDict
+from kitae.i18n import t
+
+Outcome = Literal["pass", "refuse", "warn", "skip"]
+
+GATES: tuple[str, ...] = (
+    "data.leak",
+    "chat.labels-present",
+    "chat.terminator-labelled",
+    "chat.mask-boundary",
+    "chat.prefix-kept",
+    "chat.bos-once",
+    "chat.system-default",
+    "chat.stop-tokens",
+    "train.validation",
+    "train.finite",
+    "train.adapter-moved",
+    "train.stop-token-trainable",
+    "train.overfit",
+    "merge.complete",
+    "merge.changed",
+    "merge.equivalent",
+    "hf.stops",
+    "hf.loops",
+    "hf.task",
+    "gguf.tokens",
+    "gguf.template",
+    "gguf.equivalent",
+    "gguf.stops",
+    "quant.types",
+    "quant.divergence",
+    "quant.stops",
+    "quant.task",
+)
+
+
+@dataclass(frozen=True)
+class Gate:
+    """One result. `case` names the sentences that explain it: `gate.<id>.<case>.why` and `.fix`."""
+
+    id: str
+    verdict: Outcome
+    measured: object = None
+    limit: object = None
+    evidence: Sequence[str] = ()
+    case: str = "pass"
+    fields: JsonDict = field(default_factory=dict)
+    required: bool = True
+    subject: str = ""  # the artifact, where one report covers several
+
+    @property
+    def stage(self) -> str:
+        return self.id.partition(".")[0]
+
+    def why(self, lang: str | None = None) -> str:
+        key = f"gate.skip.{self.case}" if self.verdict == "skip" else f"gate.{self.id}.{self.case}.why"
+        return t(key, lang, **self.fields)
+
+    def fix(self, lang: str | None = None) -> str:
+        if self.verdict in ("pass", "skip"):
+            return ""
+        return t(f"gate.{self.id}.{self.case}.fix", lang, **self.fields)
+
+    def as_dict(self) -> JsonDict:
+        return {
+            "id": self.id,
+            "stage": self.stage,
+            "verdict": self.verdict,
+            "measured": self.measured,
+            "limit": self.limit,
+            "evidence": list(self.evidence),
+            "why": self.why(),
+            "fix": self.fix(),
+            "subject": self.subject,
+            "required": self.required,
+            "case": self.case,
+            "fields": self.fields,
+        }
+
+    @staticmethod
+    def from_dict(value: JsonDict) -> Gate:
+        return Gate(
+            value["id"],
+            value["verdict"],
+            value["measured"],
+            value["limit"],
+            value["evidence"],
+            value["case"],
+            value["fields"],
+            value["required"],
+            value["subject"],
+        )
+
+
+def passed(id: str, measured: object = None, limit: object = None, evidence: Sequence[str] = ()) -> Gate:
+    return Gate(id, "pass", measured, limit, evidence)
+
+
+def refused(
+    id: str, case: str, measured: object = None, limit: object = None, evidence: Sequence[str] = (), **fields: object
+) -> Gate:
+    return Gate(id, "refuse", measured, limit, evidence, case, fields)
+
+
+def warned(
+    id: str, case: str, measured: object = None, limit: object = None, evidence: Sequence[str] = (), **fields: object
+) -> Gate:
+    return Gate(id, "warn", measured, limit, evidence, case, fields)
+
+
+def skipped(id: str, reason: str, required: bool = True, **fields: object) -> Gate:
+    return Gate(id, "skip", case=reason, fields=fields, required=required)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    gates: list[Gate]
+
+    @property
+    def verdict(self) -> Literal["ship", "refuse", "incomplete"]:
+        if self.refusals:
+            return "refuse"
+        if not self.gates or any(gate.verdict == "skip" and gate.required for gate in self.gates):
+            return "incomplete"
+        return "ship"
+
+    @property
+    def refusals(self) -> list[Gate]:
+        return [gate for gate in self.gates if gate.verdict == "refuse"]
+
+    def as_dict(self) -> JsonDict:
+        return {"verdict": self.verdict, "gates": [gate.as_dict() for gate in self.gates]}
+
+
+def in_order(gates: Iterable[Gate]) -> list[Gate]:
+    return sorted(gates, key=lambda gate: GATES.index(gate.id))

@@ -1,0 +1,178 @@
+"""What an artifact does, seen from outside: loaded from disk in a fresh process, asked, and written down.
+
+`observe` starts `python -m kitae.verify.observe JOB`; nothing of the process that made the artifact can help it.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from kitae.chat import Conversation, Encoded, Message
+from kitae.errors import InputError, KitaeError
+from kitae.files import JsonDict, read_json, write_json
+from kitae.generate import Completion, Engine, Settings, complete, open_engine
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to look at. All lists may be empty; what is not asked is not measured."""
+
+    path: str
+    base: str | None = None  # for an adapter
+    template: str | None = None  # a Jinja file that replaces the folder's own
+    extra_stops: list[int] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)  # → token ids
+    chats: list[list[dict[str, str]]] = field(default_factory=list)  # → prompt token ids
+    sequences: list[list[int]] = field(default_factory=list)  # → logits of what follows `starts`
+    starts: list[int] = field(default_factory=list)
+    prompts: list[list[dict[str, str]]] = field(default_factory=list)  # → greedy answers
+    sampled: int = 0  # how many of the prompts are also answered with sampling
+    max_new_tokens: int = 128
+
+
+@dataclass(frozen=True)
+class Observation:
+    job: Job
+    facts: JsonDict
+    text_ids: list[list[int]]
+    chat_ids: list[list[int]]
+    logits: Path | None  # float32, one row for each predicted token, all sequences one after another
+    answers: list[Completion]
+    sampled: list[Completion]
+    tokens_per_second: float
+
+    def row_logits(self) -> npt.NDArray[np.float32]:
+        assert self.logits is not None
+        loaded: npt.NDArray[np.float32] = np.load(self.logits, mmap_mode="r")
+        return loaded
+
+    def as_dict(self) -> JsonDict:
+        return {**asdict(self), "logits": str(self.logits) if self.logits else None}
+
+    @staticmethod
+    def from_dict(value: JsonDict) -> Observation:
+        return Observation(
+            Job(**value["job"]),
+            value["facts"],
+            value["text_ids"],
+            value["chat_ids"],
+            Path(value["logits"]) if value["logits"] else None,
+            [Completion(a["text"], tuple(a["tokens"]), a["finish"]) for a in value["answers"]],
+            [Completion(a["text"], tuple(a["tokens"]), a["finish"]) for a in value["sampled"]],
+            value["tokens_per_second"],
+        )
+
+
+def job_sequences(rows: Sequence[Encoded]) -> tuple[list[list[int]], list[int]]:
+    """Sequences and the position from which each is labelled. Rows with several answers are compared from the first."""
+    chosen = [row for row in rows if row.spans]
+    return [row.ids for row in chosen], [max(row.spans[0].start - 1, 0) for row in chosen]
+
+
+def observe(job: Job, folder: Path) -> Observation:
+    """Runs the job in a fresh process; logits are left in `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".job.") as scratch:
+        job_file, result_file = Path(scratch) / "job.json", Path(scratch) / "result.json"
+        write_json(job_file, asdict(job))
+        command = [
+            sys.executable,
+            "-m",
+            "kitae.verify.observe",
+            str(job_file),
+            str(result_file),
+            str(folder.absolute()),
+        ]
+        # From an empty folder, so that nothing lying about can pose as a module.
+        process = subprocess.run(command, capture_output=True, text=True, check=False, cwd=scratch)
+        if not result_file.exists():
+            tail = "\n".join((process.stderr or process.stdout).strip().splitlines()[-6:])
+            raise KitaeError("observation", where=job.path, why=tail or f"exit {process.returncode}")
+        result = read_json(result_file)
+    if "error" in result:
+        error = result["error"]
+        raised = (InputError if result["input"] else KitaeError)(
+            error["kind"], where=error["where"], why=error["why"], **result["fields"]
+        )
+        raise raised
+    return Observation.from_dict(result)
+
+
+def _look(job: Job, folder: Path) -> Observation:
+    path = Path(job.path)
+    engine = open_engine(path, Path(job.base) if job.base else None, template=job.template)
+    engine.stop_tokens = engine.stop_tokens | set(job.extra_stops)
+    codec = engine.codec
+    try:
+        prompts = [codec.prompt(_messages(chat)) for chat in job.prompts]
+        settings = Settings(max_tokens=job.max_new_tokens)
+        began = time.monotonic()
+        answers = complete(engine, prompts, settings) if prompts else []
+        seconds = time.monotonic() - began
+        sampling = Settings(max_tokens=job.max_new_tokens, temperature=0.8, top_p=0.95, seed=0)
+        sampled = complete(engine, prompts[: job.sampled], sampling) if job.sampled else []
+        return Observation(
+            job=job,
+            facts=_facts(engine),
+            text_ids=[codec.vocabulary.encode(text, parse_control=False) for text in job.texts],
+            chat_ids=[codec.prompt(_messages(chat)) for chat in job.chats],
+            logits=_logits(engine, job, folder) if job.sequences else None,
+            answers=answers,
+            sampled=sampled,
+            tokens_per_second=sum(len(a.tokens) for a in answers) / seconds if answers else 0.0,
+        )
+    finally:
+        engine.close()
+
+
+def _logits(engine: Engine, job: Job, folder: Path) -> Path:
+    rows = [engine.logits(ids, start) for ids, start in zip(job.sequences, job.starts, strict=True)]
+    with tempfile.NamedTemporaryFile(dir=folder, prefix="logits-", suffix=".npy", delete=False) as file:
+        np.save(file, np.concatenate(rows))
+    return Path(file.name)
+
+
+def _facts(engine: Engine) -> JsonDict:
+    """What the artifact itself says of its template and stops."""
+    from kitae.generate.llama_engine import LlamaEngine
+
+    codec = engine.codec
+    facts: JsonDict = {
+        "engine": engine.name,
+        "template": codec.template.source,
+        "terminator": codec.terminator,
+        "stop_tokens": sorted(engine.stop_tokens),
+        "vocabulary": codec.vocabulary.size,
+    }
+    if isinstance(engine, LlamaEngine):
+        model = engine.model.facts
+        facts |= {key: model[key] for key in ("stops", "bos", "adds_bos", "pre_tokenizer", "parameters")}
+    return facts
+
+
+def _messages(chat: Sequence[dict[str, str]]) -> list[Message]:
+    return list(Conversation.of(chat).messages)
+
+
+def _main(job_file: str, result_file: str, folder: str) -> None:
+    try:
+        job = Job(**json.loads(Path(job_file).read_text(encoding="utf-8")))
+        write_json(Path(result_file), _look(job, Path(folder)).as_dict())
+    except KitaeError as error:
+        fields = {key: str(value) for key, value in error.fields.items()}
+        is_input = isinstance(error, InputError)
+        write_json(Path(result_file), {"error": error.as_dict(), "fields": fields, "input": is_input})
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:4])
