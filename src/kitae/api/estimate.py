@@ -5,8 +5,8 @@ from __future__ import annotations
 import psutil
 
 from kitae.errors import InputError
-from kitae.files import JsonDict, read_json
-from kitae.models import count_parameters, locate
+from kitae.files import JsonDict
+from kitae.models import peek
 from kitae.recipe import Recipe
 from kitae.train.prepare import gather_rows
 
@@ -20,11 +20,8 @@ _FLOPS = 250e9  # what two ordinary cores reach in training, all losses included
 
 def estimate(recipe: Recipe) -> JsonDict:
     rows = gather_rows(recipe)
-    folder = locate(recipe.model.source)
-    config = read_json(folder / "config.json")
-    text = config.get("text_config") or config
-    parameters = count_parameters(folder)
-    hidden, layers = int(text["hidden_size"]), int(text["num_hidden_layers"])
+    size = peek(recipe.model.source)
+    parameters, hidden, layers = size.parameters, size.hidden, size.layers
     train = recipe.train
     full = train.method == "full"
     weights = parameters * (4 if full else 2)
@@ -32,7 +29,7 @@ def estimate(recipe: Recipe) -> JsonDict:
     states = trained * 12  # gradient and two moments in fp32
     tokens_at_once = min(train.micro_batch_tokens, train.batch_tokens)
     activations = tokens_at_once * layers * hidden * _ACTIVATIONS
-    logits = tokens_at_once * int(text["vocab_size"]) * 4 * 2
+    logits = tokens_at_once * size.vocabulary * 4 * 2
     memory = (weights + states + activations + logits) / 1e6 + _OVERHEAD_MB
     tokens = sum(len(row.text) for row in rows.train) / _CHARACTERS_PER_TOKEN * train.epochs
     seconds = tokens * parameters * (6 if full else 4) / _FLOPS

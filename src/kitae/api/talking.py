@@ -43,9 +43,7 @@ def generate(target: str, prompt: str, system: str | None = None, settings: Sett
     engine, own_system = open_target(target)
     try:
         text, tokens, finish = "", 0, "length"
-        for chunk in answer(
-            engine, conversation(prompt, system if system is not None else own_system), settings or Settings()
-        ):
+        for chunk in answer(engine, conversation(prompt, system if system is not None else own_system), settings or Settings()):
             text += chunk.text
             tokens += len(chunk.tokens)
             finish = chunk.finish or finish

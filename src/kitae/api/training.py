@@ -20,9 +20,7 @@ from kitae.runs import Run, create_run, find_run
 from kitae.verify.gate import Gate
 
 
-def train(
-    recipe: Recipe | str | Path | None = None, overrides: Sequence[str] = (), resume: str | None = None
-) -> JsonDict:
+def train(recipe: Recipe | str | Path | None = None, overrides: Sequence[str] = (), resume: str | None = None) -> JsonDict:
     """Trains, and returns the run with the gates before and after. Raises `Refused` when a gate says no."""
     quiet_libraries()
     from kitae.train import Prepared, gather_rows, manifest, prepare

@@ -38,9 +38,7 @@ class Encoded:
     loss_mask: list[bool]
     spans: list[Span]
     source: str = ""
-    notes: list[str] = field(
-        default_factory=list
-    )  # "turn-by-turn": the template rewrites earlier turns; "pieces": see _join
+    notes: list[str] = field(default_factory=list)  # "turn-by-turn": the template rewrites earlier turns; "pieces": see _join
 
     @property
     def labelled(self) -> int:
@@ -104,9 +102,7 @@ class ChatCodec:
         body = whole[len(prompt) : len(whole) - len(head + tail)]
         return [Piece(prompt, False), Piece(body + head, True), Piece(tail, False)]
 
-    def _alone(
-        self, messages: Sequence[Message], i: int, disguise: dict[str, str], source: str, answers: int
-    ) -> Encoded:
+    def _alone(self, messages: Sequence[Message], i: int, disguise: dict[str, str], source: str, answers: int) -> Encoded:
         """Answer i with what the model would see before it, as a sequence of its own."""
         turn = self._turn(messages, i)
         notes = ["turn-by-turn"] if answers > 1 else []

@@ -32,9 +32,7 @@ class HfVocabulary:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self.tokenizer = tokenizer
-        self._control = {
-            token.content: index for index, token in tokenizer.added_tokens_decoder.items() if token.special
-        }
+        self._control = {token.content: index for index, token in tokenizer.added_tokens_decoder.items() if token.special}
 
     @property
     def size(self) -> int:

@@ -52,7 +52,7 @@ def _run(arguments: list[str], flags: Flags) -> int:
     try:
         result = app(arguments or ["--help"], standalone_mode=False, prog_name="kitae")
     except TyperException as error:
-        message = getattr(error, "format_message", lambda: str(error))()
+        message = error.format_message() if hasattr(error, "format_message") else str(error)
         return _failed(InputError("usage", why=message), flags)
     except Exit as error:
         return int(error.exit_code)

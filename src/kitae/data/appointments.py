@@ -157,7 +157,7 @@ def _person(rng: random.Random, pools: _Pools) -> str:
     style = rng.random()
     if style < 0.45:
         return rng.choice(pools.names)
-    if style < 0.65:
+    if style < 0.55:
         return f"{rng.choice(pools.names)} {rng.choice(pools.surnames)}"
     if style < 0.85:
         return f"{rng.choice(TITLES)} {rng.choice(pools.surnames)}"
@@ -189,7 +189,7 @@ def _time(rng: random.Random) -> tuple[str, str]:
         return "noon", value
     if style < 0.25:
         return f"{hour:02d}:{minute:02d}", f"{hour:02d}:{minute:02d}"
-    if style < 0.65:
+    if style < 0.55:
         clock = f"{twelve}" if minute == 0 else f"{twelve}:{minute:02d}"
         return f"{clock}{rng.choice(('', ' '))}{half}", value
     if minute == 0:

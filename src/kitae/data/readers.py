@@ -30,8 +30,7 @@ def read_conversations(path: Path, form: Format = "auto", limit: int | None = No
 
 def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     try:
-        opened = gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
-        with opened as file:
+        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
             for number, line in enumerate(file, 1):
                 if not line.strip():
                     continue
@@ -46,9 +45,7 @@ def _row(line: bytes, where: str) -> dict[str, Any]:
     try:
         row = json.loads(line.decode("utf-8"))
     except (ValueError, RecursionError) as error:
-        raise InputError(
-            "bad-row", where=where, why=f"{error} | {line[:120].decode('utf-8', 'replace').strip()}"
-        ) from error
+        raise InputError("bad-row", where=where, why=f"{error} | {line[:120].decode('utf-8', 'replace').strip()}") from error
     if not isinstance(row, dict):
         raise InputError("bad-row", where=where, why=f"{type(row).__name__} is not an object")
     return row
@@ -58,9 +55,7 @@ def _messages(row: dict[str, Any], form: Format, where: str) -> list[Message]:
     if form in ("auto", "messages") and "messages" in row:
         return _chat(row["messages"], where)
     if form in ("auto", "prompt-completion") and "prompt" in row and "completion" in row:
-        return _chat(
-            [{"role": "user", "content": row["prompt"]}, {"role": "assistant", "content": row["completion"]}], where
-        )
+        return _chat([{"role": "user", "content": row["prompt"]}, {"role": "assistant", "content": row["completion"]}], where)
     raise InputError("row-format", where=where, why=", ".join(map(str, row)))
 
 

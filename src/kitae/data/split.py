@@ -33,9 +33,7 @@ def without_duplicates(rows: Sequence[Conversation]) -> list[Conversation]:
     return kept
 
 
-def hold_back(
-    rows: Sequence[Conversation], fraction: float, seed: int
-) -> tuple[list[Conversation], list[Conversation]]:
+def hold_back(rows: Sequence[Conversation], fraction: float, seed: int) -> tuple[list[Conversation], list[Conversation]]:
     """(training, validation). Rows with the same prompt stay together; the choice depends on the rows and the seed alone."""
     groups: dict[str, list[Conversation]] = defaultdict(list)
     for row in rows:

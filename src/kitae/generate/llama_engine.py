@@ -67,9 +67,7 @@ class LlamaSession:
         self._live = list(range(len(prompts)))
         self._ends = [len(prompt) for prompt in prompts]
         entries = [
-            (token, row, i, i == len(prompt) - 1)
-            for row, prompt in enumerate(prompts)
-            for i, token in enumerate(prompt)
+            (token, row, i, i == len(prompt) - 1) for row, prompt in enumerate(prompts) for i, token in enumerate(prompt)
         ]
         self._logits: list[Logits] = []
         for begin in range(0, len(entries), _BATCH):

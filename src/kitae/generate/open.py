@@ -12,9 +12,7 @@ if TYPE_CHECKING:
     import torch
 
 
-def open_engine(
-    path: Path, base: Path | None = None, dtype: torch.dtype | None = None, template: str | None = None
-) -> Engine:
+def open_engine(path: Path, base: Path | None = None, dtype: torch.dtype | None = None, template: str | None = None) -> Engine:
     """A GGUF file, a model folder, or an adapter folder with its base. `template` replaces the folder's own."""
     if path.is_file():
         from kitae.generate.llama_engine import LlamaEngine

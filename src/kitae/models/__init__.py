@@ -3,6 +3,7 @@
 from kitae.models.facts import Facts, count_parameters, folder_facts, safetensors_header, weight_files
 from kitae.models.llama import LlamaModel, LlamaVocabulary, check_gguf, library
 from kitae.models.open import add_lora, open_codec, open_model, open_tokenizer, open_with_adapter
+from kitae.models.peek import Size, peek
 from kitae.models.source import STARTERS, check_folder, check_safetensors, is_adapter, is_model_folder, locate
 
 __all__ = [
@@ -10,6 +11,7 @@ __all__ = [
     "Facts",
     "LlamaModel",
     "LlamaVocabulary",
+    "Size",
     "add_lora",
     "check_folder",
     "check_gguf",
@@ -24,6 +26,7 @@ __all__ = [
     "open_model",
     "open_tokenizer",
     "open_with_adapter",
+    "peek",
     "safetensors_header",
     "weight_files",
 ]

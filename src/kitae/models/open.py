@@ -85,9 +85,7 @@ def add_lora(
         adapted = get_peft_model(model, config)
     except ValueError as error:
         raise InputError("lora-targets", where=str(targets), why=str(error).splitlines()[0][:300]) from error
-    for (
-        module
-    ) in adapted.modules():  # autocast casts anyway; PEFT's own cast to fp32 and back costs a tenth of the time
+    for module in adapted.modules():  # autocast casts anyway; PEFT's own cast to fp32 and back costs a tenth of the time
         if hasattr(module, "cast_input_dtype_enabled"):
             module.cast_input_dtype_enabled = False
     return adapted

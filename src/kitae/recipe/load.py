@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import difflib
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin
 
@@ -108,10 +109,9 @@ def _apply(raw: dict[str, Any], override: str, lines: dict[KeyPath, str], proble
             raise ValueError(t("recipe.set-form"))
         value = yaml.safe_load(text)
         target: Any = raw
-        for part, following in zip(parts, parts[1:], strict=False):
-            if isinstance(target, dict):
-                if target.get(part) is None:
-                    target[part] = [] if isinstance(following, int) else {}
+        for part, following in pairwise(parts):
+            if isinstance(target, dict) and target.get(part) is None:
+                target[part] = [] if isinstance(following, int) else {}
             target = target[part]
         target[parts[-1]] = value
     except (ValueError, TypeError, KeyError, IndexError, yaml.YAMLError) as error:
@@ -173,9 +173,7 @@ def _fields_at(path: KeyPath) -> list[str]:
     for part in path:
         if isinstance(part, int):
             continue
-        models = [
-            m for model in models if part in model.model_fields for m in _models_in(model.model_fields[part].annotation)
-        ]
+        models = [m for model in models if part in model.model_fields for m in _models_in(model.model_fields[part].annotation)]
     return [key for model in models for key in model.model_fields]
 
 

@@ -16,8 +16,6 @@ def contradictions(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
         yield ("train", "lora"), t("recipe.lora-with-full")
     if isinstance(data.validation, list) and not data.validation:
         yield ("data", "validation"), t("recipe.no-validation")
-    if train.micro_batch_tokens > train.batch_tokens and "micro_batch_tokens" in train.model_fields_set:
-        yield ("train", "micro_batch_tokens"), t("recipe.micro-over-batch", limit=train.batch_tokens)
     used = {source.path: ("data", "train", i) for i, source in enumerate(data.train)}
     held_out = list(enumerate(data.validation)) if isinstance(data.validation, list) else []
     for part, sources in (("validation", held_out), ("test", list(enumerate(data.test)))):

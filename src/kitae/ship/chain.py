@@ -11,9 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from kitae.chat import Encoded
 from kitae.console import console
-from kitae.data import Rows
 from kitae.errors import InputError, Refused
 from kitae.files import JsonDict, read_json, remove_leftovers, staged_folder, write_json, write_text
 from kitae.i18n import t
@@ -70,7 +68,7 @@ class Chain:
             if quant == PLAIN:
                 to_gguf(self.make_merged(), target)
             else:
-                quantise(self.make_gguf(PLAIN), target, quant, importance(self.merged, self._training_rows()))
+                quantise(self.make_gguf(PLAIN), target, quant, importance(self.merged, self.verifier.training_sequences()))
         return target
 
     # The whole chain
@@ -118,9 +116,7 @@ class Chain:
         self._write_report(report)
         shutil.rmtree(self.run.ship, ignore_errors=True)
         self.run.set_state("refused")
-        why = "\n".join(
-            f"{gate.id}: {gate.why()}\n    {'; '.join(gate.evidence[:2])}\n    → {gate.fix()}" for gate in gates
-        )
+        why = "\n".join(f"{gate.id}: {gate.why()}\n    {'; '.join(gate.evidence[:2])}\n    → {gate.fix()}" for gate in gates)
         where = str(self.run.reports / "report.html")
         raise Refused(f"refused-{kind}", [gate.as_dict() for gate in gates], where=where, why=why)
 
@@ -137,10 +133,6 @@ class Chain:
     def _write_report(self, report: JsonDict) -> None:
         write_json(self.run.reports / "report.json", report)
         write_text(self.run.reports / "report.html", render_html(report))
-
-    def _training_rows(self) -> list[Encoded]:
-        codec = self.verifier.exam.codec
-        return [sequence for row in Rows.load(self.run.data).train[:200] for sequence in codec.encode(row)]
 
 
 _MARK = {"pass": "✓", "refuse": "✗", "warn": "!", "skip": "–"}

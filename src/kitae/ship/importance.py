@@ -46,9 +46,7 @@ def importance(folder: Path, rows: Sequence[Encoded]) -> dict[str, npt.NDArray[n
             seen += len(row.ids)
             if seen >= _TOKENS:
                 break
-    return {
-        name: np.ascontiguousarray((total / counts[name]).numpy(), dtype=np.float32) for name, total in sums.items()
-    }
+    return {name: np.ascontiguousarray((total / counts[name]).numpy(), dtype=np.float32) for name, total in sums.items()}
 
 
 def _gguf_names(model: torch.nn.Module) -> dict[str, str]:

@@ -44,9 +44,7 @@ def ollama_template(verifier: RunVerifier) -> str:
     from kitae.chat import Message
 
     template = verifier.exam.codec.template
-    system, user, answer = (
-        Message(role, mark) for role, mark in (("system", "\x01"), ("user", "\x02"), ("assistant", "\x03"))
-    )
+    system, user, answer = (Message(role, mark) for role, mark in (("system", "\x01"), ("user", "\x02"), ("assistant", "\x03")))
     whole = template.render((system, user, answer))
     prompt = template.render((system, user), add_generation_prompt=True)
     if not whole.startswith(prompt) or any(whole.count(mark) != 1 for mark in "\x01\x02\x03"):
@@ -68,7 +66,8 @@ def ollama_template(verifier: RunVerifier) -> str:
 def model_card(verifier: RunVerifier, report: JsonDict, files: Sequence[Path]) -> str:
     recipe, manifest = verifier.recipe, verifier.run.manifest
     rows = "\n".join(
-        f"| {row['form']} | {_percent(row['exact_match'])} | {_percent(row['stop_rate'])} | {row['size_mb']} | {row['tokens_per_second']} |"
+        f"| {row['form']} | {_percent(row['exact_match'])} | {_percent(row['stop_rate'])} "
+        f"| {row['size_mb']} | {row['tokens_per_second']} |"
         for row in report["table"]
     )
     gates = "\n".join(f"| {g['id']} | {g['verdict']} | {'; '.join(g['evidence'][:1])} |" for g in report["gates"])
@@ -105,9 +104,7 @@ Data licences: {licences}. See NOTICE.txt.
 
 def notices(verifier: RunVerifier) -> str:
     recipe = verifier.recipe
-    licence = (
-        STARTERS[recipe.model.source][1] if recipe.model.source in STARTERS else "see the base model's own licence"
-    )
+    licence = STARTERS[recipe.model.source][1] if recipe.model.source in STARTERS else "see the base model's own licence"
     lines = [
         f"This model is a modified version of {recipe.model.source} ({licence}).",
         f"It was fine-tuned with {recipe.train.method}; its weights differ from the original.",

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
-from kitae.evaluate import Share, exact_match, stopped
 from kitae.files import JsonDict
 from kitae.i18n import LANGUAGES, t
 from kitae.runs import Run
@@ -33,11 +32,11 @@ def chain_report(run: Run, verifier: RunVerifier, gates: Sequence[Gate], ship: P
 
 
 def _table_row(name: str, seen: Observation, verifier: RunVerifier) -> JsonDict:
-    truths = verifier.exam.truths
+    exact, stops = verifier.shares(seen)
     return {
         "form": name,
-        "exact_match": Share(sum(exact_match(seen.answers, truths)), len(truths)).value if truths else None,
-        "stop_rate": Share(sum(stopped(seen.answers)), len(seen.answers)).value if seen.answers else None,
+        "exact_match": exact,
+        "stop_rate": stops,
         "size_mb": round(_size(Path(seen.job.path)) / 1e6, 1),
         "tokens_per_second": round(seen.tokens_per_second, 1),
     }
@@ -134,10 +133,11 @@ def _curve(report: JsonDict) -> str:
         path = " ".join(f"{40 + 550 * step / right:.1f},{190 - 170 * loss / top:.1f}" for step, loss in points)
         return f'<polyline class="{css}" points="{path}"/>'
 
-    dots = "".join(
-        f'<circle cx="{40 + 550 * step / right:.1f}" cy="{190 - 170 * loss / top:.1f}" r="3"><title>{step}: {loss:.4f}</title></circle>'
-        for step, loss in validation
-    )
+    def dot(step: int, loss: float) -> str:
+        x, y = 40 + 550 * step / right, 190 - 170 * loss / top
+        return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3"><title>{step}: {loss:.4f}</title></circle>'
+
+    dots = "".join(dot(step, loss) for step, loss in validation)
     return (
         '<svg viewBox="0 0 600 215" role="img"><path class="axis" d="M40 15V190H595"/>'
         f'<text x="2" y="24">{top:.2f}</text><text x="2" y="190">0</text><text x="565" y="208">{right}</text>'

@@ -59,9 +59,7 @@ class LabelledLoss:
             except (TypeError, ValueError, AttributeError, RuntimeError):  # a model with another kind of cache, or none
                 return False
 
-    def _nll(
-        self, ids: torch.Tensor, targets: torch.Tensor, chosen: torch.Tensor, cache: DynamicCache | None
-    ) -> torch.Tensor:
+    def _nll(self, ids: torch.Tensor, targets: torch.Tensor, chosen: torch.Tensor, cache: DynamicCache | None) -> torch.Tensor:
         loss: torch.Tensor = SummedCrossEntropy.apply(self._forward(ids, chosen, cache), targets)
         return loss
 

@@ -122,9 +122,7 @@ def manifest(prepared: Prepared) -> dict[str, object]:
         "model": {
             "source": recipe.model.source,
             "folder": str(prepared.base),
-            "weights": sha256(prepared.base / "model.safetensors")
-            if (prepared.base / "model.safetensors").exists()
-            else None,
+            "weights": sha256(prepared.base / "model.safetensors") if (prepared.base / "model.safetensors").exists() else None,
             "template": hash_text(prepared.codec.template.source),
             "stop_tokens": sorted(prepared.stop_tokens),
             "terminator": prepared.codec.terminator,

@@ -38,7 +38,13 @@ class KitaeTrainer(Trainer):  # type: ignore[misc]
         self._micro_batch_tokens = micro_batch_tokens
         self._compute_dtype = compute_dtype
         self._stage: Path | None = None
-        super().__init__(model=model, args=arguments, train_dataset=EncodedRows(rows), callbacks=callbacks)
+        super().__init__(
+            model=model,
+            args=arguments,
+            train_dataset=EncodedRows(rows),
+            eval_dataset=EncodedRows(validation),
+            callbacks=callbacks,
+        )
         self._loss = LabelledLoss(model)
 
     def get_train_dataloader(self) -> DataLoader[Step]:

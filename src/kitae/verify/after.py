@@ -39,10 +39,7 @@ def moved(output: Path) -> Gate:
     if not (output / "adapter_config.json").exists():
         return skipped(gate, "no-adapter", required=False)
     norms = {
-        name: float(tensor.float().norm())
-        for file in _files(output)
-        for name, tensor in _tensors(file)
-        if "lora_B" in name
+        name: float(tensor.float().norm()) for file in _files(output) for name, tensor in _tensors(file) if "lora_B" in name
     }
     still = [name for name, norm in norms.items() if norm == 0.0]
     if still or not norms:

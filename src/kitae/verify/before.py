@@ -125,9 +125,7 @@ def bos_once(codec: ChatCodec, sequences: Sequence[Sequence[int]]) -> Gate:
     bos = getattr(getattr(codec.vocabulary, "tokenizer", None), "bos_token_id", None)
     doubled = [i for i, ids in enumerate(sequences) if len(ids) > 1 and bos is not None and ids[0] == ids[1] == bos]
     if doubled:
-        return refused(
-            "chat.bos-once", "twice", len(doubled), 0, [f"{codec.vocabulary.decode(sequences[doubled[0]][:8])!r}"]
-        )
+        return refused("chat.bos-once", "twice", len(doubled), 0, [f"{codec.vocabulary.decode(sequences[doubled[0]][:8])!r}"])
     starts = sorted({ids[0] for ids in sequences if ids})
     if bos in starts and len(starts) > 1:
         return refused("chat.bos-once", "mixed", starts, [bos])
@@ -159,9 +157,7 @@ def stop_token_trainable(prepared: Prepared, probability: float) -> Gate:
 def _ends_labelled(row: CollatedRow, terminator: int) -> bool:
     """Every run of labels ends with the terminator."""
     ends = [
-        i
-        for i, label in enumerate(row.labels)
-        if label != IGNORED and (row.labels[i + 1 : i + 2] or [IGNORED]) == [IGNORED]
+        i for i, label in enumerate(row.labels) if label != IGNORED and (row.labels[i + 1 : i + 2] or [IGNORED]) == [IGNORED]
     ]
     return bool(ends) and all(row.labels[i] == terminator for i in ends)
 
@@ -193,9 +189,7 @@ def _apart(gate: str, found: Overlap, count: int, limits: Thresholds) -> Gate | 
         evidence = [f"{held} ≈ {trained} ({likeness:.0%})" for held, trained, likeness in found.near[:_SHOWN]]
         share = len(found.near) / max(count, 1)
         build = refused if share > limits.near_duplicate_share else warned
-        return build(
-            gate, "near", round(share, 4), limits.near_duplicate_share, evidence, count=len(found.near), total=count
-        )
+        return build(gate, "near", round(share, 4), limits.near_duplicate_share, evidence, count=len(found.near), total=count)
     return None
 
 

@@ -70,9 +70,7 @@ def improved(base: Observation, seen: Observation, truths: Sequence[str], exact:
     return passed(gate, measured, "< base", evidence)
 
 
-def kept(
-    gate: str, trained: Observation, seen: Observation, truths: Sequence[str], exact: bool, limits: Thresholds
-) -> Gate:
+def kept(gate: str, trained: Observation, seen: Observation, truths: Sequence[str], exact: bool, limits: Thresholds) -> Gate:
     """A smaller file still does what the trained model did."""
     if trained.logits is None or seen.logits is None:
         return skipped(gate, "no-rows")

@@ -69,9 +69,7 @@ def tokens(reference: Observation, seen: Observation) -> Gate:
 def template(reference: Observation, seen: Observation) -> Gate:
     ours, theirs = reference.facts["template"], seen.facts["template"]
     if ours != theirs:
-        at = next(
-            (i for i, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b), min(len(ours), len(theirs))
-        )
+        at = next((i for i, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b), min(len(ours), len(theirs)))
         evidence = [f"{at}: {ours[at : at + 60]!r} ≠ {theirs[at : at + 60]!r}"]
         return refused("gguf.template", "altered", at, None, evidence)
     return passed("gguf.template", len(theirs), len(ours), [f"{len(ours)} characters"])
@@ -118,9 +116,7 @@ def types(path: Path, quant: str) -> Gate:
     measured = {"types": dict(histogram.most_common()), "bits_per_weight": round(8 * size / max(weights, 1), 3)}
     evidence = [", ".join(f"{count}×{name}" for name, count in histogram.most_common())]
     if thin:
-        return refused(
-            gate, "thinner", measured, _BITS[quant], [*evidence, *thin[:_SHOWN]], quant=quant, count=len(thin)
-        )
+        return refused(gate, "thinner", measured, _BITS[quant], [*evidence, *thin[:_SHOWN]], quant=quant, count=len(thin))
     if quant != "F16" and measured["bits_per_weight"] >= 16:
         return refused(gate, "unquantised", measured, quant, evidence, quant=quant)
     return passed(gate, measured, f"≥ {_BITS[quant]} bits", evidence)

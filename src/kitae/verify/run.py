@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 
+from kitae.chat import Encoded
 from kitae.data import Rows
+from kitae.evaluate import exact_match, stopped
 from kitae.files import read_json, write_json
 from kitae.models import is_adapter, locate, open_codec
 from kitae.recipe import Recipe, load_recipe
@@ -36,6 +38,18 @@ class RunVerifier:
         rows = Rows.load(self.run.data)
         codec = open_codec(self.base_folder, self.recipe.model.chat_template)
         return own_exam(self.recipe, codec, rows.test or rows.validation)
+
+    def training_sequences(self, rows: int = 200) -> list[Encoded]:
+        """Some of the rows that were trained on, as they were encoded."""
+        chosen = Rows.load(self.run.data).train[:rows]
+        return [sequence for row in chosen for sequence in self.exam.codec.encode(row)]
+
+    def shares(self, seen: Observation) -> tuple[float | None, float | None]:
+        """(exact match, stop rate) of an exam."""
+        if not seen.answers:
+            return None, None
+        hits = exact_match(seen.answers, self.exam.truths)
+        return sum(hits) / len(hits), sum(stopped(seen.answers)) / len(seen.answers)
 
     @cached_property
     def stop_tokens(self) -> tuple[int, ...]:

@@ -159,9 +159,7 @@ def _pair(target: str, against: str, scratch: Path) -> Iterator[Gate]:
     seen = exam.ask(form, scratch, answers=exam.own_task)
     ours = verifier.seen(reference) if verifier else exam.ask(reference, scratch, answers=False)
     if form.kind != "gguf":
-        yield merged.equivalent(
-            "gguf.equivalent" if reference.kind == "gguf" else "merge.equivalent", ours, seen, exam.limits
-        )
+        yield merged.equivalent("gguf.equivalent" if reference.kind == "gguf" else "merge.equivalent", ours, seen, exam.limits)
         return
     yield gguf.tokens(ours, seen)
     yield gguf.template(ours, seen)
@@ -169,9 +167,7 @@ def _pair(target: str, against: str, scratch: Path) -> Iterator[Gate]:
     quant = _quant(form.path)
     stage = "quant" if quant else "gguf"
     wrong = gguf.stop_ids(f"{stage}.stops", ours, seen)
-    yield wrong or (
-        behaviour.stops(f"{stage}.stops", seen, exam.limits) if exam.own_task else Gate(f"{stage}.stops", "pass")
-    )
+    yield wrong or (behaviour.stops(f"{stage}.stops", seen, exam.limits) if exam.own_task else Gate(f"{stage}.stops", "pass"))
     if quant is None:
         yield merged.equivalent("gguf.equivalent", ours, seen, exam.limits)
         return
@@ -181,9 +177,7 @@ def _pair(target: str, against: str, scratch: Path) -> Iterator[Gate]:
         yield behaviour.kept("quant.task", ours, seen, exam.truths, exam.exact, exam.limits)
 
 
-def _merged_pair(
-    folder: Path, reference: Form, verifier: RunVerifier | None, exam: Exam, scratch: Path
-) -> Iterator[Gate]:
+def _merged_pair(folder: Path, reference: Form, verifier: RunVerifier | None, exam: Exam, scratch: Path) -> Iterator[Gate]:
     if verifier is not None:
         yield from verifier.merge_gates(folder)
         if not is_adapter(folder):
