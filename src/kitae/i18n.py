@@ -35,6 +35,6 @@ def catalogue() -> dict[str, dict[str, str]]:
     return entries
 
 
-def t(key: str, lang: str | None = None, **fields: object) -> str:
+def t(key: str, lang: str | None = None, /, **fields: object) -> str:
     """The sentence of a key. A missing key is a mistake of the programmer, and fails loudly."""
     return catalogue()[key][lang or language()].format(**fields)

@@ -66,31 +66,14 @@ class _Pools:
     """The phrases that one split may use."""
 
     def __init__(self, split: str) -> None:
-        (
-            self.names,
-            self.surnames,
-            self.places,
-            self.place_words,
-            self.events,
-            self.frames,
-            self.openers,
-            self.tails,
-            self.chatter,
-        ) = (
-            deal(all_phrases()[name], split)
-            for name in (
-                "names",
-                "surnames",
-                "places",
-                "place_words",
-                "events",
-                "frames",
-                "openers",
-                "tails",
-                "chatter",
-            )
-        )
-        self.place_kinds = all_phrases()["place_kinds"]
+        def part(name: str) -> list[str]:
+            return deal(all_phrases()[name], split)
+
+        self.names, self.surnames = part("names"), part("surnames")
+        self.places, self.place_words, self.place_kinds = part("places"), part("place_words"), all_phrases()["place_kinds"]
+        self.events, self.event_words, self.event_kinds = part("events"), part("event_words"), all_phrases()["event_kinds"]
+        self.frames, self.openers = part("frames"), part("openers")
+        self.tails, self.chatter = part("tails"), part("chatter")
 
 
 def rows(split: str, count: int, seed: int = 0) -> Iterator[dict[str, object]]:
@@ -124,7 +107,7 @@ def _compose(rng: random.Random, pools: _Pools) -> tuple[str, Appointment]:
     lower = rng.random() < 0.12
     missing = rng.choice(_MISSING)
     frame = rng.choice([f for f in pools.frames if missing not in f] or pools.frames)
-    event = rng.choice(pools.events)
+    event = _event(rng, pools)
     who = _person(rng, pools) if "{who}" in frame else None
     where = _place(rng, pools) if "{where}" in frame else None
     day_text, day = _day(rng) if "{day}" in frame else ("", None)
@@ -163,6 +146,13 @@ def _person(rng: random.Random, pools: _Pools) -> str:
         return f"{rng.choice(TITLES)} {rng.choice(pools.surnames)}"
     first, second = rng.sample(pools.names, 2)
     return f"{first} and {second}"
+
+
+def _event(rng: random.Random, pools: _Pools) -> str:
+    """Mostly built from two words, so that nearly every row copies an event that no other row has."""
+    if rng.random() < 0.4:
+        return rng.choice(pools.events)
+    return f"{rng.choice(pools.event_words)} {rng.choice(pools.event_kinds)}"
 
 
 def _place(rng: random.Random, pools: _Pools) -> str:

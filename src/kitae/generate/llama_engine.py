@@ -126,7 +126,8 @@ class _Context:
 
     def _row(self, i: int) -> Logits:
         pointer = self._lib.llama_get_logits_ith(self._handle, i)
-        return np.ctypeslib.as_array(ctypes.cast(pointer, ctypes.POINTER(ctypes.c_float)), (self._vocab,)).copy()
+        row: Logits = np.ctypeslib.as_array(ctypes.cast(pointer, ctypes.POINTER(ctypes.c_float)), (self._vocab,)).copy()
+        return row
 
     def forget(self, sequence: int) -> None:
         self._lib.llama_memory_seq_rm(self._lib.llama_get_memory(self._handle), sequence, -1, -1)

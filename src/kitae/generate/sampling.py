@@ -50,4 +50,5 @@ def filtered(logits: Logits, settings: Settings) -> npt.NDArray[np.float64]:
     keep[0] = True
     result = np.zeros_like(probabilities)
     result[order[keep]] = ranked[keep]
-    return result / result.sum()
+    normalised: npt.NDArray[np.float64] = result / result.sum()
+    return normalised

@@ -108,9 +108,9 @@ class Ship(Section):
 
 class Recipe(Section):
     name: Name
-    model: Model = Model()  # type: ignore[call-arg]
+    model: Model = Model()
     data: Data
-    train: Train = Train()  # type: ignore[call-arg]
-    evaluate: Evaluate = Evaluate()  # type: ignore[call-arg]
-    verify: Thresholds = Thresholds()  # type: ignore[call-arg]
-    ship: Ship = Ship()  # type: ignore[call-arg]
+    train: Train = Train()
+    evaluate: Evaluate = Evaluate()
+    verify: Thresholds = Thresholds()
+    ship: Ship = Ship()

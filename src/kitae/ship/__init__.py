@@ -1,7 +1,10 @@
 """Merge, GGUF, quantise, package: the proof chain."""
 
+from kitae.callable import make_callable
 from kitae.ship.chain import Chain
 from kitae.ship.converter import converter
 from kitae.ship.export import quantise, to_gguf
 
 __all__ = ["Chain", "converter", "quantise", "to_gguf"]
+
+make_callable(__name__)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     import torch
+    from transformers import PreTrainedModel
 
 _TOKENS = 10_000
 
@@ -49,7 +50,7 @@ def importance(folder: Path, rows: Sequence[Encoded]) -> dict[str, npt.NDArray[n
     return {name: np.ascontiguousarray((total / counts[name]).numpy(), dtype=np.float32) for name, total in sums.items()}
 
 
-def _gguf_names(model: torch.nn.Module) -> dict[str, str]:
+def _gguf_names(model: PreTrainedModel) -> dict[str, str]:
     """HF tensor name → GGUF tensor name, from the table that the converter itself uses."""
     import gguf
 

@@ -1,5 +1,6 @@
 """Batches by token budget, the loss, the trainer."""
 
+from kitae.callable import make_callable
 from kitae.train.batches import IGNORED, MicroBatch, Plan, Step, collate, in_batches
 from kitae.train.prepare import CollatedRow, Prepared, gather_rows, manifest, prepare
 
@@ -16,3 +17,5 @@ __all__ = [
     "manifest",
     "prepare",
 ]
+
+make_callable(__name__)

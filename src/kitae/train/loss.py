@@ -60,7 +60,7 @@ class LabelledLoss:
                 return False
 
     def _nll(self, ids: torch.Tensor, targets: torch.Tensor, chosen: torch.Tensor, cache: DynamicCache | None) -> torch.Tensor:
-        loss: torch.Tensor = SummedCrossEntropy.apply(self._forward(ids, chosen, cache), targets)
+        loss: torch.Tensor = SummedCrossEntropy.apply(self._forward(ids, chosen, cache), targets)  # type: ignore[no-untyped-call]
         return loss
 
     def _forward(self, ids: torch.Tensor, chosen: torch.Tensor, cache: DynamicCache | None) -> torch.Tensor:

@@ -1,5 +1,6 @@
 """Gates: they read artifacts, and never trust what produced them."""
 
+from kitae.callable import make_callable
 from kitae.verify.after import after_training
 from kitae.verify.before import BeforeTraining
 from kitae.verify.gate import GATES, Gate, Verdict
@@ -7,3 +8,5 @@ from kitae.verify.run import RunVerifier
 from kitae.verify.target import verify_target
 
 __all__ = ["GATES", "BeforeTraining", "Gate", "RunVerifier", "Verdict", "after_training", "verify_target"]
+
+make_callable(__name__)

@@ -63,7 +63,7 @@ class BeforeTraining:
             evidence = [f"{source}: {tokens} tokens" for source, tokens in lost[:_SHOWN]]
             longest = max(tokens for _, tokens in lost)
             limit = self._prepared.recipe.model.max_length
-            return refused(gate, "cut", len(lost), 0, evidence, limit=limit, longest=longest)
+            return refused(gate, "cut", len(lost), 0, evidence, allowed=limit, longest=longest)
         bad = [row.row.source for row in self._rows if not _ends_labelled(row, terminator)]
         rate = 1 - len(bad) / max(1, len(self._rows))
         if bad:

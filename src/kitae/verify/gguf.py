@@ -113,11 +113,12 @@ def types(path: Path, quant: str) -> Gate:
         size += int(tensor.n_bytes)
         if bits < _BITS[quant]:
             thin.append(f"{tensor.name}: {tensor.tensor_type.name} ({bits:.2f} bits)")
-    measured = {"types": dict(histogram.most_common()), "bits_per_weight": round(8 * size / max(weights, 1), 3)}
+    bits_per_weight = round(8 * size / max(weights, 1), 3)
+    measured = {"types": dict(histogram.most_common()), "bits_per_weight": bits_per_weight}
     evidence = [", ".join(f"{count}×{name}" for name, count in histogram.most_common())]
     if thin:
         return refused(gate, "thinner", measured, _BITS[quant], [*evidence, *thin[:_SHOWN]], quant=quant, count=len(thin))
-    if quant != "F16" and measured["bits_per_weight"] >= 16:
+    if quant != "F16" and bits_per_weight >= 16:
         return refused(gate, "unquantised", measured, quant, evidence, quant=quant)
     return passed(gate, measured, f"≥ {_BITS[quant]} bits", evidence)
 

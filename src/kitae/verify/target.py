@@ -139,8 +139,8 @@ def _run(reference: str) -> Iterator[Gate]:
     for path in files:
         quant = _quant(path)
         if quant:
-            for gate in verifier.quant_gates(path, quant, form):
-                yield replace(gate, subject=path.name)
+            for found in verifier.quant_gates(path, quant, form):
+                yield replace(found, subject=path.name)
 
 
 def _pair(target: str, against: str, scratch: Path) -> Iterator[Gate]:

@@ -1,0 +1,34 @@
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: help install quickstart test lint bench clean
+
+help:
+	@echo "make quickstart  install, then train, prove and package a small model (the main job)"
+	@echo "make test        install, then run every test"
+	@echo "make install     only install; make lint, make bench: for developers"
+
+install:
+	@$(PYTHON) scripts/install.py
+
+.PHONY: install-dev
+install-dev:
+	@$(PYTHON) scripts/install.py --dev
+
+quickstart: install
+	@$(BIN)/kitae quickstart
+
+test: install-dev
+	@$(BIN)/pytest
+
+lint: install-dev
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+bench: install-dev
+	@$(BIN)/python benchmarks/quickstart.py
+
+clean:
+	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache
