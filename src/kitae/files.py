@@ -17,7 +17,10 @@ from kitae.errors import InputError, KitaeError
 
 JsonDict = dict[str, Any]
 _FULL = {errno.ENOSPC, errno.EDQUOT}
-_DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
+_DENIED = {
+    *(errno.EACCES, errno.EPERM, errno.EROFS),
+    *(errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG),
+}
 
 
 @contextlib.contextmanager
@@ -70,7 +73,12 @@ def staged_folder(path: Path) -> Iterator[Path]:
             if path.exists():
                 shutil.rmtree(old, ignore_errors=True)
                 path.replace(old)
-            stage.replace(path)
+            try:
+                stage.replace(path)
+            except OSError:
+                if old.exists():
+                    old.replace(path)
+                raise
             _sync(path.parent)
             shutil.rmtree(old, ignore_errors=True)
     finally:
@@ -111,7 +119,7 @@ def read_json(path: Path) -> JsonDict:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise InputError("file-missing", where=str(path)) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError("file-unreadable", where=str(path), why=str(error)) from error
     if not isinstance(value, dict):
         raise InputError("file-unreadable", where=str(path), why=f"{type(value).__name__} is not an object")

@@ -13,7 +13,7 @@ from kitae.data.appointments import write_splits
 from kitae.files import JsonDict, write_text
 from kitae.i18n import t
 
-ROWS = {"train": 1600, "validation": 64, "test": 200}
+ROWS = {"train": 2200, "validation": 64, "test": 200}
 
 _RECIPE = """\
 # The bundled task: a short message becomes an appointment as JSON. Test rows share no name, place, event or wording
@@ -28,8 +28,8 @@ train:
   method: lora
   lora: {{r: 16, alpha: 32}}
   epochs: 1
-  learning_rate: 1.0e-3
-  batch_tokens: 1024
+  learning_rate: 3.0e-3
+  batch_tokens: 700
   evaluations: 2
   seed: {seed}
 evaluate: {{suites: [exact_match], prompts: {prompts}, rows: 24, max_new_tokens: 96}}

@@ -38,7 +38,7 @@ class Encoded:
     loss_mask: list[bool]
     spans: list[Span]
     source: str = ""
-    notes: list[str] = field(default_factory=list)  # "turn-by-turn": the template rewrites earlier turns; "pieces": see _join
+    notes: list[str] = field(default_factory=list)  # "turn-by-turn": see encode; "joined": see _alone; "pieces": see _join
 
     @property
     def labelled(self) -> int:
@@ -78,7 +78,7 @@ class ChatCodec:
         return self.template.render(messages, add_generation_prompt)
 
     def encode(self, conversation: Conversation) -> list[Encoded]:
-        """One sequence a conversation; one an answer where the template does not keep earlier turns as they were."""
+        """One sequence a conversation; one an answer where earlier turns, or their tokens, would not stay as they were."""
         messages, disguise = self._disguised(conversation.messages)
         answers = [i for i, message in enumerate(messages) if message.role == "assistant"]
         pieces: list[Piece] = []
@@ -90,7 +90,10 @@ class ChatCodec:
             pieces += [Piece(turn[0].text[len(done) :], False), *turn[1:]]
         if not answers:
             pieces = [Piece(self.template.render(messages), False)]
-        return [self._join(pieces, disguise, conversation.source, [])]
+        joined = self._join(pieces, disguise, conversation.source, [])
+        if len(answers) > 1 and "pieces" in joined.notes:  # later prompts would show the pieces, which no server does
+            return [self._alone(messages, j, disguise, conversation.source, len(answers)) for j in answers]
+        return [joined]
 
     def _turn(self, messages: Sequence[Message], i: int) -> list[Piece] | None:
         """The pieces up to the end of answer i, or None if the rendering is not prompt + answer + closing."""
@@ -131,7 +134,7 @@ class ChatCodec:
             borders.append(len(prefix))
         else:
             return _masked(whole, pieces, borders, source, notes)
-        parts = [self._encode(piece.text, disguise) for piece in pieces]
+        parts = [self._encode(piece.text, disguise, inner=number > 0) for number, piece in enumerate(pieces)]
         borders = [0]
         for part in parts:
             borders.append(borders[-1] + len(part))
@@ -160,9 +163,9 @@ class ChatCodec:
             masked.append(Message(message.role, content))
         return masked, {stand: text[0] for text, stand in stand_in.items()}
 
-    def _encode(self, text: str, disguise: dict[str, str]) -> list[int]:
+    def _encode(self, text: str, disguise: dict[str, str], inner: bool = False) -> list[int]:
         if not any(stand in text for stand in disguise):
-            return self.vocabulary.encode(text)
+            return self._inner(text) if inner else self.vocabulary.encode(text)
         restore = str.maketrans(disguise)
         segments: list[tuple[str, bool]] = []
         position = 0
@@ -170,10 +173,43 @@ class ChatCodec:
             segments += [(text[position : match.start()], False), (match.group(), True)]
             position = match.end()
         segments.append((text[position:], False))
-        as_seen = [i for part, control in segments for i in self.vocabulary.encode(part, control)]
-        if as_seen != self.vocabulary.encode(text):
+        segments = [(part, control) for part, control in segments if part]
+        whole = self._inner(text) if inner else self.vocabulary.encode(text)
+        for encode in (self.vocabulary.encode, self._inner):
+            first = self._inner if inner else self.vocabulary.encode
+            encoders = [first, *[encode] * (len(segments) - 1)]
+            as_seen = [i for (part, control), f in zip(segments, encoders, strict=True) for i in f(part, control)]
+            if as_seen == whole:
+                break
+        else:
             raise InputError("control-text", why=text.translate(restore)[:200])
-        return [i for part, control in segments for i in self.vocabulary.encode(part.translate(restore), control)]
+        ids: list[int] = []
+        for (part, control), f in zip(segments, encoders, strict=True):
+            found = f(part.translate(restore), control)
+            if not control and not self._control_ids.isdisjoint(found):  # a Unigram model holds these texts itself
+                raise InputError("control-text", why=text.translate(restore)[:200])
+            ids += found
+        return ids
+
+    @cached_property
+    def _control_ids(self) -> frozenset[int]:
+        return frozenset(self.vocabulary.control.values())
+
+    @cached_property
+    def _adds_space(self) -> bool:
+        """Whether the tokenizer puts a space before whatever it is given first, and so before a piece of a text."""
+        encode, decode = self.vocabulary.encode, self.vocabulary.decode
+        return any(decode([i, *encode("x")]) != text + "x" for text, i in list(self.vocabulary.control.items())[:1])
+
+    def _inner(self, text: str, parse_control: bool = True) -> list[int]:
+        """The ids that `text` has behind other text."""
+        encode = self.vocabulary.encode
+        if self._adds_space:
+            for before in ("\n", "a", "。"):
+                known, ids = encode(before, parse_control), encode(before + text, parse_control)
+                if ids[: len(known)] == known:
+                    return ids[len(known) :]
+        return encode(text, parse_control)
 
 
 def _masked(ids: list[int], pieces: Sequence[Piece], borders: Sequence[int], source: str, notes: list[str]) -> Encoded:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -21,6 +22,8 @@ class Flags:
 
 def main() -> None:
     keep_memory(sys.argv[1:])
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a name that is no text must not break the output
+        sys.stdout.reconfigure(errors="backslashreplace")
     sys.exit(run(sys.argv[1:]))
 
 
@@ -59,6 +62,8 @@ def _run(arguments: list[str], flags: Flags) -> int:
     from kitae.cli.result import Result
 
     if not isinstance(result, Result):
+        if result == EXIT_INTERRUPTED:  # typer swallowed Ctrl-C
+            raise KeyboardInterrupt
         return int(result or 0)
     if flags.json:
         print(json.dumps(result.value, ensure_ascii=False))
@@ -70,10 +75,12 @@ def _run(arguments: list[str], flags: Flags) -> int:
 def _take_flags(arguments: list[str], flags: Flags) -> list[str]:
     """--json, --quiet, --debug and --lang may stand anywhere before a bare `--`."""
     rest: list[str] = []
+    unknown: str | None = None
     while arguments:
         argument = arguments.pop(0)
         if argument == "--":
-            return [*rest, argument, *arguments]
+            rest += [argument, *arguments]
+            break
         if argument == "--json":
             flags.json = console.quiet = True
         elif argument == "--quiet":
@@ -83,10 +90,13 @@ def _take_flags(arguments: list[str], flags: Flags) -> list[str]:
         elif argument == "--lang" or argument.startswith("--lang="):
             value = argument[7:] if "=" in argument else (arguments.pop(0) if arguments else "")
             if value not in LANGUAGES:
-                raise InputError("language", where=value, why=", ".join(LANGUAGES))
-            set_language(value)
+                unknown = value
+            else:
+                set_language(value)
         else:
             rest.append(argument)
+    if unknown is not None:  # said last, so that --json after it counts
+        raise InputError("language", where=unknown, why=", ".join(LANGUAGES))
     return rest
 
 

@@ -104,7 +104,7 @@ def write_splits(folder: Path, counts: dict[str, int], seed: int = 0) -> dict[st
 
 
 def _compose(rng: random.Random, pools: _Pools) -> tuple[str, Appointment]:
-    lower = rng.random() < 0.12
+    lower = rng.random() < 0.1
     missing = rng.choice(_MISSING)
     frame = rng.choice([f for f in pools.frames if missing not in f] or pools.frames)
     event = _event(rng, pools)
@@ -118,7 +118,7 @@ def _compose(rng: random.Random, pools: _Pools) -> tuple[str, Appointment]:
     opener = rng.choice(pools.openers) if rng.random() < 0.45 else ""
     tail = rng.choice(pools.tails) if rng.random() < 0.35 else ""
     chatter = rng.choice(pools.chatter) if rng.random() < 0.25 else ""
-    if not opener or opener[-1] in ".!?":
+    if (not opener or opener[-1] in ".!?") and not frame.startswith("{where}"):  # a place is copied as written
         core = core[0].upper() + core[1:]
     sentence = " ".join(part for part in (opener, core) if part)
     if sentence[-1] not in ".!?":
@@ -152,7 +152,9 @@ def _event(rng: random.Random, pools: _Pools) -> str:
     """Mostly built from two words, so that nearly every row copies an event that no other row has."""
     if rng.random() < 0.4:
         return rng.choice(pools.events)
-    return f"{rng.choice(pools.event_words)} {rng.choice(pools.event_kinds)}"
+    while (built := f"{rng.choice(pools.event_words)} {rng.choice(pools.event_kinds)}") in all_phrases()["events"]:
+        pass  # that one may belong to another split
+    return built
 
 
 def _place(rng: random.Random, pools: _Pools) -> str:

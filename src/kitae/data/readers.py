@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,9 +18,7 @@ Format = Literal["auto", "messages", "prompt-completion"]
 
 def read_conversations(path: Path, form: Format = "auto", limit: int | None = None) -> list[Conversation]:
     conversations: list[Conversation] = []
-    for line, row in _lines(path):
-        if limit is not None and len(conversations) >= limit:
-            break
+    for line, row in islice(_lines(path), limit):
         where = f"{path}:{line}"
         messages = _messages(row, form, where)
         source = row.get("_source")  # rows that a run saved remember where they came from
@@ -37,7 +37,7 @@ def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 yield number, _row(line, f"{path}:{number}")
     except FileNotFoundError as error:
         raise InputError("file-missing", where=str(path)) from error
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error, ValueError) as error:
         raise InputError("file-unreadable", where=str(path), why=str(error)) from error
 
 
@@ -71,5 +71,9 @@ def _chat(value: object, where: str) -> list[Message]:
             raise InputError("bad-row", where=where, why=f"messages[{i}].role: {role!r} (known: {', '.join(ROLES)})")
         if not isinstance(content, str):
             raise InputError("bad-row", where=where, why=f"messages[{i}].content: {type(content).__name__}")
+        try:
+            content.encode("utf-8")  # JSON can spell half a character
+        except UnicodeEncodeError as error:
+            raise InputError("bad-row", where=where, why=f"messages[{i}].content: {error}") from error
         messages.append(Message(role, content))
     return messages

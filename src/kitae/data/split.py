@@ -42,8 +42,8 @@ def hold_back(rows: Sequence[Conversation], fraction: float, seed: int) -> tuple
     wanted = round(len(rows) * fraction)
     training: list[Conversation] = []
     validation: list[Conversation] = []
-    for prompt in order:
-        (validation if len(validation) < wanted else training).extend(groups[prompt])
+    for i, prompt in enumerate(order, 1):  # the last group always trains, so that one that repeats can't take all rows
+        (validation if len(validation) < wanted and i < len(order) else training).extend(groups[prompt])
     return training, validation
 
 

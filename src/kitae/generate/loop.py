@@ -41,7 +41,8 @@ def stream(engine: Engine, prompts: Sequence[Sequence[int]], settings: Settings)
                 if texts[row].stopped:
                     yield Chunk(row, text, (token,), "stop")
                 elif step + 1 == room:
-                    yield Chunk(row, text + texts[row].flush(), (token,), "length")
+                    text += texts[row].flush()
+                    yield Chunk(row, text, (token,), "stop" if texts[row].stopped else "length")
                 else:
                     yield Chunk(row, text, (token,))
                     going.append(position)

@@ -35,8 +35,9 @@ def penalised(logits: Logits, history: Sequence[int], penalty: float) -> Logits:
 
 def filtered(logits: Logits, settings: Settings) -> npt.NDArray[np.float64]:
     """The probabilities that are drawn from: never empty, always summing to one."""
-    scaled = logits.astype(np.float64) / settings.temperature
-    probabilities = np.exp(scaled - scaled.max())
+    below = logits.astype(np.float64) - logits.max()  # taken off first, so that no temperature is too small
+    with np.errstate(over="ignore"):
+        probabilities = np.exp(below / settings.temperature)
     probabilities /= probabilities.sum()
     order = np.argsort(-probabilities, kind="stable")
     ranked = probabilities[order]

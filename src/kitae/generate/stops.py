@@ -16,20 +16,35 @@ class TextStream:
         self.stopped = False
 
     def feed(self, data: bytes) -> str:
+        if self.stopped:
+            return ""
         self._held += self._decoder.decode(data)
-        first = min((i for i in (self._held.find(stop) for stop in self._stops) if i >= 0), default=-1)
-        if first >= 0:
-            self.stopped = True
-            text, self._held = self._held[:first], ""
-            return text
         safe = len(self._held) - self._undecided()
+        if self._ends_within(safe):
+            return self._until_stop()
         text, self._held = self._held[:safe], self._held[safe:]
         return text
 
     def flush(self) -> str:
         """What is left when the answer has ended by itself."""
-        text = self._held + self._decoder.decode(b"", final=True)
-        self._held = ""
+        if self.stopped:
+            return ""
+        self._held += self._decoder.decode(b"", final=True)
+        if self._ends_within(len(self._held)):
+            return self._until_stop()
+        text, self._held = self._held, ""
+        return text
+
+    def _first(self) -> int:
+        return min((i for i in (self._held.find(stop) for stop in self._stops) if i >= 0), default=-1)
+
+    def _ends_within(self, safe: int) -> bool:
+        """Whether a stop string is there, and none that may still be completed begins before it."""
+        return 0 <= self._first() <= safe
+
+    def _until_stop(self) -> str:
+        self.stopped = True
+        text, self._held = self._held[: self._first()], ""
         return text
 
     def _undecided(self) -> int:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import difflib
+import os
+import reprlib
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -19,7 +21,18 @@ from kitae.recipe.rules import contradictions
 from kitae.recipe.schema import Recipe
 
 KeyPath = tuple[str | int, ...]
-_MISTYPED = {"extra_forbidden", "missing"}
+_BRIEF = reprlib.Repr()
+_BRIEF.maxstring = _BRIEF.maxother = 80
+
+
+class _Loader(yaml.SafeLoader):
+    """Names the line of a value that looks like a date or a number and is none."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, TypeError, AttributeError, LookupError, ArithmeticError) as error:
+            raise yaml.constructor.ConstructorError(None, None, str(error), node.start_mark) from error
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -40,14 +53,16 @@ def parse_recipe(text: str, name: str, overrides: Sequence[str] = ()) -> Recipe:
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         if node is not None:
-            _note_lines(node, (), name, lines, problems)
-        raw = yaml.safe_load(text)
+            _note_lines(node, (), name, lines, problems, set())
+        raw = yaml.load(text, _Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f"{name}:{mark.line + 1}" if mark else name
         raise RecipeError(name, [Problem(f"{error.problem or error}", where)]) from error
     except yaml.YAMLError as error:
         raise RecipeError(name, [Problem(str(error).splitlines()[0], name)]) from error
+    except RecursionError as error:
+        raise RecipeError(name, [Problem(t("recipe.too-deep"), name)]) from error
     if raw is None:
         raw = {}
     if not isinstance(raw, dict):
@@ -75,8 +90,8 @@ def resolve_paths(recipe: Recipe, folder: Path) -> Recipe:
     for source in sources:
         source["path"] = str((folder / Path(source["path"]).expanduser()).absolute())
     if model["chat_template"]:
-        model["chat_template"] = str((folder / model["chat_template"]).absolute())
-    if (folder / model["source"]).exists():
+        model["chat_template"] = str((folder / Path(model["chat_template"]).expanduser()).absolute())
+    if os.path.exists(folder / model["source"]):  # noqa: PTH110 - takes names that no file can have
         model["source"] = str((folder / model["source"]).absolute())
     return Recipe.model_validate(value)
 
@@ -85,8 +100,13 @@ def recipe_yaml(recipe: Recipe) -> str:
     return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def _note_lines(node: yaml.Node, path: KeyPath, name: str, lines: dict[KeyPath, str], problems: list[Problem]) -> None:
+def _note_lines(
+    node: yaml.Node, path: KeyPath, name: str, lines: dict[KeyPath, str], problems: list[Problem], seen: set[int]
+) -> None:
     lines.setdefault(path, f"{name}:{node.start_mark.line + 1}")
+    if id(node) in seen:  # an alias, perhaps of what it stands in
+        return
+    seen.add(id(node))
     if isinstance(node, yaml.MappingNode):
         for key_node, value_node in node.value:
             key = (*path, str(key_node.value))
@@ -94,44 +114,62 @@ def _note_lines(node: yaml.Node, path: KeyPath, name: str, lines: dict[KeyPath, 
             if key in lines:
                 problems.append(Problem(t("recipe.twice", first=lines[key]), where, _dotted(key)))
             lines[key] = where
-            _note_lines(value_node, key, name, lines, problems)
+            _note_lines(value_node, key, name, lines, problems, seen)
     elif isinstance(node, yaml.SequenceNode):
         for i, item in enumerate(node.value):
-            _note_lines(item, (*path, i), name, lines, problems)
+            _note_lines(item, (*path, i), name, lines, problems, seen)
 
 
 def _apply(raw: dict[str, Any], override: str, lines: dict[KeyPath, str], problems: list[Problem]) -> None:
     key, equals, text = override.partition("=")
     where = f"--set {override}"
-    parts: KeyPath = tuple(int(p) if p.isdigit() else p for p in key.strip().split("."))
+    parts: KeyPath = tuple(int(p) if p.isdecimal() else p for p in key.strip().split("."))
     try:
         if not equals or not key.strip():
             raise ValueError(t("recipe.set-form"))
-        value = yaml.safe_load(text)
+        value = yaml.load(text, _Loader)
         target: Any = raw
         for part, following in pairwise(parts):
             if isinstance(target, dict) and target.get(part) is None:
                 target[part] = [] if isinstance(following, int) else {}
             target = target[part]
         target[parts[-1]] = value
-    except (ValueError, TypeError, KeyError, IndexError, yaml.YAMLError) as error:
-        problems.append(Problem(str(error), where, key))
+    except (ValueError, TypeError, LookupError, RecursionError, yaml.YAMLError) as error:
+        message = error.problem if isinstance(error, yaml.MarkedYAMLError) else None
+        problems.append(Problem(message or str(error), where, key))
         return
     lines[parts] = where
+    for length in range(1, len(parts)):
+        lines.setdefault(parts[:length], where)
 
 
 def _validate(raw: Mapping[str, Any]) -> tuple[Recipe | None, list[ErrorDetails]]:
     try:
         return Recipe.model_validate(raw), []
     except ValidationError as error:
-        return None, error.errors()
+        return None, _distinct(error.errors(), raw)
+
+
+def _distinct(errors: Sequence[ErrorDetails], raw: object) -> list[ErrorDetails]:
+    """One error a place. Of a union's members, the one whose complaint goes deepest is the one that was meant."""
+    paths = [tuple(_real_path(error, raw)) for error in errors]
+    kept: dict[KeyPath, ErrorDetails] = {}
+    for path, error in zip(paths, errors, strict=True):
+        in_union = len(error["loc"]) > len(path)
+        if in_union and any(len(other) > len(path) and other[: len(path)] == path for other in paths):
+            continue
+        if path in kept:
+            kept[path]["msg"] += f" / {error['msg']}"
+        else:
+            kept[path] = error
+    return list(kept.values())
 
 
 def _without_mistakes(raw: dict[str, Any], invalid: Sequence[ErrorDetails]) -> Recipe | None:
     """The recipe with its broken values left out, so that contradictions among the others are found in the same go."""
     rest: Any = copy.deepcopy(raw)
-    for error in invalid:
-        *parents, last = _real_path(error, raw) or [""]
+    for path in sorted((_real_path(error, raw) for error in invalid), key=len, reverse=True):
+        *parents, last = path or [""]
         target = rest
         for part in parents:
             target = target[part]
@@ -164,7 +202,7 @@ def _explain(error: ErrorDetails, raw: object, lines: dict[KeyPath, str], name: 
         return Problem(t("recipe.unknown-key"), where, _dotted(path), fix)
     if error["type"] == "missing":
         return Problem(t("recipe.missing-key"), where, _dotted(path))
-    return Problem(f"{error['msg']} ({t('recipe.found')}: {error['input']!r})", where, _dotted(path))
+    return Problem(f"{error['msg']} ({t('recipe.found')}: {_BRIEF.repr(error['input'])})", where, _dotted(path))
 
 
 def _fields_at(path: KeyPath) -> list[str]:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
+import yaml
+
 from kitae.i18n import t
 from kitae.recipe.schema import STARTER
 
@@ -10,14 +14,18 @@ def commented_recipe(name: str, train: str, source: str = STARTER) -> str:
     def note(key: str) -> str:
         return "# " + t(f"recipe.note.{key}")
 
+    def scalar(text: str) -> str:
+        return yaml.safe_dump([text], default_flow_style=True, allow_unicode=True, width=1 << 20).strip()[1:-1]
+
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", name).lstrip("-_.")[:64] or "recipe"
     return f"""\
-name: {name}
+name: {scalar(name)}
 model:
-  source: {source}  {note("source")}
+  source: {scalar(source)}  {note("source")}
 data:
   {note("train")}
   train:
-    - path: {train}
+    - path: {scalar(train)}
       licence: unknown
   {note("validation")}
   validation: {{fraction: 0.2}}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import secrets
 import shutil
@@ -72,14 +73,18 @@ class Run:
     def record(self, event: str, **fields: object) -> None:
         """Appends one event. A line is written at once and whole, so a reader never sees half of one."""
         line = json.dumps({"at": _now(), "event": event, **fields}, ensure_ascii=False) + "\n"
-        with explained(self.path), (self.path / "events.jsonl").open("a", encoding="utf-8") as file:
-            file.write(line)
+        with explained(self.path), (self.path / "events.jsonl").open("ab+") as file:
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":  # a killed machine's half line must not swallow this one
+                    line = "\n" + line
+            file.write(line.encode("utf-8", "backslashreplace"))
 
     def events(self, *kinds: str) -> Iterator[JsonDict]:
         path = self.path / "events.jsonl"
         if not path.exists():
             return
-        for line in path.read_text(encoding="utf-8").splitlines():
+        for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
             try:
                 event = json.loads(line)
             except ValueError:  # the last line of a killed machine
@@ -148,8 +153,8 @@ def find_run(reference: str) -> Run:
 
 
 def _matching(reference: str) -> list[Run]:
-    folder = Path(reference).expanduser()
-    if (folder / "recipe.yaml").exists() and (folder / "events.jsonl").exists():
+    folder = Path(os.path.expanduser(reference))  # noqa: PTH111 - Path's own raises for unknown users
+    if all(os.path.exists(folder / name) for name in ("recipe.yaml", "events.jsonl")):  # noqa: PTH110
         return [Run(folder.absolute())]
     if not re.fullmatch(r"[\w.-]+", reference):
         return []

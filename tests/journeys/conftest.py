@@ -1,0 +1,143 @@
+"""Whole commands in real processes, on a model that is small enough to train in seconds.
+
+The model is a two-layer Llama with the starter's own tokenizer and template, made here. It knows nothing, so thresholds
+about quality are loosened in its recipe; everything about identity, tokens, templates and files is as strict as ever.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kitae.data.appointments import write_splits
+
+RECIPE = """\
+name: tiny
+model: {{source: {model}, max_length: 256}}
+data:
+  train: [{{path: train.jsonl, licence: CC0-1.0}}]
+  validation: [{{path: validation.jsonl, licence: CC0-1.0}}]
+  test: [{{path: test.jsonl, licence: CC0-1.0}}]
+train: {{epochs: 2, learning_rate: 1.0e-2, batch_tokens: 700, evaluations: 4, precision: fp32, lora: {{r: 8, alpha: 16}}}}
+evaluate: {{prompts: 8, rows: 8, max_new_tokens: 24}}
+verify: {{stop_rate: 0.0, loop_rate: 1.0, stop_probability: 1.0e-9, equivalent_kld: 1.0e-3}}
+ship: {{gguf: [F16, Q8_0]}}
+"""
+
+
+@dataclass
+class Done:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@dataclass
+class Kitae:
+    """The command line, with a home that outlives one command."""
+
+    home: Path
+
+    def environment(self, **extra: str) -> dict[str, str]:
+        return {**os.environ, "KITAE_HOME": str(self.home), "OMP_NUM_THREADS": "2", "KITAE_LANG": "en", **extra}
+
+    def __call__(self, *arguments: object, timeout: float = 300, stdin: str = "", **extra: str) -> Done:
+        done = subprocess.run(
+            [sys.executable, "-m", "kitae.cli.main", *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            env=self.environment(**extra),
+            timeout=timeout,
+            input=stdin,
+        )
+        assert "Traceback" not in done.stderr, done.stderr
+        return Done(done.returncode, done.stdout, done.stderr)
+
+    def start(self, *arguments: object) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "kitae.cli.main", *map(str, arguments)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=self.environment(),
+        )
+
+
+@pytest.fixture(scope="session")
+def tiny_model(starter: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from kitae.models import open_tokenizer
+
+    folder = tmp_path_factory.mktemp("models") / "tiny-llama"
+    torch.manual_seed(0)
+    tokenizer = open_tokenizer(starter)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=512,
+        tie_word_embeddings=True,
+        bos_token_id=1,
+        eos_token_id=2,
+        pad_token_id=2,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def workplace(folder: Path, model: Path, train: int = 64) -> Path:
+    """A folder with data and a recipe; returns the recipe."""
+    write_splits(folder, {"train": train, "validation": 12, "test": 12})
+    recipe = folder / "recipe.yaml"
+    recipe.write_text(RECIPE.format(model=model))
+    return recipe
+
+
+@pytest.fixture(scope="session")
+def session_kitae(tmp_path_factory: pytest.TempPathFactory) -> Kitae:
+    return Kitae(tmp_path_factory.mktemp("home"))
+
+
+@pytest.fixture(scope="session")
+def trained(session_kitae: Kitae, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A trained run with its merged folder and GGUF files made, none of them proven yet."""
+    recipe = workplace(tmp_path_factory.mktemp("work"), tiny_model)
+    done = session_kitae("train", recipe, "--json")
+    assert done.code == 0, done.err + done.out
+    run = str(done.json["run"])
+    assert session_kitae("merge", run).code == 0
+    for quant in ("F16", "Q8_0"):
+        assert session_kitae("export", run, "--gguf", quant).code == 0
+    return run
+
+
+@pytest.fixture
+def kitae(session_kitae: Kitae, tmp_path: Path) -> Kitae:
+    """A home of the test's own."""
+    return Kitae(tmp_path / "home")
+
+
+@pytest.fixture
+def copied(session_kitae: Kitae, trained: str, kitae: Kitae) -> Path:
+    """A copy of the trained run that a test may break."""
+    target = kitae.home / "runs" / trained
+    shutil.copytree(session_kitae.home / "runs" / trained, target)
+    return target

@@ -1,0 +1,109 @@
+"""Bad input: the right exit code, one screen of what, where, why and what to do, no traceback, nothing lost."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from .conftest import Done, Kitae, workplace
+
+pytestmark = pytest.mark.journey
+
+
+def explained(done: Done, code: int, *words: str) -> None:
+    assert done.code == code, done.err + done.out
+    assert len(done.err.splitlines()) <= 30
+    assert "→" in done.err
+    for word in words:
+        assert word in done.err, done.err
+
+
+def test_missing_files(kitae: Kitae, tiny_model: Path, tmp_path: Path) -> None:
+    explained(kitae("train", tmp_path / "none.yaml"), 2, "none.yaml")
+    recipe = workplace(tmp_path / "w", tiny_model)
+    (tmp_path / "w" / "train.jsonl").unlink()
+    explained(kitae("train", recipe), 2, "train.jsonl")
+    explained(kitae("verify", tmp_path / "none.gguf"), 2, "none.gguf")
+    explained(kitae("ship", "no-such-run"), 2, "no-such-run")
+    assert not (kitae.home / "runs").exists()
+
+
+def test_recipe_with_three_mistakes_shows_three(kitae: Kitae, tiny_model: Path, tmp_path: Path) -> None:
+    recipe = workplace(tmp_path / "w", tiny_model)
+    recipe.write_text(
+        recipe.read_text().replace("epochs: 2", "epoch: 2").replace("max_length: 256", "max_length: long") + "shipp: 1\n"
+    )
+    done = kitae("train", recipe)
+    explained(done, 2, "recipe.yaml:", "epochs", "model.max_length", "ship")
+    assert "3" in done.err.splitlines()[0]
+
+
+def test_bad_line_in_the_middle_and_empty_data(kitae: Kitae, tiny_model: Path, tmp_path: Path) -> None:
+    recipe = workplace(tmp_path / "w", tiny_model)
+    data = tmp_path / "w" / "train.jsonl"
+    lines = data.read_text().splitlines()
+    lines[30] = lines[30][:40]
+    data.write_text("\n".join(lines))
+    explained(kitae("train", recipe), 2, "train.jsonl:31")
+    data.write_text("")
+    explained(kitae("train", recipe), 2, "train.jsonl")
+
+
+def test_damaged_models(kitae: Kitae, tiny_model: Path, copied: Path, tmp_path: Path) -> None:
+    cut = tmp_path / "cut"
+    shutil.copytree(tiny_model, cut)
+    weights = (cut / "model.safetensors").read_bytes()
+    (cut / "model.safetensors").write_bytes(weights[: len(weights) // 2])
+    recipe = workplace(tmp_path / "w", cut)
+    explained(kitae("train", recipe), 2, "model.safetensors")
+    explained(kitae("verify", cut), 2, "model.safetensors")
+    gguf = (copied / "work" / "tiny-F16.gguf").read_bytes()
+    for name, content in (("half.gguf", gguf[: len(gguf) // 2]), ("head.gguf", gguf[:100]), ("none.gguf", b"")):
+        (tmp_path / name).write_bytes(content)
+        explained(kitae("verify", tmp_path / name), 2, name)
+        explained(kitae("generate", tmp_path / name, "hi"), 2, name)
+    (cut / "model.safetensors").unlink()
+    explained(kitae("generate", cut, "hi"), 2, "model.safetensors")
+
+
+def test_hub_id_without_network(kitae: Kitae) -> None:
+    explained(kitae("generate", "somebody/some-model", "hi", KITAE_OFFLINE="1"), 2, "somebody/some-model")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
+def test_full_disk(kitae: Kitae, copied: Path, tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(small)], check=False, capture_output=True
+    ).returncode:
+        pytest.skip("tmpfs cannot be mounted here")
+    try:
+        done = kitae("export", copied.name, "--gguf", "F16", "--out", small / "model.gguf")
+        explained(done, 1, "model.gguf")
+        assert list(small.iterdir()) == []
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
+
+
+def test_read_only_output(kitae: Kitae, copied: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = kitae("export", copied.name, "--gguf", "F16", "--out", tmp_path / "file" / "model.gguf")
+    assert done.code in (1, 2)
+    assert "→" in done.err
+
+
+def test_generate_and_chat(kitae: Kitae, copied: Path) -> None:
+    one = kitae("generate", copied / "work" / "tiny-F16.gguf", "lunch on friday", "--max-tokens", "5", "--json")
+    assert one.code == 0
+    assert one.json["tokens"] <= 5
+    same = kitae("generate", copied.name, "lunch on friday", "--max-tokens", "5", "--json")
+    assert same.json["text"] is not None
+    talk = kitae("chat", copied.name, "--max-tokens", "4", "--json", stdin="hello\n/reset\nagain\n/quit\n")
+    assert talk.code == 0
+    assert [m["role"] for m in talk.json["messages"]] == ["system", "user", "assistant"]
+    assert talk.json["messages"][1]["content"] == "again"

@@ -1,0 +1,163 @@
+"""Each way in which a model is known to break silently: refused, with the right gate, evidence, and no package."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from .breaking import rewrite_gguf
+from .conftest import Kitae, workplace
+
+pytestmark = pytest.mark.journey
+
+
+def refusals(done) -> set[str]:
+    value = json.loads(done.out)
+    gates = value["error"]["gates"] if "error" in value else value["gates"]
+    refusing = [gate for gate in gates if gate["verdict"] == "refuse"]
+    assert all(gate["why"] and gate["fix"] for gate in refusing)
+    return {gate["id"] for gate in refusing}
+
+
+def ship_refused(kitae: Kitae, run: Path) -> set[str]:
+    done = kitae("ship", run.name, "--json")
+    assert done.code == 3, done.err + done.out
+    assert not (run / "ship").exists()
+    assert (run / "reports" / "report.html").exists()
+    assert json.loads((run / "reports" / "report.json").read_text())["verdict"] == "refuse"
+    return refusals(done)
+
+
+def test_a_good_run_ships_and_its_package_is_whole(kitae: Kitae, copied: Path) -> None:
+    done = kitae("ship", copied.name, "--json")
+    assert done.code == 0, done.err + done.out
+    names = {path.name for path in (copied / "ship").iterdir()}
+    assert {"model.safetensors", "tiny-F16.gguf", "tiny-Q8_0.gguf", "Modelfile", "README.md", "NOTICE.txt"} <= names
+    assert {"report.json", "report.html", "config.json", "tokenizer.json"} <= names
+    modelfile = (copied / "ship" / "Modelfile").read_text()
+    assert 'PARAMETER stop "<|im_end|>"' in modelfile
+    assert "<|im_start|>user" in modelfile
+    page = (copied / "ship" / "report.html").read_text()
+    assert "完全一致" in page and "exact match" in page and "http" not in page.replace("http-equiv", "")
+    assert kitae("verify", copied.name, "--json").json["verdict"] == "ship"
+
+
+@pytest.mark.parametrize("name", ["model.norm.weight", "model.layers.0.self_attn.q_proj.weight"])
+def test_one_merged_tensor_altered(kitae: Kitae, copied: Path, name: str) -> None:
+    path = copied / "work" / "merged" / "model.safetensors"
+    tensors = load_file(path)
+    tensors[name] = tensors[name] * 1.5
+    save_file(tensors, path, metadata={"format": "pt"})
+    assert "merge.changed" in ship_refused(kitae, copied)
+
+
+def test_adapter_zeroed(kitae: Kitae, copied: Path) -> None:
+    path = copied / "adapter" / "adapter_model.safetensors"
+    tensors = {k: torch.zeros_like(v) if "lora_B" in k else v for k, v in load_file(path).items()}
+    save_file(tensors, path, metadata={"format": "pt"})
+    assert "train.adapter-moved" in ship_refused(kitae, copied)
+
+
+def test_base_posing_as_merged(kitae: Kitae, copied: Path, tiny_model: Path) -> None:
+    shutil.rmtree(copied / "work" / "merged")
+    shutil.copytree(tiny_model, copied / "work" / "merged")
+    assert "merge.changed" in ship_refused(kitae, copied)
+
+
+def test_adapter_posing_as_merged(kitae: Kitae, copied: Path) -> None:
+    shutil.rmtree(copied / "work" / "merged")
+    shutil.copytree(copied / "adapter", copied / "work" / "merged")
+    assert ship_refused(kitae, copied) == {"merge.complete"}
+    fake = copied.parent / "fake"
+    shutil.copytree(copied / "adapter", fake)
+    done = kitae("verify", fake, "--against", copied.name, "--json")
+    assert done.code == 3
+    assert "merge.complete" in refusals(done)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "gate"),
+    [
+        ("tokenizer.ggml.pre", "gpt-2", "gguf.tokens"),
+        ("tokenizer.chat_template", "{% for m in messages %}{{ m.content }}<|im_end|>{% endfor %}", "gguf.template"),
+        ("tokenizer.ggml.eos_token_id", 0, "gguf.stops"),
+    ],
+)
+def test_gguf_with_other_metadata(kitae: Kitae, copied: Path, field: str, value: object, gate: str) -> None:
+    path = copied / "work" / "tiny-F16.gguf"
+    rewrite_gguf(path, {field: value})
+    assert gate in ship_refused(kitae, copied)
+    done = kitae("verify", path, "--against", copied / "work" / "merged", "--json")
+    assert done.code == 3, done.out
+    assert gate in refusals(done)
+
+
+def test_gguf_with_other_weights(kitae: Kitae, copied: Path) -> None:
+    path = copied / "work" / "tiny-F16.gguf"
+    rewrite_gguf(path, {}, scale={"blk.0.ffn_down.weight": 1.7})
+    assert "gguf.equivalent" in ship_refused(kitae, copied)
+
+
+def test_quantised_file_of_another_model(kitae: Kitae, copied: Path) -> None:
+    path = copied / "work" / "tiny-Q8_0.gguf"
+    shutil.copyfile(copied / "work" / "tiny-F16.gguf", path)
+    rewrite_gguf(path, {"general.file_type": 7}, scale={"blk.1.attn_v.weight": -1.0})
+    assert {"quant.types", "quant.divergence"} & ship_refused(kitae, copied)
+
+
+def test_rows_longer_than_the_limit_are_not_cut_in_silence(kitae: Kitae, tiny_model: Path, tmp_path: Path) -> None:
+    recipe = workplace(tmp_path / "w", tiny_model)
+    done = kitae("train", recipe, "--set", "model.max_length=70", "--json")
+    assert done.code == 3
+    assert refusals(done) == {"chat.terminator-labelled"}
+    assert kitae("train", recipe, "--set", "model.max_length=90", "--set", "data.too_long=drop", "--json").code == 0
+
+
+def test_template_without_terminator(kitae: Kitae, tiny_model: Path, tmp_path: Path) -> None:
+    recipe = workplace(tmp_path / "w", tiny_model)
+    (tmp_path / "w" / "plain.jinja").write_text(
+        "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}{% if add_generation_prompt %}assistant: {% endif %}"
+    )
+    done = kitae("train", recipe, "--set", "model.chat_template=plain.jinja", "--json")
+    assert done.code == 3
+    assert "chat.terminator-labelled" in refusals(done)
+
+
+def test_base_model_whose_stop_row_is_frozen(kitae: Kitae, tiny_model: Path, tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    shutil.copytree(tiny_model, base)
+    tensors = load_file(base / "model.safetensors")
+    tensors["model.embed_tokens.weight"][2] = 0.0
+    save_file(tensors, base / "model.safetensors", metadata={"format": "pt"})
+    recipe = workplace(tmp_path / "w", base)
+    done = kitae("train", recipe, "--set", "verify.stop_probability=1e-4", "--json")
+    assert done.code == 3
+    assert refusals(done) == {"train.stop-token-trainable"}
+    # With every weight trainable the same model may learn it.
+    done = kitae("train", recipe, "--set", "verify.stop_probability=1e-4", "--set", "train.method=full",
+                 "--set", "train.lora=null", "--set", "train.learning_rate=0.003", "--json")  # fmt: skip
+    assert done.code == 0, done.err + done.out
+
+
+def test_validation_rows_copied_into_training(kitae: Kitae, tiny_model: Path, tmp_path: Path) -> None:
+    recipe = workplace(tmp_path / "w", tiny_model)
+    copied = (tmp_path / "w" / "validation.jsonl").read_text()
+    with (tmp_path / "w" / "train.jsonl").open("a") as file:
+        file.write(copied)
+    done = kitae("train", recipe, "--json")
+    assert done.code == 3
+    assert refusals(done) == {"train.validation", "data.leak"}
+
+
+@pytest.mark.parametrize("seed", range(1, 4))
+def test_clean_runs_are_not_refused(kitae: Kitae, tiny_model: Path, tmp_path: Path, seed: int) -> None:
+    recipe = workplace(tmp_path / "w", tiny_model)
+    done = kitae("train", recipe, "--set", f"train.seed={seed}", "--json")
+    assert done.code == 0, done.err + done.out
+    shipped = kitae("ship", done.json["run"], "--json")
+    assert shipped.code == 0, shipped.err + shipped.out

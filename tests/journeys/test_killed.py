@@ -1,0 +1,89 @@
+"""A process may die at any moment. What it left is either whole or not there, and the command can be run again."""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from .conftest import Kitae, workplace
+
+pytestmark = pytest.mark.journey
+
+
+def adapter(run: Path) -> dict[str, torch.Tensor]:
+    return load_file(run / "adapter" / "adapter_model.safetensors")
+
+
+def only_run(kitae: Kitae) -> Path:
+    (run,) = (kitae.home / "runs").iterdir()
+    return run
+
+
+def wait_for_step(run_folder: Path, step: int, timeout: float = 120) -> None:
+    until = time.monotonic() + timeout
+    while time.monotonic() < until:
+        for events in run_folder.glob("*/events.jsonl"):
+            if f'"step": {step},' in events.read_text():
+                return
+        time.sleep(0.01)
+    raise AssertionError(f"step {step} never came")
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_resumed_training_equals_uninterrupted(
+    kitae: Kitae, session_kitae: Kitae, trained: str, tiny_model: Path, tmp_path: Path, seed: int
+) -> None:
+    recipe = workplace(tmp_path / "w", tiny_model)
+    step = random.Random(seed).randint(2, 15)
+    process = kitae.start("train", recipe)
+    wait_for_step(kitae.home / "runs", step)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    run = only_run(kitae)
+    listed = kitae("runs", "list", "--json").json["runs"]
+    assert [entry["state"] for entry in listed] == ["interrupted"]
+    done = kitae("train", "--resume", run.name, "--json")
+    assert done.code == 0, done.err + done.out
+    ours, theirs = adapter(run), adapter(session_kitae.home / "runs" / trained)
+    assert ours.keys() == theirs.keys()
+    assert max(float((ours[k] - theirs[k]).abs().max()) for k in ours) <= 1e-6
+
+
+def test_ctrl_c_saves_and_exits_130(kitae: Kitae, tiny_model: Path, tmp_path: Path) -> None:
+    recipe = workplace(tmp_path / "w", tiny_model)
+    process = kitae.start("train", recipe)
+    wait_for_step(kitae.home / "runs", 3)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "--resume" in err
+    run = only_run(kitae)
+    assert list((run / "checkpoints").glob("checkpoint-*"))
+    assert kitae("train", "--resume", run.name).code == 0
+
+
+@pytest.mark.parametrize("delay", [1.5, 3.5, 6.0])
+def test_killed_while_merging_and_exporting(kitae: Kitae, copied: Path, delay: float) -> None:
+    """Whatever carries its final name is whole; running the command again finishes the work."""
+    import shutil
+
+    shutil.rmtree(copied / "work")
+    process = kitae.start("export", copied.name, "--gguf", "Q8_0")
+    time.sleep(delay)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    done = kitae("ship", copied.name, "--json")
+    assert done.code == 0, done.err + done.out
+    assert not list((copied / "ship").rglob("*.part"))
+
+
+def test_a_run_is_not_trained_twice(kitae: Kitae, copied: Path) -> None:
+    done = kitae("train", "--resume", copied.name, "--json")
+    assert done.code == 2
+    assert done.json["error"]["kind"] == "run-finished"
