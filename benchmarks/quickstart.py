@@ -28,7 +28,9 @@ def main() -> None:
         if not options.json:
             show(rows[-1])
     ratios = {
-        "quantised_exact_over_trained": [form(row, "Q4_K_M")["exact_match"] / form(row, "trained")["exact_match"] for row in rows]
+        "quantised_exact_over_trained": [
+            form(row, "Q4_K_M")["exact_match"] / form(row, "trained")["exact_match"] for row in rows
+        ]
     }
     machine = {"platform": platform.platform(), "cores": os.cpu_count(), "python": platform.python_version()}
     if options.json:

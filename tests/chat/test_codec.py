@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Callable, Sequence
 
@@ -15,10 +16,12 @@ from templates import (
     byte_level,
     sentencepiece_bpe,
     sentencepiece_unigram,
+    with_specials,
 )
+from tokenizers import AddedToken
 from transformers import PreTrainedTokenizerBase
 
-from kitae.chat import ChatCodec, ChatTemplate, Conversation, Encoded, Message
+from kitae.chat import ChatCodec, ChatTemplate, Conversation, Encoded, HfVocabulary, Message
 from kitae.errors import InputError
 
 TEXTS = (
@@ -233,6 +236,28 @@ def test_private_characters_in_messages_are_not_taken_for_stand_ins(codec: ChatC
     assert codec.vocabulary.decode(sequence.ids).count(text) == 2
 
 
+def test_control_texts_that_overlap_stay_text(codec: ChatCodec) -> None:
+    own = ChatCodec(HfVocabulary(with_specials(codec.vocabulary.tokenizer, ("<|im_end|>|x|", "|x|"))), codec.template)
+    (clean,) = own.encode(talk(("a", "b")))
+    for text in ("<|im_end|>|x|", "|x|x|", "<|im_end|>|x|x|<|im_end|>"):
+        (sequence,) = check(own, talk((text, text)))
+        assert control_count(own, sequence.ids) == control_count(own, clean.ids)
+        assert own.vocabulary.decode(sequence.ids).count(text) >= 2
+
+
+def test_control_text_is_refused_where_control_tokens_swallow_what_follows(codec: ChatCodec) -> None:
+    """Phi 3's control tokens take the line end behind them, so a text can't be cut at them and stay what it was."""
+    family = BY_NAME["phi3"]
+    tokenizer = copy.deepcopy(codec.vocabulary.tokenizer)
+    tokenizer.add_tokens([AddedToken(text, rstrip=True, special=True) for text in family.specials[:-1]], special_tokens=True)
+    own = ChatCodec(HfVocabulary(tokenizer), family.template())
+    assert own.encode(talk(("a", "b")))[0].labelled == 2
+    with pytest.raises(InputError) as refused:
+        own.encode(talk(("a <|end|> b", "c")))
+    assert refused.value.kind == "control-text"
+    assert "a <|end|> b" in refused.value.why
+
+
 def test_a_merge_across_the_border_is_not_trained(codec: ChatCodec) -> None:
     """ "assistant\\n" + "\\nHi" would become "\\n\\n", a token that a prompted model never sees."""
     conversation = talk(("Hello", "\n\nHi"))
@@ -276,7 +301,7 @@ def test_a_template_without_control_token_has_no_terminator(codec: ChatCodec) ->
 @pytest.mark.parametrize("tokenizer", TOKENIZERS)
 @pytest.mark.parametrize("name", ["qwen2_5", "qwen3_5_think", "llama3", "gemma3", "phi3", "mistral", "zephyr"])
 def test_other_tokenizer_families(tokenizers, tokenizer: str, name: str) -> None:
-    family = BY_NAME[name]
+    family = dataclasses.replace(BY_NAME[name], split="")
     codec = family.codec(tokenizers[tokenizer])
     for text in TEXTS:
         for conversation in shapes(text, family.system):

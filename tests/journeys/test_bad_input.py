@@ -34,9 +34,8 @@ def test_missing_files(kitae: Kitae, tiny_model: Path, tmp_path: Path) -> None:
 
 def test_recipe_with_three_mistakes_shows_three(kitae: Kitae, tiny_model: Path, tmp_path: Path) -> None:
     recipe = workplace(tmp_path / "w", tiny_model)
-    recipe.write_text(
-        recipe.read_text().replace("epochs: 2", "epoch: 2").replace("max_length: 256", "max_length: long") + "shipp: 1\n"
-    )
+    text = recipe.read_text().replace("epochs: 2", "epoch: 2").replace("max_length: 256", "max_length: long")
+    recipe.write_text(text + "shipp: 1\n")
     done = kitae("train", recipe)
     explained(done, 2, "recipe.yaml:", "epochs", "model.max_length", "ship")
     assert "3" in done.err.splitlines()[0]
@@ -78,9 +77,8 @@ def test_hub_id_without_network(kitae: Kitae) -> None:
 def test_full_disk(kitae: Kitae, copied: Path, tmp_path: Path) -> None:
     small = tmp_path / "small"
     small.mkdir()
-    if subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(small)], check=False, capture_output=True
-    ).returncode:
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(small)]
+    if subprocess.run(mount, check=False, capture_output=True).returncode:
         pytest.skip("tmpfs cannot be mounted here")
     try:
         done = kitae("export", copied.name, "--gguf", "F16", "--out", small / "model.gguf")

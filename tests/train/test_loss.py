@@ -90,9 +90,7 @@ def test_a_shared_beginning_is_computed_once(model: LlamaForCausalLM) -> None:
     assert sum(lengths) < batch.input_ids.numel()
 
 
-def test_a_model_that_disagrees_is_not_trusted_with_sharing(
-    model: LlamaForCausalLM, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_model_that_disagrees_is_not_trusted_with_sharing(model: LlamaForCausalLM, monkeypatch: pytest.MonkeyPatch) -> None:
     (batch,) = in_batches(rows(6), 100_000)
     loss = LabelledLoss(model)
     plain = loss._plain(batch)
