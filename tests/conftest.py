@@ -9,7 +9,6 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 os.environ.setdefault("KITAE_CACHE", str(ROOT / ".cache" / "kitae-tests"))
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ["KITAE_LANG"] = "en"
 
 STARTER = "smollm2-135m-instruct"

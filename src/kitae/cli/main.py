@@ -21,6 +21,7 @@ class Flags:
 
 
 def main() -> None:
+    os.environ.setdefault("TQDM_DISABLE", "1")  # read when tqdm is first imported, by whichever library
     keep_memory(sys.argv[1:])
     if isinstance(sys.stdout, io.TextIOWrapper):  # a name that is no text must not break the output
         sys.stdout.reconfigure(errors="backslashreplace")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,15 +13,13 @@ from typing import Any
 from kitae.errors import InputError
 from kitae.files import JsonDict
 
-# llama.cpp's OpenMP threads spin while they wait. On a busy machine that costs forty times the speed.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-
 _ATTR_CONTROL = 1 << 3
 
 
 def library() -> Any:
     """llama-cpp-python's ctypes layer, with its chatter switched off."""
-    import llama_cpp
+    with _patient_threads():
+        import llama_cpp
 
     if not _quiet:
         callback = llama_cpp.llama_log_callback(lambda level, text, data: None)
@@ -31,6 +30,23 @@ def library() -> Any:
 
 
 _quiet: list[object] = []
+
+
+@contextlib.contextmanager
+def _patient_threads() -> Iterator[None]:
+    """llama.cpp's OpenMP threads spin while they wait; on a busy machine that costs forty times the speed.
+
+    The setting is read when the library is loaded. It is taken back at once: torch, with its many short parallel
+    regions, trains at half the speed under it.
+    """
+    if "OMP_WAIT_POLICY" in os.environ:
+        yield
+        return
+    os.environ["OMP_WAIT_POLICY"] = "passive"
+    try:
+        yield
+    finally:
+        del os.environ["OMP_WAIT_POLICY"]
 
 
 class LlamaModel:
