@@ -110,6 +110,14 @@ def test_quantised_file_of_another_model(kitae: Kitae, copied: Path) -> None:
     assert {"quant.types", "quant.divergence"} & ship_refused(kitae, copied)
 
 
+def test_a_type_that_the_model_cannot_have(kitae: Kitae, copied: Path) -> None:
+    """The tiny model's rows don't divide by 256, so a file named Q2_K holds no Q2_K at all."""
+    done = kitae("ship", copied.name, "--quant", "Q2_K", "--json")
+    assert done.code == 3, done.err + done.out
+    assert "quant.types" in refusals(done)
+    assert not (copied / "ship").exists()
+
+
 def test_rows_longer_than_the_limit_are_not_cut_in_silence(kitae: Kitae, tiny_model: Path, tmp_path: Path) -> None:
     recipe = workplace(tmp_path / "w", tiny_model)
     done = kitae("train", recipe, "--set", "model.max_length=70", "--json")

@@ -118,6 +118,9 @@ def types(path: Path, quant: str) -> Gate:
     evidence = [", ".join(f"{count}×{name}" for name, count in histogram.most_common())]
     if thin:
         return refused(gate, "thinner", measured, _BITS[quant], [*evidence, *thin[:_SHOWN]], quant=quant, count=len(thin))
+    named = quant.removesuffix("_M").removesuffix("_S")
+    if quant != "other" and named not in histogram:
+        return refused(gate, "mislabelled", measured, named, evidence, quant=quant, named=named)
     if quant != "F16" and bits_per_weight >= 16:
         return refused(gate, "unquantised", measured, quant, evidence, quant=quant)
     return passed(gate, measured, f"≥ {_BITS[quant]} bits", evidence)
