@@ -74,7 +74,6 @@ class _Pools:
         self.events, self.event_words, self.event_kinds = part("events"), part("event_words"), all_phrases()["event_kinds"]
         self.frames, self.openers = part("frames"), part("openers")
         self.tails, self.chatter = part("tails"), part("chatter")
-        self.chatter_subjects, self.chatter_ends = part("chatter_subjects"), part("chatter_ends")
 
 
 def rows(split: str, count: int, seed: int = 0) -> Iterator[dict[str, object]]:
@@ -116,9 +115,9 @@ def _compose(rng: random.Random, pools: _Pools) -> tuple[str, Appointment]:
     article = "an" if event[0].lower() in "aeiou" else "a"
     core = frame.format(a_event=f"{article} {event}", event=event, who=who, where=where, day=day_text, time=time_text)
 
-    opener = rng.choice(pools.openers) if rng.random() < 0.5 else ""
+    opener = rng.choice(pools.openers) if rng.random() < 0.45 else ""
     tail = rng.choice(pools.tails) if rng.random() < 0.35 else ""
-    chatter = _chatter(rng, pools) if rng.random() < 0.35 else ""
+    chatter = rng.choice(pools.chatter) if rng.random() < 0.25 else ""
     if (not opener or opener[-1] in ".!?") and not frame.startswith("{where}"):  # a place is copied as written
         core = core[0].upper() + core[1:]
     sentence = " ".join(part for part in (opener, core) if part)
@@ -147,13 +146,6 @@ def _person(rng: random.Random, pools: _Pools) -> str:
         return f"{rng.choice(TITLES)} {rng.choice(pools.surnames)}"
     first, second = rng.sample(pools.names, 2)
     return f"{first} and {second}"
-
-
-def _chatter(rng: random.Random, pools: _Pools) -> str:
-    """A sentence that is about something else."""
-    if rng.random() < 0.4:
-        return rng.choice(pools.chatter)
-    return f"{rng.choice(pools.chatter_subjects)} {rng.choice(pools.chatter_ends)}"
 
 
 def _event(rng: random.Random, pools: _Pools) -> str:
