@@ -74,9 +74,6 @@ class ChatCodec:
         masked, disguise = self._disguised(messages)
         return self._encode(self.template.render(masked, add_generation_prompt=True), disguise)
 
-    def text(self, messages: Sequence[Message], add_generation_prompt: bool = False) -> str:
-        return self.template.render(messages, add_generation_prompt)
-
     def encode(self, conversation: Conversation) -> list[Encoded]:
         """One sequence a conversation; one an answer where earlier turns, or their tokens, would not stay as they were."""
         messages, disguise = self._disguised(conversation.messages)

@@ -24,10 +24,6 @@ class Facts:
         """What ends a generation with this folder: what generation_config says, as every library reads it."""
         return set(self.stops.get("generation_config") or self.stops.get("config") or self.stops["tokenizer"])
 
-    @property
-    def agree(self) -> bool:
-        return self.terminator is not None and self.terminator in self.stop_tokens
-
 
 def folder_facts(folder: Path, codec: ChatCodec) -> Facts:
     config = read_json(folder / "config.json")
