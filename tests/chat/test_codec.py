@@ -263,7 +263,7 @@ def test_a_merge_across_the_border_is_not_trained(codec: ChatCodec) -> None:
     conversation = talk(("Hello", "\n\nHi"))
     (sequence,) = check(codec, conversation)
     assert sequence.notes == ["pieces"]
-    assert sequence.ids != codec.vocabulary.encode(codec.text(conversation.messages))
+    assert sequence.ids != codec.vocabulary.encode(codec.template.render(conversation.messages))
 
 
 def test_a_merge_in_an_early_answer_does_not_change_later_prompts(codec: ChatCodec) -> None:
@@ -285,7 +285,7 @@ def test_a_conversation_without_answer_has_no_label(codec: ChatCodec) -> None:
     (sequence,) = codec.encode(Conversation(messages))
     assert sequence.labelled == 0
     assert sequence.spans == []
-    assert sequence.ids == codec.vocabulary.encode(codec.text(messages))
+    assert sequence.ids == codec.vocabulary.encode(codec.template.render(messages))
 
 
 def test_what_follows_the_last_answer_is_left_out(codec: ChatCodec) -> None:
@@ -366,6 +366,6 @@ def test_any_conversation(codec: ChatCodec, conversation: Conversation) -> None:
     clean = "x" * 3
     plain = Conversation(tuple(dataclasses.replace(m, content=clean) for m in conversation.messages))
     for sequence, index in zip(sequences, answers_of(conversation)[-len(sequences) :], strict=True):
-        until = codec.text(plain.messages[: index + 1])
+        until = codec.template.render(plain.messages[: index + 1])
         assert control_count(codec, sequence.ids) == control_count(codec, codec.vocabulary.encode(until))
-        assert codec.vocabulary.decode(sequence.ids) == codec.text(conversation.messages[: index + 1])
+        assert codec.vocabulary.decode(sequence.ids) == codec.template.render(conversation.messages[: index + 1])
