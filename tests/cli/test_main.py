@@ -130,6 +130,11 @@ def test_help(arguments: list[str]) -> None:
     assert said.out.startswith("Usage: kitae")
 
 
+def test_help_is_one_json_document_too() -> None:
+    said = process("train", "--help", "--json")
+    assert said.json["help"].startswith("Usage: kitae train")
+
+
 def test_help_is_quick() -> None:
     seconds = []
     for _ in range(5):

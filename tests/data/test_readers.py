@@ -117,3 +117,8 @@ def test_rows_survive_saving(tmp_path: Path) -> None:
     rows = Rows(read_conversations(written(tmp_path, GOOD, GOOD)), [], [], 0)
     rows.save(tmp_path / "data")
     assert Rows.load(tmp_path / "data") == rows
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_row(tmp_path: Path) -> None:
+    assert len(read_conversations(written(tmp_path, b"\xef\xbb\xbf" + GOOD, GOOD))) == 2
+    assert refusal(written(tmp_path, GOOD, b"\xef\xbb\xbf" + GOOD)).kind == "bad-row"

@@ -31,6 +31,10 @@ def test_an_interval_holds_its_share(pair: tuple[int, int]) -> None:
     assert wider[1] - wider[0] < high - low
 
 
+def test_a_share_says_how_sure_it_is() -> None:
+    assert str(Share(48, 48)) == "48 of 48 (93%–100%)"
+
+
 def test_nothing_was_asked() -> None:
     assert (Share(0, 0).value, Share(0, 0).interval) == (0.0, (0.0, 1.0))
 

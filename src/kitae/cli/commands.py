@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -28,17 +28,17 @@ app.add_typer(runs_app, name="runs")
 Target = Annotated[str, typer.Argument(help=t("help.target"))]
 RunId = Annotated[str, typer.Argument(help=t("help.run-id"))]
 RecipePath = Annotated[Path, typer.Argument(help=t("help.recipe-path"))]
-Overrides = Annotated[Optional[list[str]], typer.Option("--set", help=t("help.set"))]  # noqa: UP045 - typer reads it
-Out = Annotated[Optional[Path], typer.Option("--out", help=t("help.out"))]  # noqa: UP045
-System = Annotated[Optional[str], typer.Option(help=t("help.system"))]  # noqa: UP045
+Overrides = Annotated[list[str] | None, typer.Option("--set", help=t("help.set"))]
+Out = Annotated[Path | None, typer.Option("--out", help=t("help.out"))]
+System = Annotated[str | None, typer.Option(help=t("help.system"))]
 Temperature = Annotated[float, typer.Option(min=0.0, help=t("help.temperature"))]
 MaxTokens = Annotated[int, typer.Option(min=1, help=t("help.max-tokens"))]
 TopP = Annotated[float, typer.Option(min=0.0, max=1.0, help=t("help.top-p"))]
 TopK = Annotated[int, typer.Option(min=0, help=t("help.top-k"))]
 MinP = Annotated[float, typer.Option(min=0.0, max=1.0, help=t("help.min-p"))]
 Penalty = Annotated[float, typer.Option(min=0.1, help=t("help.repetition-penalty"))]
-Seed = Annotated[Optional[int], typer.Option(min=0, help=t("help.seed"))]  # noqa: UP045
-Stop = Annotated[Optional[list[str]], typer.Option(help=t("help.stop"))]  # noqa: UP045
+Seed = Annotated[int | None, typer.Option(min=0, help=t("help.seed"))]
+Stop = Annotated[list[str] | None, typer.Option(help=t("help.stop"))]
 
 
 @app.command(help=t("help.quickstart"))
@@ -132,9 +132,9 @@ def data_preview(
 
 @app.command(help=t("help.train"))
 def train(
-    recipe: Annotated[Optional[Path], typer.Argument(help=t("help.recipe-path"))] = None,  # noqa: UP045
+    recipe: Annotated[Path | None, typer.Argument(help=t("help.recipe-path"))] = None,
     set_: Overrides = None,
-    resume: Annotated[Optional[str], typer.Option(help=t("help.resume"))] = None,  # noqa: UP045
+    resume: Annotated[str | None, typer.Option(help=t("help.resume"))] = None,
 ) -> Result:
     from kitae.api import train
 
@@ -145,8 +145,8 @@ def train(
 @app.command(help=t("help.verify"))
 def verify(
     target: Target,
-    against: Annotated[Optional[str], typer.Option(help=t("help.against"))] = None,  # noqa: UP045
-    only: Annotated[Optional[list[str]], typer.Option(help=t("help.only"))] = None,  # noqa: UP045
+    against: Annotated[str | None, typer.Option(help=t("help.against"))] = None,
+    only: Annotated[list[str] | None, typer.Option(help=t("help.only"))] = None,
 ) -> Result:
     from kitae.api import verify
     from kitae.errors import EXIT_REFUSED
@@ -183,7 +183,7 @@ def export(
 @app.command(help=t("help.ship"))
 def ship(
     run: RunId,
-    quant: Annotated[Optional[list[str]], typer.Option(help=t("help.gguf"))] = None,  # noqa: UP045
+    quant: Annotated[list[str] | None, typer.Option(help=t("help.gguf"))] = None,
     out: Out = None,
 ) -> Result:
     from kitae.api import ship

@@ -7,6 +7,7 @@ import platform
 import shutil
 import sys
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 import psutil
 
@@ -52,7 +53,7 @@ def _notes(found: dict[str, object]) -> list[str]:
 
 def _cpu_features() -> list[str]:
     try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:  # noqa: PTH123
+        with Path("/proc/cpuinfo").open(encoding="utf-8") as file:
             flags = next((line for line in file if line.startswith("flags")), "")
     except OSError:
         return []
@@ -75,8 +76,6 @@ def _version(name: str) -> str:
 
 
 def _existing(path: os.PathLike[str]) -> str:
-    from pathlib import Path
-
     here = Path(path)
     while not here.exists():
         here = here.parent

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -53,8 +54,10 @@ def _run(arguments: list[str], flags: Flags) -> int:
 
     from kitae.cli.commands import app
 
+    shown = io.StringIO()
     try:
-        result = app(arguments or ["--help"], standalone_mode=False, prog_name="kitae")
+        with contextlib.redirect_stdout(shown) if flags.json else contextlib.nullcontext():
+            result = app(arguments or ["--help"], standalone_mode=False, prog_name="kitae")
     except TyperException as error:
         message = error.format_message() if hasattr(error, "format_message") else str(error)
         return _failed(InputError("usage", why=message), flags)
@@ -65,6 +68,8 @@ def _run(arguments: list[str], flags: Flags) -> int:
     if not isinstance(result, Result):
         if result == EXIT_INTERRUPTED:  # typer swallowed Ctrl-C
             raise KeyboardInterrupt
+        if flags.json:
+            print(json.dumps({"help": shown.getvalue()}, ensure_ascii=False))
         return int(result or 0)
     if flags.json:
         print(json.dumps(result.value, ensure_ascii=False))

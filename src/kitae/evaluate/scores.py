@@ -33,6 +33,10 @@ class Share:
         half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
         return max(0.0, centre - half), min(1.0, centre + half)
 
+    def __str__(self) -> str:
+        low, high = self.interval
+        return f"{self.hits} of {self.total} ({low:.0%}–{high:.0%})"
+
 
 def exact_match(answers: Sequence[Completion], truths: Sequence[str]) -> list[bool]:
     """The whole answer, character by character; only white space around it is forgiven."""

@@ -27,10 +27,12 @@ def stops(gate: str, seen: Observation, limits: Thresholds) -> Gate:
         sampled = Share(sum(stopped(seen.sampled)), len(seen.sampled))
         worst = min(greedy, sampled, key=lambda share: share.value)
     measured = {"greedy": greedy.value, "sampled": sampled.value if sampled else None, "prompts": greedy.total}
+    counts = f"stopped: greedy {greedy}" + (f", sampled {sampled}" if sampled else "")
     endless = [f"…{a.text[-80:]!r}" for a in [*seen.answers, *seen.sampled] if a.finish != "stop"]
+    evidence = [counts, *endless[:_SHOWN]]
     if worst.value < limits.stop_rate:
-        return refused(gate, "endless", measured, limits.stop_rate, endless[:_SHOWN], share=f"{worst.value:.0%}")
-    return passed(gate, measured, limits.stop_rate, endless[:_SHOWN])
+        return refused(gate, "endless", measured, limits.stop_rate, evidence, share=f"{worst.value:.0%}")
+    return passed(gate, measured, limits.stop_rate, evidence)
 
 
 def loops(gate: str, seen: Observation, limits: Thresholds) -> Gate:
@@ -56,11 +58,12 @@ def improved(base: Observation, seen: Observation, truths: Sequence[str], exact:
     evidence = [f"loss {np.mean(before):.4f} → {np.mean(after):.4f} (difference {mean:+.4f} ± {1.96 * error:.4f})"]
     if exact:
         hits_before, hits = exact_match(base.answers, truths), exact_match(seen.answers, truths)
+        exact_before, exact_after = Share(sum(hits_before), len(truths)), Share(sum(hits), len(truths))
         measured |= {
-            "exact_before": Share(sum(hits_before), len(truths)).value,
-            "exact": Share(sum(hits), len(truths)).value,
+            "exact_before": exact_before.value,
+            "exact": exact_after.value,
         }
-        evidence.append(f"exact match {sum(hits_before)} → {sum(hits)} of {len(truths)}")
+        evidence.append(f"exact match {exact_before} → {exact_after}")
         if worse_p_value(hits_before, hits) < _SURE:
             return refused(gate, "fewer-exact", measured, "≥ base", evidence)
     if mean > 0:
