@@ -31,10 +31,10 @@ _PROBES = (
 
 
 def import_gguf(path: Path, name: str) -> Path:
-    check_gguf(path)
     folder = paths.cache_dir() / "models" / f"{name}-{sha256(path)[:12]}-v{_VERSION}"
     if (folder / "config.json").exists():
         return folder
+    check_gguf(path)
     console.say(t("say.import-gguf", name=path.name))
     with staged_folder(folder) as stage:
         _convert(path, stage)

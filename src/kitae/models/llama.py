@@ -6,7 +6,7 @@ import contextlib
 import ctypes
 import os
 from collections.abc import Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -152,10 +152,16 @@ class LlamaVocabulary:
 
 def check_gguf(path: Path) -> None:
     """Says what is wrong with a file before llama.cpp only says no."""
-    from gguf import GGUFReader
-
     if not path.is_file():
         raise InputError("file-missing", where=str(path))
+    stat = path.stat()
+    _check_gguf(path, stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=64)  # reading a header takes seconds, and one command opens the same file several times
+def _check_gguf(path: Path, size: int, _changed: int) -> None:
+    from gguf import GGUFReader
+
     with path.open("rb") as file:
         if file.read(4) != b"GGUF":
             raise InputError("gguf-unreadable", where=str(path), why="magic")
@@ -164,5 +170,5 @@ def check_gguf(path: Path) -> None:
         last = max((t.data_offset + t.n_bytes for t in reader.tensors), default=0)
     except Exception as error:  # the reader raises whatever numpy does on cut or damaged headers
         raise InputError("gguf-unreadable", where=str(path), why=f"{type(error).__name__}: {error}") from error
-    if last > path.stat().st_size:
-        raise InputError("gguf-unreadable", where=str(path), why=f"{path.stat().st_size} < {last} bytes")
+    if last > size:
+        raise InputError("gguf-unreadable", where=str(path), why=f"{size} < {last} bytes")
