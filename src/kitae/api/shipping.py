@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 from kitae.api.libraries import quiet_libraries
 from kitae.errors import InputError
 from kitae.files import JsonDict, staged_file, staged_folder
-from kitae.models import locate
+from kitae.models import check_gguf, locate
 from kitae.recipe import load_recipe
 from kitae.runs import find_run, is_run
 
@@ -46,15 +47,16 @@ def export(target: str, quant: str, out: Path | None = None) -> JsonDict:
         source = locate(target)
     path = out or Path(f"{source.stem if source.suffix else source.name}-{quant}.gguf").absolute()
     if source.suffix == ".gguf":
+        check_gguf(source)
         quantise(source, path, quant)
     elif quant == "F16":
         to_gguf(source, path)
     else:
-        plain = to_gguf(source, path.with_suffix(".f16.gguf"))
+        plain = path.with_name(f".{path.name}.{os.getpid()}.gguf")  # a name that no file of the user's has
         try:
-            quantise(plain, path, quant)
+            quantise(to_gguf(source, plain), path, quant)
         finally:
-            plain.unlink()
+            plain.unlink(missing_ok=True)
     return {"file": str(path), "size_mb": round(path.stat().st_size / 1e6, 1)}
 
 
@@ -65,7 +67,8 @@ def ship(run: str, quants: Sequence[str] = (), out: Path | None = None) -> JsonD
 
     found = find_run(run)
     recipe = load_recipe(found.recipe_path)
-    if out is not None and out.exists() and any(out.iterdir()):
+    out = out.absolute() if out is not None else None
+    if out is not None and out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise InputError("out-not-empty", where=str(out))
     report = Chain(found, quants or recipe.ship.gguf).run_all()
     if out is not None:

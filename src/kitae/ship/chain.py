@@ -34,10 +34,9 @@ class Chain:
         if not run.output.exists():
             raise InputError("run-untrained", where=run.id, why=run.state)
         self.run = run
-        self.quants = [
-            PLAIN,
-            *(q for q in quants if q != PLAIN),
-        ]  # every smaller file is made from F16, and proven against it
+        self.asked = frozenset(quants)
+        # Every smaller file is made from F16, and proven against it.
+        self.quants = list(dict.fromkeys([PLAIN, *quants]))
         self.verifier = RunVerifier(run)
         self.gates: list[Gate] = []
         run.work.mkdir(exist_ok=True)
@@ -121,7 +120,7 @@ class Chain:
         raise Refused(f"refused-{kind}", [gate.as_dict() for gate in gates], where=where, why=why)
 
     def _package(self) -> JsonDict:
-        files = [self.gguf(quant) for quant in self.quants if quant in self.verifier.recipe.ship.gguf or quant != PLAIN]
+        files = [self.gguf(quant) for quant in self.quants if quant in self.asked]
         report = chain_report(self.run, self.verifier, self.gates, self.run.ship)
         with staged_folder(self.run.ship) as stage:
             fill_package(stage, self.merged, files, self.verifier, report)

