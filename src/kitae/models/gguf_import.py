@@ -16,7 +16,7 @@ from kitae.models.llama import LlamaModel, check_gguf
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-_VERSION = "1"  # part of the cache's key: raise it when the import changes
+_VERSION = "2"  # part of the cache's key: raise it when the import changes
 _GPT2 = r"""'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
 _QWEN2 = r"""(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"""
 _LLAMA3 = _QWEN2.replace(r"|\p{N}|", r"|\p{N}{1,3}|")
@@ -59,6 +59,7 @@ def _convert(path: Path, stage: Path) -> None:
     config = model.config.to_dict()
     config.pop("_name_or_path", None)
     config.pop("quantization_config", None)
+    config["architectures"] = [type(model).__name__]  # a GGUF doesn't name it; converters ask for it
     (stage / "config.json").write_text(json.dumps(config, indent=2, default=str))
     model.generation_config.save_pretrained(stage)
     tokenizer.save_pretrained(stage)
