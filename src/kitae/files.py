@@ -114,12 +114,19 @@ def write_jsonl(path: Path, rows: Iterable[object]) -> None:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
-def read_json(path: Path) -> JsonDict:
+def read_text(path: Path) -> str:
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        return path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise InputError("file-missing", where=str(path)) from error
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:  # a folder, no permission, not UTF-8
+        raise InputError("file-unreadable", where=str(path), why=str(error)) from error
+
+
+def read_json(path: Path) -> JsonDict:
+    try:
+        value = json.loads(read_text(path))
+    except (ValueError, RecursionError) as error:
         raise InputError("file-unreadable", where=str(path), why=str(error)) from error
     if not isinstance(value, dict):
         raise InputError("file-unreadable", where=str(path), why=f"{type(value).__name__} is not an object")

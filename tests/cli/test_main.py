@@ -217,7 +217,7 @@ def test_what_nobody_expected(kitae: Any, monkeypatch: pytest.MonkeyPatch) -> No
     def fail(*_: object) -> None:
         raise RuntimeError("boom")
 
-    monkeypatch.setattr("kitae.runs.all_runs", fail)
+    monkeypatch.setattr("kitae.runs.all_states", fail)
     said = kitae("runs", "list", "--json")
     assert said.code == 1
     assert said.json["error"]["kind"] == "unexpected"
@@ -231,7 +231,7 @@ def test_what_ends_a_command(
     def fail(*_: object) -> None:
         raise raised
 
-    monkeypatch.setattr("kitae.runs.all_runs", fail)
+    monkeypatch.setattr("kitae.runs.all_states", fail)
     said = kitae("runs", "list", "--json")
     assert said.code == code
     assert said.json["error"]["kind"] == kind

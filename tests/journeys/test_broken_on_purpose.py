@@ -10,6 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from kitae.verify.gate import GATES
+
 from .breaking import rewrite_gguf
 from .conftest import Kitae, workplace
 
@@ -44,7 +46,58 @@ def test_a_good_run_ships_and_its_package_is_whole(kitae: Kitae, copied: Path) -
     assert "<|im_start|>user" in modelfile
     page = (copied / "ship" / "report.html").read_text()
     assert "完全一致" in page and "exact match" in page and "http" not in page.replace("http-equiv", "")
-    assert kitae("verify", copied.name, "--json").json["verdict"] == "ship"
+    verified = kitae("verify", copied.name, "--json").json
+    assert verified["verdict"] == "ship"
+    assert {gate["id"] for gate in verified["gates"]} == set(GATES)
+
+
+def test_what_was_not_measured_is_not_proven(kitae: Kitae, copied: Path) -> None:
+    (copied / "work" / "tiny-F16.gguf").unlink()
+    (copied / "work" / "tiny-Q8_0.gguf").unlink()
+    verified = kitae("verify", copied.name, "--json").json
+    assert verified["verdict"] == "incomplete"
+    skipped = {gate["id"] for gate in verified["gates"] if gate["verdict"] == "skip"}
+    assert skipped == {name for name in GATES if name.startswith(("gguf.", "quant."))}
+    (copied / "reports" / "train.json").unlink()
+    done = kitae("ship", copied.name, "--json")
+    assert done.code == 3
+    assert {gate["id"] for gate in done.json["error"]["gates"]} >= {"chat.mask-boundary", "train.validation"}
+    assert not (copied / "ship").exists()
+
+
+@pytest.mark.parametrize("part", ["data/test.jsonl", "data/train.jsonl"])
+def test_rows_changed_after_training(kitae: Kitae, copied: Path, part: str) -> None:
+    path = copied / part
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    assert ship_refused(kitae, copied) == {"train.inputs"}
+
+
+def test_base_changed_after_training(kitae: Kitae, tiny_model: Path, tmp_path: Path) -> None:
+    """The template that the user edits afterwards is not the run's; the base model's files are."""
+    base = tmp_path / "base"
+    shutil.copytree(tiny_model, base)
+    recipe = workplace(tmp_path / "w", base)
+    template = tmp_path / "w" / "own.jinja"
+    template.write_text((tiny_model / "chat_template.jinja").read_text().replace("You are a helpful", "You are an odd"))
+    run = kitae("train", recipe, "--set", "model.chat_template=own.jinja", "--json").json["run"]
+    template.write_text("")
+    assert kitae("verify", run, "--json").json["verdict"] == "incomplete"
+    tokenizer = json.loads((base / "tokenizer_config.json").read_text())
+    (base / "tokenizer_config.json").write_text(json.dumps(tokenizer | {"model_max_length": 99}))
+    assert ship_refused(kitae, kitae.home / "runs" / run) == {"train.inputs"}
+
+
+def test_merged_folder_with_another_template(kitae: Kitae, copied: Path) -> None:
+    template = copied / "work" / "merged" / "chat_template.jinja"
+    template.write_text(template.read_text().replace("<|im_start|>", "<|im_start|> "))
+    assert ship_refused(kitae, copied) == {"merge.equivalent"}
+    assert not (copied / "work" / "merged").exists()
+
+
+def test_merged_folder_with_another_end(kitae: Kitae, copied: Path) -> None:
+    config = copied / "work" / "merged" / "generation_config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"eos_token_id": 0}))
+    assert ship_refused(kitae, copied) == {"merge.equivalent"}
 
 
 @pytest.mark.parametrize("name", ["model.norm.weight", "model.layers.0.self_attn.q_proj.weight"])
@@ -91,10 +144,12 @@ def test_adapter_posing_as_merged(kitae: Kitae, copied: Path) -> None:
 def test_gguf_with_other_metadata(kitae: Kitae, copied: Path, field: str, value: object, gate: str) -> None:
     path = copied / "work" / "tiny-F16.gguf"
     rewrite_gguf(path, {field: value})
-    assert gate in ship_refused(kitae, copied)
     done = kitae("verify", path, "--against", copied / "work" / "merged", "--json")
     assert done.code == 3, done.out
     assert gate in refusals(done)
+    assert gate in ship_refused(kitae, copied)
+    if field == "tokenizer.chat_template":  # what was refused is not used again
+        assert kitae("ship", copied.name).code == 0
 
 
 def test_gguf_with_other_weights(kitae: Kitae, copied: Path) -> None:
@@ -160,6 +215,24 @@ def test_validation_rows_copied_into_training(kitae: Kitae, tiny_model: Path, tm
     done = kitae("train", recipe, "--json")
     assert done.code == 3
     assert refusals(done) == {"train.validation", "data.leak"}
+
+
+def test_test_rows_copied_into_validation(kitae: Kitae, tiny_model: Path, tmp_path: Path) -> None:
+    recipe = workplace(tmp_path / "w", tiny_model)
+    with (tmp_path / "w" / "validation.jsonl").open("a") as file:
+        file.write((tmp_path / "w" / "test.jsonl").read_text())
+    done = kitae("train", recipe, "--json")
+    assert done.code == 3
+    assert refusals(done) == {"data.leak"}
+
+
+def test_validation_rows_without_an_answer_do_not_count(kitae: Kitae, tiny_model: Path, tmp_path: Path) -> None:
+    recipe = workplace(tmp_path / "w", tiny_model)
+    row = {"messages": [{"role": "user", "content": "a question"}]}
+    (tmp_path / "w" / "validation.jsonl").write_text("".join(json.dumps(row | {"n": n}) + "\n" for n in range(20)))
+    done = kitae("train", recipe, "--json")
+    assert done.code == 3
+    assert refusals(done) == {"train.validation"}
 
 
 @pytest.mark.parametrize("seed", range(1, 3))

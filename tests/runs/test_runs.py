@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from kitae.errors import InputError
-from kitae.runs import STATES, all_runs, create_run, find_run, is_run
+from kitae.runs import STATES, Run, all_runs, all_states, create_run, find_run, is_run
 
 CREATE = "import os, signal, sys; from kitae.runs import create_run; print(create_run('gone', 'name: gone').id, flush=True); "
 
@@ -151,8 +151,47 @@ def test_folders_are_the_truth(home: Path) -> None:
     not_found("gone")
     shutil.copytree(kept.path, home / "runs" / kept.id.replace("kept", "copied"))
     assert {run.id.split("-")[0] for run in all_runs()} == {"kept", "copied"}
-    (home / "index.sqlite").unlink()
-    assert len(all_runs()) == 2
+
+
+def test_states_of_all_runs_follow_the_folders(home: Path) -> None:
+    running, trained = create_run("a", ""), create_run("b", "")
+    trained.set_state("trained")
+    assert all_states() == {trained: "trained", running: "running"}
+    trained.set_state("shipped")
+    running.remove()
+    assert all_states() == {trained: "shipped"}
+    trained.remove()
+    assert all_states() == {}
+
+
+def test_a_state_is_read_from_the_events_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = create_run("a", "")
+    run.set_state("trained")
+    assert all_states() == {run: "trained"}
+    monkeypatch.setattr(Run, "state", property(lambda _: pytest.fail("read again")))
+    assert all_states() == {run: "trained"}
+
+
+@pytest.mark.parametrize("damage", [b"", b"no database at all, but long enough to be looked at" * 20, None])
+def test_the_index_is_no_truth(home: Path, damage: bytes | None) -> None:
+    run = create_run("a", "")
+    run.set_state("trained")
+    all_states()
+    index = home / "index.sqlite"
+    index.unlink()
+    if damage is None:
+        index.mkdir()
+    else:
+        index.write_bytes(damage)
+    assert all_states() == all_states() == {run: "trained"}
+
+
+def test_two_commands_do_not_share_a_run() -> None:
+    run = create_run("a", "")
+    with run.alone(), pytest.raises(InputError, match="Another command"), run.alone():
+        pass
+    with run.alone():
+        pass
 
 
 def test_newest_first(home: Path) -> None:

@@ -26,8 +26,10 @@ def merge(run: str) -> JsonDict:
     quiet_libraries()
     from kitae.ship import Chain
 
-    folder = Chain(find_run(run), []).make_merged()
-    return {"run": find_run(run).id, "folder": str(folder)}
+    found = find_run(run)
+    with found.alone():
+        folder = Chain(found, []).make_merged()
+    return {"run": found.id, "folder": str(folder)}
 
 
 def export(target: str, quant: str, out: Path | None = None) -> JsonDict:
@@ -36,7 +38,9 @@ def export(target: str, quant: str, out: Path | None = None) -> JsonDict:
     from kitae.ship import Chain, quantise, to_gguf
 
     if is_run(target):
-        path = Chain(find_run(target), [quant]).make_gguf(quant)
+        run = find_run(target)
+        with run.alone():
+            path = Chain(run, [quant]).make_gguf(quant)
         if out is not None:
             with staged_file(out) as stage:
                 shutil.copyfile(path, stage)
@@ -70,7 +74,8 @@ def ship(run: str, quants: Sequence[str] = (), out: Path | None = None) -> JsonD
     out = out.absolute() if out is not None else None
     if out is not None and out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise InputError("out-not-empty", where=str(out))
-    report = Chain(found, quants or recipe.ship.gguf).run_all()
+    with found.alone():
+        report = Chain(found, quants or recipe.ship.gguf).run_all()
     if out is not None:
         with staged_folder(out) as stage:
             shutil.copytree(found.ship, stage, dirs_exist_ok=True)

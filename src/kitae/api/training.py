@@ -12,10 +12,10 @@ from kitae.chat import Conversation
 from kitae.console import console
 from kitae.data import Rows
 from kitae.errors import InputError, KitaeError, Refused
-from kitae.files import JsonDict, remove_leftovers, write_json
+from kitae.files import JsonDict, read_text, remove_leftovers, write_json
 from kitae.i18n import t
 from kitae.models import locate
-from kitae.recipe import Recipe, load_recipe, recipe_yaml
+from kitae.recipe import Recipe, load_recipe, recipe_yaml, resolve_paths
 from kitae.runs import Run, create_run, find_run
 from kitae.verify.gate import Gate
 
@@ -25,23 +25,25 @@ def train(recipe: Recipe | str | Path | None = None, overrides: Sequence[str] = 
     quiet_libraries()
     from kitae.train import Prepared, gather_rows, manifest, prepare
     from kitae.train.fit import Interrupted, fit
-    from kitae.verify import BeforeTraining, RunVerifier, Verdict, after_training
+    from kitae.verify import BeforeTraining, RunVerifier, Verdict, after_training, inputs
     from kitae.verify.before import stop_token_trainable
 
     if resume is not None:
+        if recipe is not None or overrides:
+            raise InputError("resume-alone", where=resume)
         run = _resumable(resume)
-        wanted = load_recipe(run.recipe_path)
     elif recipe is None:
         raise InputError("recipe-or-resume")
     else:
-        wanted = recipe if isinstance(recipe, Recipe) else load_recipe(Path(recipe), overrides)
+        wanted = resolve_paths(recipe, Path.cwd()) if isinstance(recipe, Recipe) else load_recipe(Path(recipe), overrides)
         rows = gather_rows(wanted)
         locate(wanted.model.source)
-        run = create_run(wanted.name, recipe_yaml(wanted))
+        run = _new_run(wanted)
         console.say(t("say.run", run=run.id))
+    wanted = load_recipe(run.recipe_path)
 
     def before_gates(prepared: Prepared, verifier: RunVerifier) -> Iterator[Gate]:
-        found = list(BeforeTraining(prepared).gates())
+        found = [inputs(run, prepared.base, prepared.codec), *BeforeTraining(prepared).gates()]
         yield from found
         if not any(gate.verdict == "refuse" for gate in found):  # no use in asking a model with a broken template
             console.say(t("say.exam", form="base"))
@@ -55,12 +57,13 @@ def train(recipe: Recipe | str | Path | None = None, overrides: Sequence[str] = 
             remove_leftovers(run.path)
             remove_leftovers(run.checkpoints)
         prepared = prepare(wanted, run, rows)
+        if not run.has_manifest:
+            run.write_manifest({**manifest(prepared), "system": _shared_system(rows.train)})
         report: JsonDict = {"run": run.id, "path": str(run.path)}
         before = list(before_gates(prepared, RunVerifier(run)))
         report["before"] = [gate.as_dict() for gate in before]
         write_json(run.reports / "train.json", report)
         _stop_if_refused(run, before)
-        run.write_manifest({**manifest(prepared), "system": _shared_system(rows.train)})
         if not run.output.exists():
             try:
                 fit(prepared, resume=resume is not None)
@@ -96,6 +99,15 @@ def _states(run: Run) -> Iterator[None]:
         run.record("error", kind=type(error).__name__, message=str(error)[:500])
         run.set_state("failed")
         raise
+
+
+def _new_run(recipe: Recipe) -> Run:
+    """The run keeps its own copy of a template, which the user is free to edit afterwards."""
+    if recipe.model.chat_template is None:
+        return create_run(recipe.name, recipe_yaml(recipe))
+    template = read_text(Path(recipe.model.chat_template))
+    own = recipe.model.model_copy(update={"chat_template": "chat_template.jinja"})
+    return create_run(recipe.name, recipe_yaml(recipe.model_copy(update={"model": own})), {"chat_template.jinja": template})
 
 
 def _resumable(reference: str) -> Run:

@@ -240,9 +240,9 @@ def chat(
 
 @runs_app.command("list", help=t("help.runs-list"))
 def runs_list() -> Result:
-    from kitae.runs import all_runs
+    from kitae.runs import all_states
 
-    value = [{"run": run.id, "state": run.state, "path": str(run.path)} for run in all_runs()]
+    value = [{"run": run.id, "state": state, "path": str(run.path)} for run, state in all_states().items()]
     head = [t("runs.run"), t("runs.state")]
     return Result({"runs": value}, grid([head, *([v["run"], v["state"]] for v in value)]) if value else t("runs.none"))
 

@@ -17,12 +17,15 @@ from kitae.errors import InputError
 Format = Literal["auto", "messages", "prompt-completion"]
 
 
-def read_conversations(path: Path, form: Format = "auto", limit: int | None = None) -> list[Conversation]:
+def read_conversations(
+    path: Path, form: Format = "auto", limit: int | None = None, source_key: str | None = None
+) -> list[Conversation]:
+    """`source_key` names the field in which rows that a run saved remember where they came from."""
     conversations: list[Conversation] = []
     for line, row in islice(_lines(path), limit):
         where = f"{path}:{line}"
         messages = _messages(row, form, where)
-        source = row.get("_source")  # rows that a run saved remember where they came from
+        source = row.get(source_key) if source_key else None
         conversations.append(Conversation(tuple(messages), source if isinstance(source, str) else where))
     if not conversations:
         raise InputError("data-empty", where=str(path))

@@ -10,7 +10,9 @@ from typing import Protocol
 from kitae.chat import Conversation
 from kitae.data.readers import Format, read_conversations
 from kitae.data.split import hold_back, without_duplicates
-from kitae.files import write_jsonl
+from kitae.files import staged_folder, write_jsonl
+
+_SOURCE = "_source"
 
 
 class SourceLike(Protocol):
@@ -50,18 +52,19 @@ class Rows:
         return Rows(training, held_back, _read(test), duplicates)
 
     def save(self, folder: Path) -> None:
-        for part in self.PARTS:
-            rows: list[Conversation] = getattr(self, part)
-            write_jsonl(
-                folder / f"{part}.jsonl",
-                ({"messages": [m.as_dict() for m in row.messages], "_source": row.source} for row in rows),
-            )
+        with staged_folder(folder) as stage:
+            for part in self.PARTS:
+                rows: list[Conversation] = getattr(self, part)
+                write_jsonl(
+                    stage / f"{part}.jsonl",
+                    ({"messages": [m.as_dict() for m in row.messages], _SOURCE: row.source} for row in rows),
+                )
 
     @staticmethod
     def load(folder: Path) -> Rows:
         def part(name: str) -> list[Conversation]:
             path = folder / f"{name}.jsonl"
-            return read_conversations(path) if path.exists() and path.stat().st_size else []
+            return read_conversations(path, source_key=_SOURCE) if path.exists() and path.stat().st_size else []
 
         return Rows(part("train"), part("validation"), part("test"), 0)
 

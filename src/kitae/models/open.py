@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from kitae.chat import ChatCodec, ChatTemplate, HfVocabulary
 from kitae.errors import InputError
+from kitae.files import read_text
 from kitae.models.source import check_folder
 
 if TYPE_CHECKING:
@@ -31,10 +32,7 @@ def open_codec(folder: Path, template_file: str | None = None) -> ChatCodec:
     source, origin = tokenizer.chat_template, str(folder)
     if template_file is not None:
         origin = template_file
-        try:
-            source = Path(template_file).read_text(encoding="utf-8")
-        except OSError as error:
-            raise InputError("file-missing", where=template_file, why=str(error)) from error
+        source = read_text(Path(template_file))
     if not isinstance(source, str) or not source:
         raise InputError("template-missing", where=str(folder))
     named = {key: str(value) for key, value in tokenizer.special_tokens_map.items() if isinstance(value, str)}

@@ -1,6 +1,6 @@
 """What the user asked for: typed, defaults filled, every mistake with its line."""
 
-from kitae.recipe.load import load_recipe, parse_recipe, recipe_yaml
+from kitae.recipe.load import load_recipe, parse_recipe, recipe_yaml, resolve_paths
 from kitae.recipe.schema import QUANTS, STARTER, Evaluate, Recipe, Source, Thresholds
 from kitae.recipe.starter import commented_recipe
 
@@ -15,4 +15,5 @@ __all__ = [
     "load_recipe",
     "parse_recipe",
     "recipe_yaml",
+    "resolve_paths",
 ]

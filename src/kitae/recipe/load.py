@@ -15,7 +15,8 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from kitae.errors import InputError, Problem, RecipeError
+from kitae.errors import Problem, RecipeError
+from kitae.files import read_text
 from kitae.i18n import t
 from kitae.recipe.rules import contradictions
 from kitae.recipe.schema import Recipe
@@ -37,13 +38,7 @@ class _Loader(yaml.SafeLoader):
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """The recipe of a file, with `key.path=value` overrides applied."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise InputError("file-missing", where=str(path)) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError("file-unreadable", where=str(path), why=str(error)) from error
-    recipe = parse_recipe(text, str(path), overrides)
+    recipe = parse_recipe(read_text(path), str(path), overrides)
     return resolve_paths(recipe, path.parent)
 
 

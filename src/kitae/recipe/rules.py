@@ -16,11 +16,12 @@ def contradictions(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
         yield ("train", "lora"), t("recipe.lora-with-full")
     if isinstance(data.validation, list) and not data.validation:
         yield ("data", "validation"), t("recipe.no-validation")
-    used = {source.path: ("data", "train", i) for i, source in enumerate(data.train)}
+    used = {source.path: "data.train" for source in data.train}
     held_out = list(enumerate(data.validation)) if isinstance(data.validation, list) else []
     for part, sources in (("validation", held_out), ("test", list(enumerate(data.test)))):
         for i, source in sources:
             if source.path in used:
-                yield ("data", part, i, "path"), t("recipe.same-file", path=source.path)
+                yield ("data", part, i, "path"), t("recipe.same-file", path=source.path, part=used[source.path])
+        used |= {source.path: f"data.{part}" for _, source in sources}
     if "exact_match" in recipe.evaluate.suites and not data.test:
         yield ("evaluate", "suites"), t("recipe.suite-without-test")

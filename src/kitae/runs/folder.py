@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import re
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -38,6 +40,10 @@ class Run:
     @property
     def manifest(self) -> JsonDict:
         return read_json(self.path / "manifest.json")
+
+    @property
+    def has_manifest(self) -> bool:
+        return (self.path / "manifest.json").exists()
 
     @property
     def checkpoints(self) -> Path:
@@ -95,47 +101,72 @@ class Run:
     def set_state(self, state: str) -> None:
         process = psutil.Process()
         self.record("state", state=state, pid=process.pid, process_started=process.create_time())
-        Index().put(self.id, self.path, state)
 
     @property
     def state(self) -> str:
         """As recorded, except that a run whose process is gone was interrupted."""
-        last = None
-        for last in self.events("state"):  # noqa: B007 - the last one counts
-            pass
-        if last is None:
+        states = list(self.events("state"))
+        if not states:
             return "interrupted"
+        last = states[-1]
         if last["state"] == "running" and not _alive(int(last["pid"]), float(last["process_started"])):
             return "interrupted"
         return str(last["state"])
 
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Two commands that write into one run would spoil each other's files; the second one is told so."""
+        with explained(self.path), (self.path / ".lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise InputError("run-busy", where=self.id) from error
+            yield
+
     def remove(self) -> None:
-        shutil.rmtree(self.path)
-        Index().drop(self.id)
+        with self.alone():
+            shutil.rmtree(self.path)
 
 
-def create_run(name: str, recipe_yaml: str) -> Run:
+def create_run(name: str, recipe_yaml: str, files: Mapping[str, str] | None = None) -> Run:
+    """`files`: texts that the recipe refers to, by name."""
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     path = paths.runs_dir() / f"{name}-{stamp}-{secrets.token_hex(3)}"
     with explained(path):
         path.mkdir(parents=True)
     run = Run(path)
-    write_text(run.recipe_path, recipe_yaml)
     run.set_state("running")
+    for file, text in (files or {}).items():
+        write_text(path / file, text)
+    write_text(run.recipe_path, recipe_yaml)
     return run
 
 
 def all_runs() -> list[Run]:
-    """Newest first. The folders are the truth: a folder that was deleted or copied in by hand is noticed."""
-    index, folder = Index(), paths.runs_dir()
+    """Newest first. The folders are the truth, so one that was deleted or copied in by hand is noticed."""
+    folder = paths.runs_dir()
     if not folder.exists():
         return []
-    known, present = set(index.paths()), {p for p in folder.iterdir() if (p / "recipe.yaml").exists()}
-    for gone in known - present:
-        index.drop(gone.name)
-    for new in present - known:
-        index.put(new.name, new, Run(new).state)
-    return [Run(path) for path in sorted(present, key=lambda p: p.name[-22:], reverse=True)]
+    present = [path for path in folder.iterdir() if (path / "recipe.yaml").exists()]
+    return [Run(path) for path in sorted(present, key=lambda path: path.name[-22:], reverse=True)]
+
+
+def all_states() -> dict[Run, str]:
+    """Every run with its state. A state that can't change by itself is read once and remembered."""
+    index = Index()
+    known, found = index.states(), {}
+    for run in all_runs():
+        events = run.path / "events.jsonl"
+        stamp = events.stat().st_mtime_ns if events.exists() else 0
+        remembered = known.pop(str(run.path), None)
+        if remembered and remembered[0] == stamp:
+            found[run] = remembered[1]
+            continue
+        found[run] = run.state
+        if found[run] != "running":  # its process may die without a word
+            index.put(run.path, stamp, found[run])
+    index.forget(known)
+    return found
 
 
 def is_run(reference: str) -> bool:

@@ -1,43 +1,47 @@
-"""A small SQLite index over all runs, so that listing thousands needs no walk through their folders."""
+"""A small SQLite index of what state each run is in, so that listing thousands doesn't read all of their events.
+
+It is a memory and no truth: where it can't be read or written, the folders are asked instead.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TypeVar
 
 from kitae import paths
-from kitae.files import explained
 
-_SCHEMA = "CREATE TABLE IF NOT EXISTS runs (id TEXT PRIMARY KEY, path TEXT NOT NULL, state TEXT NOT NULL)"
+T = TypeVar("T")
+_SCHEMA = "CREATE TABLE IF NOT EXISTS states (path TEXT PRIMARY KEY, stamp INTEGER NOT NULL, state TEXT NOT NULL)"
 
 
 class Index:
     def __init__(self) -> None:
         self._path = paths.home() / "index.sqlite"
 
-    @contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
-        with explained(self._path):
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(self._path, timeout=30)
+    def states(self) -> dict[str, tuple[int, str]]:
+        """Path of a run → (when its events last changed, its state then)."""
+        rows = self._use(lambda c: c.execute("SELECT path, stamp, state FROM states").fetchall())
+        return {path: (stamp, state) for path, stamp, state in rows or []}
+
+    def put(self, run: Path, stamp: int, state: str) -> None:
+        self._use(lambda c: c.execute("INSERT OR REPLACE INTO states VALUES (?, ?, ?)", (str(run), stamp, state)))
+
+    def forget(self, runs: Iterable[str]) -> None:
+        self._use(lambda c: c.executemany("DELETE FROM states WHERE path = ?", [(run,) for run in runs]))
+
+    def _use(self, action: Callable[[sqlite3.Connection], T]) -> T | None:
+        """None where SQLite can't: a full disk or a damaged file must not hide a user's runs."""
         try:
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute(_SCHEMA)
-            with connection:
-                yield connection
-        finally:
-            connection.close()
-
-    def put(self, run: str, path: Path, state: str) -> None:
-        with self._open() as connection:
-            connection.execute("INSERT OR REPLACE INTO runs VALUES (?, ?, ?)", (run, str(path), state))
-
-    def drop(self, run: str) -> None:
-        with self._open() as connection:
-            connection.execute("DELETE FROM runs WHERE id = ?", (run,))
-
-    def paths(self) -> list[Path]:
-        with self._open() as connection:
-            return [Path(path) for (path,) in connection.execute("SELECT path FROM runs")]
+            with contextlib.closing(sqlite3.connect(self._path, timeout=5)) as connection:
+                connection.execute("PRAGMA journal_mode=WAL")
+                connection.execute(_SCHEMA)
+                with connection:
+                    return action(connection)
+        except sqlite3.Error as error:
+            if type(error) is sqlite3.DatabaseError:  # damaged; the narrower types say locked, full or read-only
+                with contextlib.suppress(OSError):
+                    self._path.unlink()
+            return None

@@ -21,7 +21,7 @@ from kitae.ship.importance import importance
 from kitae.ship.merge import merge
 from kitae.ship.package import fill_package
 from kitae.ship.report import chain_report, render_html
-from kitae.verify import Gate, RunVerifier, Verdict, after_training
+from kitae.verify import Gate, RunVerifier, Verdict, with_missing
 from kitae.verify.exam import Form
 
 PLAIN = "F16"
@@ -75,6 +75,7 @@ class Chain:
     def run_all(self) -> JsonDict:
         try:
             self._prove()
+            self.gates = with_missing(self.gates, self.verifier.expected_gates(self.quants[1:]), "not-recorded")
             verdict = Verdict(self.gates)
             if verdict.verdict != "ship":
                 missing = [gate for gate in self.gates if gate.verdict == "skip" and gate.required]
@@ -84,36 +85,46 @@ class Chain:
             self.verifier.clean()
 
     def _prove(self) -> None:
-        self._check("training", [*self._gates_of_training(), *after_training(self.run)])
+        self._check("training", [*self._gates_of_training(), *self.verifier.training_gates()])
         self.make_merged()
         merged = Form("merged", self.merged)
-        self._check("merge", self.verifier.merge_gates(self.merged))
+        self._check("merge", self.verifier.merge_gates(self.merged), self.merged)
         self._check("hf", self.verifier.hf_gates(merged))
         plain = self.make_gguf(PLAIN)
-        self._check("gguf", self.verifier.gguf_gates(plain, merged), plain.name)
+        self._check("gguf", self.verifier.gguf_gates(plain, merged), plain)
         for quant in self.quants[1:]:
             path = self.make_gguf(quant)
-            self._check(quant, self.verifier.quant_gates(path, quant, merged), path.name)
+            self._check(quant, self.verifier.quant_gates(path, quant, merged), path)
 
     def _gates_of_training(self) -> list[Gate]:
         """What was found before the first step; the rows it was found on are in the run's folder."""
         path = self.run.reports / "train.json"
         return [Gate.from_dict(gate) for gate in read_json(path)["before"]] if path.exists() else []
 
-    def _check(self, stage: str, gates: Iterable[Gate], subject: str = "") -> None:
+    def _check(self, stage: str, gates: Iterable[Gate], artifact: Path | None = None) -> None:
         console.say(t("say.check", stage=stage))
+        subject = artifact.name if artifact and artifact.is_file() else ""
         found = [replace(gate, subject=subject) for gate in gates]
         self.gates += found
         for gate in found:
             console.say(f"  {_MARK[gate.verdict]} {gate.id}  {gate.evidence[0] if gate.evidence else ''}"[:150])
         refusing = [gate for gate in found if gate.verdict == "refuse"]
         if refusing:
-            self._refuse("gate", refusing)
+            self._refuse("gate", refusing, artifact)
 
-    def _refuse(self, kind: str, gates: Sequence[Gate]) -> None:
+    def _remove(self, artifact: Path) -> None:
+        """A refused artifact and what was made from it: the next try makes them again."""
+        if artifact == self.merged:
+            shutil.rmtree(artifact)
+        for file in [artifact] if artifact.is_file() and artifact != self.gguf(PLAIN) else self.run.work.glob("*.gguf"):
+            file.unlink()
+
+    def _refuse(self, kind: str, gates: Sequence[Gate], artifact: Path | None = None) -> None:
         report = chain_report(self.run, self.verifier, self.gates, None)
         self._write_report(report)
         shutil.rmtree(self.run.ship, ignore_errors=True)
+        if artifact:
+            self._remove(artifact)
         self.run.set_state("refused")
         why = "\n".join(f"{gate.id}: {gate.why()}\n    {'; '.join(gate.evidence[:2])}\n    → {gate.fix()}" for gate in gates)
         where = str(self.run.reports / "report.html")

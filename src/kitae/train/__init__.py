@@ -2,7 +2,8 @@
 
 from kitae.callable import make_callable
 from kitae.train.batches import IGNORED, MicroBatch, Plan, Step, collate, in_batches
-from kitae.train.prepare import CollatedRow, Prepared, gather_rows, manifest, prepare
+from kitae.train.manifest import ingredients, manifest
+from kitae.train.prepare import CollatedRow, Prepared, base_folder, gather_rows, prepare
 
 __all__ = [
     "IGNORED",
@@ -11,9 +12,11 @@ __all__ = [
     "Plan",
     "Prepared",
     "Step",
+    "base_folder",
     "collate",
     "gather_rows",
     "in_batches",
+    "ingredients",
     "manifest",
     "prepare",
 ]

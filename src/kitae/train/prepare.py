@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.metadata import version
 from pathlib import Path
 
 from kitae.chat import ChatCodec, Conversation, Encoded
 from kitae.data import Rows
 from kitae.errors import InputError
-from kitae.files import hash_text, sha256
 from kitae.models import Facts, folder_facts, locate, open_codec
 from kitae.recipe import Recipe
 from kitae.runs import Run
 from kitae.train.batches import Plan, collate, layout
-
-_VERSIONS = ("torch", "transformers", "peft", "tokenizers", "llama-cpp-python")
 
 
 @dataclass(frozen=True)
@@ -79,8 +74,17 @@ def gather_rows(recipe: Recipe) -> Rows:
     return Rows.gather(data.train, validation, data.test, recipe.train.seed)
 
 
+def base_folder(recipe: Recipe, run: Run) -> Path:
+    """The model that is trained. Once a run has begun it is the very folder it began with, also when a hub moves on."""
+    if run.has_manifest:
+        recorded = Path(run.manifest["model"]["folder"])
+        if recorded.is_dir():
+            return recorded
+    return locate(recipe.model.source)
+
+
 def prepare(recipe: Recipe, run: Run, rows: Rows) -> Prepared:
-    base = locate(recipe.model.source)
+    base = base_folder(recipe, run)
     codec = open_codec(base, recipe.model.chat_template)
     unknown = [text for text in recipe.model.stop_tokens if text not in codec.vocabulary.control]
     if unknown:
@@ -109,28 +113,3 @@ def _encode(codec: ChatCodec, rows: Sequence[Conversation], limit: int) -> tuple
             else:
                 too_long.append((row.source, len(sequence.ids)))
     return fitting, too_long
-
-
-def manifest(prepared: Prepared) -> dict[str, object]:
-    """What went in, so that a result can be traced and made again."""
-    recipe, data = prepared.recipe, prepared.run.data
-    sources = [*recipe.data.train, *recipe.data.test]
-    return {
-        "kitae": version("kitae"),
-        "versions": {name: version(name) for name in _VERSIONS},
-        "machine": {"platform": platform.platform(), "python": platform.python_version()},
-        "model": {
-            "source": recipe.model.source,
-            "folder": str(prepared.base),
-            "weights": sha256(prepared.base / "model.safetensors") if (prepared.base / "model.safetensors").exists() else None,
-            "template": hash_text(prepared.codec.template.source),
-            "stop_tokens": sorted(prepared.stop_tokens),
-            "terminator": prepared.codec.terminator,
-        },
-        "data": {p.name: sha256(p) for p in sorted(data.glob("*.jsonl"))},
-        "rows": {"train": len(prepared.rows.train), "validation": len(prepared.rows.validation)},
-        "duplicates_removed": prepared.rows.duplicates,
-        "too_long": len(prepared.too_long),
-        "licences": sorted({source.licence for source in sources}),
-        "seed": recipe.train.seed,
-    }

@@ -1,12 +1,22 @@
 """Gates: they read artifacts, and never trust what produced them."""
 
 from kitae.callable import make_callable
-from kitae.verify.after import after_training
+from kitae.verify.after import after_training, inputs
 from kitae.verify.before import BeforeTraining
-from kitae.verify.gate import GATES, Gate, Verdict
+from kitae.verify.gate import GATES, Gate, Verdict, with_missing
 from kitae.verify.run import RunVerifier
 from kitae.verify.target import verify_target
 
-__all__ = ["GATES", "BeforeTraining", "Gate", "RunVerifier", "Verdict", "after_training", "verify_target"]
+__all__ = [
+    "GATES",
+    "BeforeTraining",
+    "Gate",
+    "RunVerifier",
+    "Verdict",
+    "after_training",
+    "inputs",
+    "verify_target",
+    "with_missing",
+]
 
 make_callable(__name__)

@@ -1,4 +1,4 @@
-"""Gates that look at what training left: `train.finite`, `train.adapter-moved`, `train.overfit`."""
+"""Gates that look at what training left: `train.inputs`, `train.finite`, `train.adapter-moved`, `train.overfit`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kitae.chat import ChatCodec
 from kitae.models import check_safetensors, weight_files
 from kitae.runs import Run
+from kitae.train import ingredients
 from kitae.verify.gate import Gate, passed, refused, skipped, warned
 
 if TYPE_CHECKING:
@@ -22,6 +24,19 @@ def after_training(run: Run) -> Iterator[Gate]:
     yield finite(run)
     yield moved(run.output)
     yield overfit(run)
+
+
+def inputs(run: Run, base: Path, codec: ChatCodec) -> Gate:
+    """A run's forms are compared with its base, on its rows: these must still be the ones it was trained from."""
+    gate = "train.inputs"
+    recorded: dict[str, str] = run.manifest.get("ingredients", {}) if run.has_manifest else {}
+    if not recorded:
+        return skipped(gate, "not-recorded")
+    now = ingredients(run, base, codec)
+    changed = sorted(name for name in recorded.keys() | now.keys() if recorded.get(name) != now.get(name))
+    if changed:
+        return refused(gate, "changed", len(changed), 0, [f"{base}: {', '.join(changed[:_SHOWN])}"])
+    return passed(gate, 0, 0, [f"{len(recorded)} hashes"])
 
 
 def finite(run: Run) -> Gate:

@@ -107,7 +107,7 @@ class BeforeTraining:
         return overlap(rows.validation, rows.train)
 
     def validation(self) -> Gate:
-        rows = self._prepared.rows.validation
+        rows = {row.source for row in self._prepared.validation if row.spans}  # those that can be scored
         gate, least = "train.validation", self._limits.min_validation_rows
         if len(rows) < least:
             return refused(gate, "few", len(rows), least, count=len(rows), least=least)
@@ -115,6 +115,10 @@ class BeforeTraining:
 
     def leak(self) -> Gate:
         rows = self._prepared.rows
+        chosen_by = overlap(rows.test, rows.validation).exact
+        if chosen_by:
+            evidence = [f"{test} = {validation}" for test, validation in chosen_by[:_SHOWN]]
+            return refused("data.leak", "test-in-validation", len(chosen_by), 0, evidence, count=len(chosen_by))
         test = overlap(rows.test, rows.train)
         both = Overlap(test.exact + self._validation_overlap.exact, test.near + self._validation_overlap.near)
         count = len(rows.test) + len(rows.validation)

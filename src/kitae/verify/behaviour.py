@@ -74,7 +74,7 @@ def improved(base: Observation, seen: Observation, truths: Sequence[str], exact:
 
 
 def kept(gate: str, trained: Observation, seen: Observation, truths: Sequence[str], exact: bool, limits: Thresholds) -> Gate:
-    """A smaller file still does what the trained model did."""
+    """It still does what the trained form did."""
     if trained.logits is None or seen.logits is None:
         return skipped(gate, "no-rows")
     before, after = row_losses(trained), row_losses(seen)

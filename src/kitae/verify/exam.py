@@ -48,8 +48,11 @@ class Exam:
 
     def ask(self, form: Form, scratch: Path, answers: bool = True, sampled: bool = True) -> Observation:
         """Runs the exam on a form, in a fresh process. `answers=False` compares distributions only."""
+        return observe(self.job(form, answers, sampled), scratch)
+
+    def job(self, form: Form, answers: bool = True, sampled: bool = True) -> Job:
         sequences, starts = job_sequences([e for row in self.rows for e in self.codec.encode(row)])
-        job = Job(
+        return Job(
             path=str(form.path),
             base=str(form.base) if form.base else None,
             template=form.template,
@@ -62,13 +65,12 @@ class Exam:
             sampled=_SAMPLED if answers and sampled else 0,
             max_new_tokens=self.max_new_tokens,
         )
-        return observe(job, scratch)
 
 
-def own_exam(recipe: Recipe, codec: ChatCodec, held_out: Sequence[Conversation]) -> Exam:
-    """On rows that training never saw."""
+def own_exam(recipe: Recipe, codec: ChatCodec, test: Sequence[Conversation], validation: Sequence[Conversation]) -> Exam:
+    """On rows that training never saw; test rows if there are any with an answer."""
     wanted = recipe.evaluate
-    single = [row for row in held_out if row.answer]
+    single = [row for row in test if row.answer] or [row for row in validation if row.answer]
     return Exam(
         codec=codec,
         rows=single[: wanted.rows],

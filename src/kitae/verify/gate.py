@@ -20,6 +20,7 @@ GATES: tuple[str, ...] = (
     "chat.bos-once",
     "chat.system-default",
     "chat.stop-tokens",
+    "train.inputs",
     "train.validation",
     "train.finite",
     "train.adapter-moved",
@@ -138,6 +139,13 @@ class Verdict:
 
     def as_dict(self) -> JsonDict:
         return {"verdict": self.verdict, "gates": [gate.as_dict() for gate in self.gates]}
+
+
+def with_missing(gates: Iterable[Gate], expected: Iterable[str], reason: str) -> list[Gate]:
+    """The gates, and a required skip for each expected one that nobody measured: silence is no proof."""
+    found = list(gates)
+    measured = {gate.id for gate in found}
+    return found + [skipped(name, reason) for name in expected if name not in measured]
 
 
 def in_order(gates: Iterable[Gate]) -> list[Gate]:

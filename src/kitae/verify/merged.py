@@ -80,6 +80,26 @@ def changed_whole(base: Path, model: Path) -> Gate:
     return passed("merge.changed", len(moved), "> 0", [f"{len(moved)} / {len(originals)} tensors"])
 
 
+def other_text(reference: Observation, other: Observation) -> Gate | None:
+    """A folder that reads or ends text differently is another model, whatever its weights; None if it doesn't."""
+    apart = [
+        f"{text!r}: {theirs[:10]} ≠ {ours[:10]}"
+        for text, ours, theirs in zip(
+            [*other.job.texts, *(chat[-1]["content"] for chat in other.job.chats)],
+            [*reference.text_ids, *reference.chat_ids],
+            [*other.text_ids, *other.chat_ids],
+            strict=True,
+        )
+        if ours != theirs
+    ]
+    for fact in ("template", "stop_tokens"):
+        if reference.facts[fact] != other.facts[fact]:
+            apart.append(f"{fact}: {str(other.facts[fact])[:80]!r} ≠ {str(reference.facts[fact])[:80]!r}")
+    if apart:
+        return refused("merge.equivalent", "other-text", len(apart), 0, apart[:_SHOWN])
+    return None
+
+
 def equivalent(gate: str, reference: Observation, other: Observation, limits: Thresholds) -> Gate:
     """The same distribution over the same tokens, within the noise of the arithmetic."""
     if reference.logits is None or other.logits is None:

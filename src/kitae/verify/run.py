@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import cached_property
 from pathlib import Path
 
@@ -11,19 +11,21 @@ from kitae.chat import Encoded
 from kitae.data import Rows
 from kitae.evaluate import exact_match, stopped
 from kitae.files import read_json, write_json
-from kitae.models import is_adapter, locate, open_codec
+from kitae.models import is_adapter, open_codec
 from kitae.recipe import Recipe, load_recipe
 from kitae.runs import Run
+from kitae.train import base_folder
 from kitae.verify import behaviour, gguf, merged
+from kitae.verify.after import after_training, inputs
 from kitae.verify.exam import Exam, Form, own_exam
-from kitae.verify.gate import Gate, skipped
+from kitae.verify.gate import GATES, Gate, skipped
 from kitae.verify.observe import Observation
 
 
 class RunVerifier:
     def __init__(self, run: Run) -> None:
         self.run = run
-        self._seen: dict[str, Observation] = {}
+        self._seen: dict[tuple[str, Path], Observation] = {}
 
     @cached_property
     def recipe(self) -> Recipe:
@@ -31,13 +33,13 @@ class RunVerifier:
 
     @cached_property
     def base_folder(self) -> Path:
-        return locate(self.recipe.model.source)
+        return base_folder(self.recipe, self.run)
 
     @cached_property
     def exam(self) -> Exam:
         rows = Rows.load(self.run.data)
         codec = open_codec(self.base_folder, self.recipe.model.chat_template)
-        return own_exam(self.recipe, codec, rows.test or rows.validation)
+        return own_exam(self.recipe, codec, rows.test, rows.validation)
 
     def training_sequences(self, rows: int = 200) -> list[Encoded]:
         """Some of the rows that were trained on, as they were encoded."""
@@ -69,25 +71,30 @@ class RunVerifier:
         return Form("trained", output, base, self.recipe.model.chat_template, self.stop_tokens)
 
     def seen(self, form: Form) -> Observation:
-        """A form's exam, taken at most once. The base is not in doubt, so its exam is kept between commands."""
-        if form.name not in self._seen:
-            kept = self._scratch / "base.json"
-            if form.name == "base" and kept.exists():
-                observation = Observation.from_dict(read_json(kept))
-                if observation.logits is not None and observation.logits.exists():
-                    self._seen["base"] = observation
-                    return observation
-            observation = self.exam.ask(form, self._scratch, sampled=form.name != "base")
-            if form.name == "base":
-                write_json(kept, observation.as_dict())
-            self._seen[form.name] = observation
-        return self._seen[form.name]
+        """A form's exam, taken at most once. `train.inputs` vouches for the base, so its exam is kept between commands."""
+        key = (form.name, form.path)
+        if key not in self._seen:
+            is_base = form.name == "base"
+            kept = self._kept_base() if is_base else None
+            self._seen[key] = kept or self.exam.ask(form, self._scratch, sampled=not is_base)
+            if is_base and kept is None:
+                write_json(self._scratch / "base.json", self._seen[key].as_dict())
+        return self._seen[key]
+
+    def _kept_base(self) -> Observation | None:
+        """The base's answers to these very questions, if they were asked before."""
+        file = self._scratch / "base.json"
+        if not file.exists():
+            return None
+        kept = Observation.from_dict(read_json(file))
+        same = kept.job == self.exam.job(self.base, sampled=False)
+        return kept if same and kept.logits is not None and kept.logits.exists() else None
 
     @property
     def observations(self) -> dict[str, Observation]:
         """What has been seen so far, from the base to the smallest file."""
-        first = [name for name in ("base", "trained") if name in self._seen]
-        return {name: self._seen[name] for name in [*first, *(n for n in self._seen if n not in first)]}
+        by_name = {name: seen for (name, _), seen in self._seen.items()}
+        return {name: by_name.pop(name) for name in ("base", "trained") if name in by_name} | by_name
 
     @property
     def _scratch(self) -> Path:
@@ -98,6 +105,14 @@ class RunVerifier:
         shutil.rmtree(self._scratch, ignore_errors=True)
 
     # Gates
+
+    def training_gates(self) -> Iterator[Gate]:
+        yield inputs(self.run, self.base_folder, self.exam.codec)
+        yield from after_training(self.run)
+
+    def expected_gates(self, quants: Collection[str]) -> list[str]:
+        """What has to be measured before a run with these quantised files can be said to be proven."""
+        return [name for name in GATES if quants or not name.startswith("quant.")]
 
     def stop_probability(self) -> float:
         terminator = self.exam.codec.terminator
@@ -115,27 +130,35 @@ class RunVerifier:
             yield merged.changed(self.base_folder, self.run.output, folder)
         else:
             yield merged.changed_whole(self.base_folder, folder)
-        yield merged.equivalent(
-            "merge.equivalent", self.seen(self.trained), self.seen(Form("merged", folder)), self.exam.limits
-        )
+        trained, whole = self.seen(self.trained), self.seen(Form("merged", folder))
+        yield merged.other_text(trained, whole) or merged.equivalent("merge.equivalent", trained, whole, self.exam.limits)
 
     def hf_gates(self, form: Form) -> Iterator[Gate]:
         seen, exam = self.seen(form), self.exam
         yield behaviour.stops("hf.stops", seen, exam.limits)
         yield behaviour.loops("hf.loops", seen, exam.limits)
-        yield behaviour.improved(self.seen(self.base), seen, exam.truths, exam.exact, exam.limits)
+        better = behaviour.improved(self.seen(self.base), seen, exam.truths, exam.exact, exam.limits)
+        yield self._lost("hf.task", seen) or better
 
     def gguf_gates(self, path: Path, reference: Form) -> Iterator[Gate]:
         ours, theirs = self.seen(reference), self.seen(Form("F16", path))
         yield gguf.tokens(ours, theirs)
         yield gguf.template(ours, theirs)
-        yield merged.equivalent("gguf.equivalent", ours, theirs, self.exam.limits)
+        yield self._lost("gguf.equivalent", theirs) or merged.equivalent("gguf.equivalent", ours, theirs, self.exam.limits)
         yield gguf.stop_ids("gguf.stops", ours, theirs) or behaviour.stops("gguf.stops", theirs, self.exam.limits)
 
     def quant_gates(self, path: Path, quant: str, reference: Form) -> Iterator[Gate]:
         exam, theirs = self.exam, self.seen(Form(quant, path))
         ours = self.seen(reference)
+        yield gguf.tokens(ours, theirs)
+        yield gguf.template(ours, theirs)
         yield gguf.types(path, quant)
         yield gguf.quant_divergence(ours, theirs, quant, exam.limits)
         yield gguf.stop_ids("quant.stops", ours, theirs) or behaviour.stops("quant.stops", theirs, exam.limits)
         yield behaviour.kept("quant.task", self.seen(self.trained), theirs, exam.truths, exam.exact, exam.limits)
+
+    def _lost(self, gate: str, seen: Observation) -> Gate | None:
+        """A refusal if a form gets answers wrong that the trained form had right; None if not."""
+        exam = self.exam
+        kept = behaviour.kept(gate, self.seen(self.trained), seen, exam.truths, exam.exact, exam.limits)
+        return kept if kept.verdict == "refuse" else None

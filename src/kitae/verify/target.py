@@ -13,13 +13,12 @@ from kitae.errors import InputError
 from kitae.files import read_json
 from kitae.models import LlamaModel, check_folder, check_gguf, folder_facts, is_adapter, locate, open_codec
 from kitae.recipe import Thresholds
-from kitae.runs import find_run, is_run
+from kitae.runs import Run, find_run, is_run
 from kitae.train import prepare
 from kitae.verify import behaviour, gguf, merged
-from kitae.verify.after import after_training
 from kitae.verify.before import BeforeTraining, bos_once, stop_token_trainable, stop_tokens
 from kitae.verify.exam import Exam, Form, general_exam
-from kitae.verify.gate import GATES, Gate, Verdict, in_order, skipped
+from kitae.verify.gate import GATES, Gate, Verdict, in_order, skipped, with_missing
 from kitae.verify.observe import Observation
 from kitae.verify.run import RunVerifier
 
@@ -114,33 +113,37 @@ def _gguf_alone(form: Form, scratch: Path) -> Iterator[Gate]:
 def _run(reference: str) -> Iterator[Gate]:
     run = find_run(reference)
     verifier = RunVerifier(run)
+    files = _gguf_files(run)
+    quants = {quant for path in files if (quant := _quant(path))} or set(verifier.recipe.ship.gguf) - {"F16"}
+    gates = _run_gates(run, verifier, files)
+    yield from with_missing(gates, verifier.expected_gates(quants), "not-made" if run.output.exists() else "not-trained")
+
+
+def _gguf_files(run: Run) -> list[Path]:
+    return sorted((run.ship if run.ship.exists() else run.work).glob("*.gguf"))
+
+
+def _run_gates(run: Run, verifier: RunVerifier, files: Sequence[Path]) -> Iterator[Gate]:
     prepared = prepare(verifier.recipe, run, Rows.load(run.data))
     yield from BeforeTraining(prepared).gates()
     yield stop_token_trainable(prepared, verifier.stop_probability())
     if not run.output.exists():
-        for gate in GATES[GATES.index("train.finite") :]:
-            yield skipped(gate, "not-trained")
         return
-    yield from after_training(run)
+    yield from verifier.training_gates()
     folder = next((p for p in (run.ship, run.work / "merged") if (p / "config.json").exists()), None)
     if folder is None:
         yield from verifier.hf_gates(verifier.trained)
-        for gate in GATES:
-            if gate.startswith(("merge.", "gguf.", "quant.")):
-                yield skipped(gate, "not-made")
         return
     form = Form("merged", folder)
     yield from verifier.merge_gates(folder)
     yield from verifier.hf_gates(form)
-    files = [*sorted(run.ship.glob("*.gguf")), *([] if run.ship.exists() else sorted(run.work.glob("*.gguf")))]
-    plain = next((path for path in files if _quant(path) is None), None)
-    if plain is not None:
-        yield from verifier.gguf_gates(plain, form)
     for path in files:
         quant = _quant(path)
-        if quant:
-            for found in verifier.quant_gates(path, quant, form):
-                yield replace(found, subject=path.name)
+        gates = verifier.quant_gates(path, quant, form) if quant else verifier.gguf_gates(path, form)
+        yield from (replace(gate, subject=path.name) for gate in gates)
+    if files and all(_quant(path) for path in files):  # the F16 file was not asked for; the others are proven without it
+        for gate in ("gguf.equivalent", "gguf.stops"):
+            yield skipped(gate, "not-kept", required=False)
 
 
 def _pair(target: str, against: str, scratch: Path) -> Iterator[Gate]:
@@ -156,7 +159,7 @@ def _pair(target: str, against: str, scratch: Path) -> Iterator[Gate]:
         yield from _merged_pair(path.absolute(), reference, verifier, exam, scratch)
         return
     form = RunVerifier(find_run(target)).trained if is_run(target) else _form(target)
-    seen = exam.ask(form, scratch, answers=exam.own_task)
+    seen = exam.ask(form, scratch, answers=exam.own_task or form.kind == "gguf")
     ours = verifier.seen(reference) if verifier else exam.ask(reference, scratch, answers=False)
     if form.kind != "gguf":
         yield merged.equivalent("gguf.equivalent" if reference.kind == "gguf" else "merge.equivalent", ours, seen, exam.limits)
@@ -167,7 +170,7 @@ def _pair(target: str, against: str, scratch: Path) -> Iterator[Gate]:
     quant = _quant(form.path)
     stage = "quant" if quant else "gguf"
     wrong = gguf.stop_ids(f"{stage}.stops", ours, seen)
-    yield wrong or (behaviour.stops(f"{stage}.stops", seen, exam.limits) if exam.own_task else Gate(f"{stage}.stops", "pass"))
+    yield wrong or behaviour.stops(f"{stage}.stops", seen, exam.limits)
     if quant is None:
         yield merged.equivalent("gguf.equivalent", ours, seen, exam.limits)
         return
@@ -195,7 +198,8 @@ def _merged_pair(folder: Path, reference: Form, verifier: RunVerifier | None, ex
     def look(form: Form) -> Observation:
         return exam.ask(form, scratch, answers=False)
 
-    yield merged.equivalent("merge.equivalent", look(reference), look(Form("merged", folder)), exam.limits)
+    ours, theirs = look(reference), look(Form("merged", folder))
+    yield merged.other_text(ours, theirs) or merged.equivalent("merge.equivalent", ours, theirs, exam.limits)
 
 
 def _codec(form: Form) -> ChatCodec:

@@ -1,0 +1,51 @@
+"""What went into a run, hashed, so that a result can be traced, made again, and told from one of other ingredients."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import version
+from pathlib import Path
+
+from kitae.chat import ChatCodec
+from kitae.files import hash_text, sha256
+from kitae.runs import Run
+from kitae.train.prepare import Prepared
+
+_VERSIONS = ("torch", "transformers", "peft", "tokenizers", "llama-cpp-python")
+# What of a model folder decides how it behaves; a README beside it may change.
+_MODEL_FILES = (
+    *("*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json"),
+    *("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt"),
+)
+
+
+def ingredients(run: Run, base: Path, codec: ChatCodec) -> dict[str, str]:
+    """A hash of everything that training and every later step reads."""
+    files = {path for pattern in _MODEL_FILES for path in base.glob(pattern) if path.is_file()}
+    return {
+        **{f"model/{path.name}": sha256(path) for path in sorted(files)},
+        "template": hash_text(codec.template.source),
+        **{f"data/{path.name}": sha256(path) for path in sorted(run.data.glob("*.jsonl"))},
+    }
+
+
+def manifest(prepared: Prepared) -> dict[str, object]:
+    recipe = prepared.recipe
+    sources = [*recipe.data.train, *recipe.data.test]
+    return {
+        "kitae": version("kitae"),
+        "versions": {name: version(name) for name in _VERSIONS},
+        "machine": {"platform": platform.platform(), "python": platform.python_version()},
+        "model": {
+            "source": recipe.model.source,
+            "folder": str(prepared.base),
+            "stop_tokens": sorted(prepared.stop_tokens),
+            "terminator": prepared.codec.terminator,
+        },
+        "ingredients": ingredients(prepared.run, prepared.base, prepared.codec),
+        "rows": {"train": len(prepared.rows.train), "validation": len(prepared.rows.validation)},
+        "duplicates_removed": prepared.rows.duplicates,
+        "too_long": len(prepared.too_long),
+        "licences": sorted({source.licence for source in sources}),
+        "seed": recipe.train.seed,
+    }
