@@ -51,7 +51,7 @@ class Kitae:
     home: Path
 
     def environment(self, **extra: str) -> dict[str, str]:
-        return {**os.environ, "KITAE_HOME": str(self.home), "OMP_NUM_THREADS": "2", "KITAE_LANG": "en", **extra}
+        return {**os.environ, "KITAE_HOME": str(self.home), "OMP_NUM_THREADS": "1", "KITAE_LANG": "en", **extra}
 
     def __call__(self, *arguments: object, timeout: float = 300, stdin: str = "", **extra: str) -> Done:
         done = subprocess.run(

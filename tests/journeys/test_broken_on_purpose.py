@@ -148,8 +148,7 @@ def test_gguf_with_other_metadata(kitae: Kitae, copied: Path, field: str, value:
     assert done.code == 3, done.out
     assert gate in refusals(done)
     assert gate in ship_refused(kitae, copied)
-    if field == "tokenizer.chat_template":  # what was refused is not used again
-        assert kitae("ship", copied.name).code == 0
+    assert not path.exists()  # what was refused is not used again
 
 
 def test_gguf_with_other_weights(kitae: Kitae, copied: Path) -> None:
@@ -177,7 +176,7 @@ def test_rows_longer_than_the_limit_are_not_cut_in_silence(kitae: Kitae, tiny_mo
     recipe = workplace(tmp_path / "w", tiny_model)
     done = kitae("train", recipe, "--set", "model.max_length=70", "--json")
     assert done.code == 3
-    assert refusals(done) == {"chat.terminator-labelled"}
+    assert "chat.terminator-labelled" in refusals(done)
     assert kitae("train", recipe, "--set", "model.max_length=90", "--set", "data.too_long=drop", "--json").code == 0
 
 
