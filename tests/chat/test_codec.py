@@ -5,10 +5,12 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from real_vocabularies import gemma, qwen
 from templates import (
     BY_NAME,
     FAMILIES,
@@ -306,6 +308,20 @@ def test_other_tokenizer_families(tokenizers, tokenizer: str, name: str) -> None
     for text in TEXTS:
         for conversation in shapes(text, family.system):
             check(codec, conversation, family.answer)
+
+
+@pytest.mark.parametrize(("vocabulary", "names"), [(qwen, ["qwen2_5", "qwen3"]), (gemma, ["gemma", "gemma3"])])
+def test_whole_vocabularies_of_other_families(
+    vocabulary: Callable[[Path], PreTrainedTokenizerBase], names: list[str], tmp_path: Path
+) -> None:
+    tokenizer = vocabulary(tmp_path)
+    assert tokenizer.vocab_size > 150_000
+    for family in (dataclasses.replace(BY_NAME[name], split="") for name in names):
+        codec = family.codec(tokenizer)
+        assert codec.vocabulary.decode([codec.terminator]) == family.terminator
+        for text in (*TEXTS, f"a {family.terminator} b", "".join(family.specials)):
+            for conversation in shapes(text, family.system):
+                check(codec, conversation, family.answer)
 
 
 @pytest.mark.parametrize("tokenizer", TOKENIZERS)

@@ -10,7 +10,7 @@ import pytest
 
 from kitae.chat import Conversation
 from kitae.data import overlap
-from kitae.data.appointments import DAYS, SPLITS, all_phrases, deal, rows, write_splits
+from kitae.data.appointments import DAYS, SPLITS, TITLES, all_phrases, deal, rows, write_splits
 
 DEALT = ("names", "surnames", "places", "place_words", "events", "event_words", "frames", "openers", "tails", "chatter")
 
@@ -47,6 +47,17 @@ def test_no_value_is_met_in_two_splits(made: dict[str, list[tuple[str, dict[str,
     values = {split: {a[slot].casefold() for _, a in pairs if a[slot]} for split, pairs in made.items()}
     for first, second in combinations(SPLITS, 2):
         assert not values[first] & values[second]
+
+
+def test_only_training_rows_hold_words_of_no_pool(made: dict[str, list[tuple[str, dict[str, Any]]]]) -> None:
+    known = {word for pool in all_phrases().values() for entry in pool for word in entry.casefold().split()}
+    known |= {title.casefold() for title in TITLES}
+    shares = {}
+    for split, pairs in made.items():
+        words = [word.casefold() for _, answer in pairs for word in (answer["who"] or "").split()]
+        shares[split] = sum(word not in known for word in words) / len(words)
+    assert shares["validation"] == shares["test"] == 0
+    assert 0.2 < shares["train"] < 0.6
 
 
 @pytest.mark.parametrize("split", SPLITS)

@@ -119,6 +119,12 @@ def test_rows_survive_saving(tmp_path: Path) -> None:
     assert Rows.load(tmp_path / "data") == rows
 
 
+def test_a_column_of_the_users_is_not_taken_for_the_rows_place(tmp_path: Path) -> None:
+    row = GOOD.removesuffix(b"}") + b', "_source": "elsewhere"}'
+    path = written(tmp_path, row)
+    assert [conversation.source for conversation in read_conversations(path)] == [f"{path}:1"]
+
+
 def test_a_byte_order_mark_is_no_part_of_the_first_row(tmp_path: Path) -> None:
     assert len(read_conversations(written(tmp_path, b"\xef\xbb\xbf" + GOOD, GOOD))) == 2
     assert refusal(written(tmp_path, GOOD, b"\xef\xbb\xbf" + GOOD)).kind == "bad-row"

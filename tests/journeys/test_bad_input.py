@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from kitae.runs import Run
+
 from .conftest import Done, Kitae, workplace
 
 pytestmark = pytest.mark.journey
@@ -105,3 +107,40 @@ def test_generate_and_chat(kitae: Kitae, copied: Path) -> None:
     assert talk.code == 0
     assert [m["role"] for m in talk.json["messages"]] == ["system", "user", "assistant"]
     assert talk.json["messages"][1]["content"] == "again"
+
+
+def test_exports_leave_the_files_beside_them_alone(kitae: Kitae, tiny_model: Path, tmp_path: Path) -> None:
+    neighbours = {tmp_path / name: name.encode() for name in ("model.f16.gguf", "model.gguf.F16.gguf", ".model.gguf")}
+    for path, content in neighbours.items():
+        path.write_bytes(content)
+    assert kitae("export", tiny_model, "--gguf", "Q8_0", "--out", tmp_path / "model.gguf").code == 0
+    assert {path: path.read_bytes() for path in neighbours} == neighbours
+    assert {path.name for path in tmp_path.iterdir() if path.is_file()} == {*(p.name for p in neighbours), "model.gguf"}
+
+
+def test_ship_to_a_place_that_is_taken(kitae: Kitae, copied: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    explained(kitae("ship", copied.name, "--out", tmp_path / "file"), 2, "file")
+    assert (tmp_path / "file").read_text() == "mine"
+    explained(kitae("ship", copied.name, "--out", tmp_path), 2, str(tmp_path))
+
+
+def test_ship_makes_the_types_that_were_asked_for(kitae: Kitae, copied: Path, tmp_path: Path) -> None:
+    out = tmp_path / "package"
+    done = kitae("ship", copied.name, "--quant", "Q8_0", "--quant", "Q8_0", "--out", out, "--json")
+    assert done.code == 0, done.err + done.out
+    assert [path.name for path in out.glob("*.gguf")] == ["tiny-Q8_0.gguf"]
+    assert kitae("verify", copied.name, "--json").json["verdict"] == "ship"
+
+
+def test_resume_takes_no_recipe(kitae: Kitae, copied: Path, tiny_model: Path, tmp_path: Path) -> None:
+    recipe = workplace(tmp_path / "w", tiny_model)
+    explained(kitae("train", recipe, "--resume", copied.name), 2, copied.name)
+    explained(kitae("train", "--resume", copied.name, "--set", "train.epochs=9"), 2, copied.name)
+
+
+def test_two_commands_on_one_run(kitae: Kitae, copied: Path) -> None:
+    with Run(copied).alone():
+        for command in (["ship", copied.name], ["merge", copied.name], ["runs", "rm", copied.name]):
+            explained(kitae(*command), 2, copied.name)
+    assert (copied / "work" / "merged").exists()
