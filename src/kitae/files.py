@@ -85,6 +85,15 @@ def staged_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(stage, ignore_errors=True)
 
 
+def remove_folder(path: Path) -> None:
+    """Gone at once: a process that is killed while it deletes leaves a leftover, not half of a folder under its name."""
+    if path.exists():
+        doomed = path.with_name(f".{path.name}.doomed.part")
+        shutil.rmtree(doomed, ignore_errors=True)
+        path.replace(doomed)
+        shutil.rmtree(doomed)
+
+
 def remove_leftovers(folder: Path) -> None:
     """Removes what a killed process left half-written in a folder."""
     for leftover in folder.glob(".*.part"):

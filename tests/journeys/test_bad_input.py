@@ -131,6 +131,13 @@ def test_ship_makes_the_types_that_were_asked_for(kitae: Kitae, copied: Path, tm
     assert done.code == 0, done.err + done.out
     assert [path.name for path in out.glob("*.gguf")] == ["tiny-Q8_0.gguf"]
     assert kitae("verify", copied.name, "--json").json["verdict"] == "ship"
+    (copied / "ship" / "tiny-Q8_0.gguf").unlink()
+    assert kitae("verify", copied.name, "--json").json["verdict"] == "incomplete"
+    with (copied / "data" / "test.jsonl").open("a") as file:
+        file.write('{"messages": [{"role": "user", "content": "one more"}]}\n')
+    assert kitae("ship", copied.name).code == 3
+    assert not (copied / "ship").exists()
+    assert (copied / "withdrawn" / "model.safetensors").exists()
 
 
 def test_resume_takes_no_recipe(kitae: Kitae, copied: Path, tiny_model: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -10,6 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+
+from kitae.runs import Run
 
 from .conftest import Kitae, workplace
 
@@ -53,6 +56,15 @@ def test_resumed_training_equals_uninterrupted(
     ours, theirs = adapter(run), adapter(session_kitae.home / "runs" / trained)
     assert ours.keys() == theirs.keys()
     assert max(float((ours[k] - theirs[k]).abs().max()) for k in ours) <= 1e-6
+
+
+def test_killed_before_its_rows_were_kept(kitae: Kitae, copied: Path) -> None:
+    for name in ("data", "adapter", "work"):
+        shutil.rmtree(copied / name)
+    (copied / "manifest.json").unlink()
+    Run(copied).set_state("interrupted")
+    assert kitae("train", "--resume", copied.name).code == 0
+    assert (copied / "data" / "train.jsonl").exists()
 
 
 def test_ctrl_c_saves_and_exits_130(kitae: Kitae, tiny_model: Path, tmp_path: Path) -> None:

@@ -239,6 +239,17 @@ def test_paths_belong_to_the_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert recipe.model.chat_template == str(folder / "c.jinja")
 
 
+@pytest.mark.parametrize("other", ["./t.jsonl", "x/../t.jsonl", "{folder}/t.jsonl"])
+@pytest.mark.parametrize("part", ["validation", "test"])
+def test_one_file_in_two_parts_however_it_is_spelled(tmp_path: Path, part: str, other: str) -> None:
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text(f"{BASE}  {part}: [{{path: {other.format(folder=tmp_path)}}}]\n")
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(recipe)
+    assert [p.key for p in caught.value.problems] == [f"data.{part}.0.path"]
+    assert "data.train" in caught.value.why
+
+
 @pytest.mark.parametrize("source", ["smollm2-135m-instruct", "owner/name", "x" * 5000, '"a\\0b"'])
 def test_sources_that_are_no_folder_stay(tmp_path: Path, source: str) -> None:
     (tmp_path / "r.yaml").write_text(BASE + f"model: {{source: {source}}}\n", encoding="utf-8")

@@ -27,8 +27,9 @@ def open_target(target: str) -> tuple[Engine, str | None]:
             return open_engine(files[0]), system
         if not run.output.exists():
             raise InputError("run-untrained", where=run.id, why=run.state)
-        base = locate(recipe.model.source)
-        return open_engine(run.output, base, template=recipe.model.chat_template), system
+        from kitae.train import base_folder
+
+        return open_engine(run.output, base_folder(recipe, run), template=recipe.model.chat_template), system
     path = Path(target).expanduser()
     if path.suffix == ".gguf":
         return open_engine(path), None

@@ -31,33 +31,42 @@ def train(recipe: Recipe | str | Path | None = None, overrides: Sequence[str] = 
     if resume is not None:
         if recipe is not None or overrides:
             raise InputError("resume-alone", where=resume)
-        run = _resumable(resume)
+        run = find_run(resume)
     elif recipe is None:
         raise InputError("recipe-or-resume")
     else:
-        wanted = resolve_paths(recipe, Path.cwd()) if isinstance(recipe, Recipe) else load_recipe(Path(recipe), overrides)
+        wanted = (
+            resolve_paths(recipe, Path.cwd(), recipe.name)
+            if isinstance(recipe, Recipe)
+            else load_recipe(Path(recipe), overrides)
+        )
         rows = gather_rows(wanted)
         locate(wanted.model.source)
         run = _new_run(wanted)
         console.say(t("say.run", run=run.id))
-    wanted = load_recipe(run.recipe_path)
 
     def before_gates(prepared: Prepared, verifier: RunVerifier) -> Iterator[Gate]:
-        found = [inputs(run, prepared.base, prepared.codec), *BeforeTraining(prepared).gates()]
+        found = list(BeforeTraining(prepared).gates())
         yield from found
         if not any(gate.verdict == "refuse" for gate in found):  # no use in asking a model with a broken template
             console.say(t("say.exam", form="base"))
             yield stop_token_trainable(prepared, verifier.stop_probability())
 
-    with _states(run):
+    with run.alone(), _states(run):
+        if resume is not None:
+            _go_on(run)
+        wanted = load_recipe(run.recipe_path)
         if resume is None:
             rows.save(run.data)
-        else:
+        elif run.data.exists():
             rows = Rows.load(run.data)
-            remove_leftovers(run.path)
-            remove_leftovers(run.checkpoints)
+        else:  # killed before its rows were kept; then nothing was trained on them either
+            rows = gather_rows(wanted)
+            rows.save(run.data)
         prepared = prepare(wanted, run, rows)
-        if not run.has_manifest:
+        if run.has_manifest:
+            _stop_if_refused(run, [inputs(run, prepared.base, prepared.codec)])
+        else:
             run.write_manifest({**manifest(prepared), "system": _shared_system(rows.train)})
         report: JsonDict = {"run": run.id, "path": str(run.path)}
         before = list(before_gates(prepared, RunVerifier(run)))
@@ -110,15 +119,15 @@ def _new_run(recipe: Recipe) -> Run:
     return create_run(recipe.name, recipe_yaml(recipe.model_copy(update={"model": own})), {"chat_template.jinja": template})
 
 
-def _resumable(reference: str) -> Run:
-    run = find_run(reference)
+def _go_on(run: Run) -> None:
     if run.state == "running":
         raise InputError("run-running", where=run.id)
     if run.state in ("trained", "shipped"):
         raise InputError("run-finished", where=run.id, why=run.state)
     run.set_state("running")
     console.say(t("say.resume", run=run.id))
-    return run
+    remove_leftovers(run.path)
+    remove_leftovers(run.checkpoints)
 
 
 def _stop_if_refused(run: Run, gates: Sequence[Gate]) -> None:

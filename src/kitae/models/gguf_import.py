@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 from kitae import paths
 from kitae.console import console
 from kitae.errors import InputError
-from kitae.files import sha256, staged_folder
+from kitae.files import read_json, sha256, staged_folder, write_json
 from kitae.i18n import t
 from kitae.models.llama import LlamaModel, check_gguf
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-_VERSION = "2"  # part of the cache's key: raise it when the import changes
+_VERSION = "3"  # part of the cache's key: raise it when the import changes
 _GPT2 = r"""'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
 _QWEN2 = r"""(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"""
 _LLAMA3 = _QWEN2.replace(r"|\p{N}|", r"|\p{N}{1,3}|")
@@ -59,9 +59,13 @@ def _convert(path: Path, stage: Path) -> None:
     config = model.config.to_dict()
     config.pop("_name_or_path", None)
     config.pop("quantization_config", None)
+    config.pop("transformers_version", None)  # the same file gives the same folder, whatever read it
     config["architectures"] = [type(model).__name__]  # a GGUF doesn't name it; converters ask for it
     (stage / "config.json").write_text(json.dumps(config, indent=2, default=str))
     model.generation_config.save_pretrained(stage)
+    generation = read_json(stage / "generation_config.json")
+    generation.pop("transformers_version", None)
+    write_json(stage / "generation_config.json", generation)
     tokenizer.save_pretrained(stage)
 
 

@@ -35,6 +35,7 @@ def open_codec(folder: Path, template_file: str | None = None) -> ChatCodec:
         source = read_text(Path(template_file))
     if not isinstance(source, str) or not source:
         raise InputError("template-missing", where=str(folder))
+    source = source.replace("\r\n", "\n")  # as transformers does when it saves a template
     named = {key: str(value) for key, value in tokenizer.special_tokens_map.items() if isinstance(value, str)}
     return ChatCodec(HfVocabulary(tokenizer), ChatTemplate(source, named, origin))
 

@@ -39,7 +39,7 @@ class _Loader(yaml.SafeLoader):
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """The recipe of a file, with `key.path=value` overrides applied."""
     recipe = parse_recipe(read_text(path), str(path), overrides)
-    return resolve_paths(recipe, path.parent)
+    return resolve_paths(recipe, path.parent, str(path))
 
 
 def parse_recipe(text: str, name: str, overrides: Sequence[str] = ()) -> Recipe:
@@ -76,19 +76,26 @@ def parse_recipe(text: str, name: str, overrides: Sequence[str] = ()) -> Recipe:
     return recipe
 
 
-def resolve_paths(recipe: Recipe, folder: Path) -> Recipe:
-    """Relative paths in a recipe are relative to the recipe, wherever the command is run."""
+def resolve_paths(recipe: Recipe, folder: Path, name: str) -> Recipe:
+    """Relative paths in a recipe are relative to the recipe, wherever the command is run.
+
+    Only now can two spellings of one file be told to be the same.
+    """
     value = recipe.model_dump()
     model, data = value["model"], value["data"]
     sources = [*data["train"], *data["test"]]
     sources += data["validation"] if isinstance(data["validation"], list) else []
     for source in sources:
-        source["path"] = str((folder / Path(source["path"]).expanduser()).absolute())
+        source["path"] = os.path.normpath((folder / Path(source["path"]).expanduser()).absolute())
     if model["chat_template"]:
         model["chat_template"] = str((folder / Path(model["chat_template"]).expanduser()).absolute())
     if os.path.exists(folder / model["source"]):  # noqa: PTH110 - takes names that no file can have
         model["source"] = str((folder / model["source"]).absolute())
-    return Recipe.model_validate(value)
+    resolved = Recipe.model_validate(value)
+    problems = [Problem(message, name, _dotted(key)) for key, message in contradictions(resolved)]
+    if problems:
+        raise RecipeError(name, problems)
+    return resolved
 
 
 def recipe_yaml(recipe: Recipe) -> str:

@@ -70,6 +70,11 @@ class Run:
         return self.path / "ship"
 
     @property
+    def withdrawn(self) -> Path:
+        """A package that passed once and does not any more."""
+        return self.path / "withdrawn"
+
+    @property
     def reports(self) -> Path:
         return self.path / "reports"
 
@@ -116,7 +121,9 @@ class Run:
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
         """Two commands that write into one run would spoil each other's files; the second one is told so."""
-        with explained(self.path), (self.path / ".lock").open("w") as file:
+        with explained(self.path):
+            file = (self.path / ".lock").open("w")
+        with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
@@ -157,7 +164,10 @@ def all_states() -> dict[Run, str]:
     known, found = index.states(), {}
     for run in all_runs():
         events = run.path / "events.jsonl"
-        stamp = events.stat().st_mtime_ns if events.exists() else 0
+        try:
+            stamp = events.stat().st_mtime_ns
+        except FileNotFoundError:  # removed since, or never begun
+            continue
         remembered = known.pop(str(run.path), None)
         if remembered and remembered[0] == stamp:
             found[run] = remembered[1]

@@ -6,14 +6,13 @@ is there is used, and what is used is checked. Nothing reaches `ship/` before ev
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from kitae.console import console
 from kitae.errors import InputError, Refused
-from kitae.files import JsonDict, read_json, remove_leftovers, staged_folder, write_json, write_text
+from kitae.files import JsonDict, read_json, remove_folder, remove_leftovers, staged_folder, write_json, write_text
 from kitae.i18n import t
 from kitae.runs import Run
 from kitae.ship.export import quantise, to_gguf
@@ -21,7 +20,7 @@ from kitae.ship.importance import importance
 from kitae.ship.merge import merge
 from kitae.ship.package import fill_package
 from kitae.ship.report import chain_report, render_html
-from kitae.verify import Gate, RunVerifier, Verdict, with_missing
+from kitae.verify import GATES, Gate, RunVerifier, with_missing
 from kitae.verify.exam import Form
 
 PLAIN = "F16"
@@ -41,6 +40,7 @@ class Chain:
         self.gates: list[Gate] = []
         run.work.mkdir(exist_ok=True)
         remove_leftovers(run.work)
+        remove_leftovers(run.path)
 
     # Single steps, each of which is also a command
 
@@ -49,7 +49,7 @@ class Chain:
         return self.run.work / "merged"
 
     def gguf(self, quant: str) -> Path:
-        return self.run.work / f"{self.verifier.recipe.name}-{quant}.gguf"
+        return self.verifier.files(self.run.work, [quant])[quant]
 
     def make_merged(self) -> Path:
         if not self.merged.exists():
@@ -75,21 +75,18 @@ class Chain:
     def run_all(self) -> JsonDict:
         try:
             self._prove()
-            self.gates = with_missing(self.gates, self.verifier.expected_gates(self.quants[1:]), "not-recorded")
-            verdict = Verdict(self.gates)
-            if verdict.verdict != "ship":
-                missing = [gate for gate in self.gates if gate.verdict == "skip" and gate.required]
-                self._refuse("incomplete", missing)
             return self._package()
         finally:
             self.verifier.clean()
 
     def _prove(self) -> None:
-        self._check("training", [*self._gates_of_training(), *self.verifier.training_gates()])
+        expected = [name for name in GATES if name.startswith(("data.", "chat.", "train."))]
+        training = [*self._gates_of_training(), *self.verifier.training_gates()]
+        self._check("training", with_missing(training, expected, "not-recorded"))
         self.make_merged()
         merged = Form("merged", self.merged)
         self._check("merge", self.verifier.merge_gates(self.merged), self.merged)
-        self._check("hf", self.verifier.hf_gates(merged))
+        self._check("hf", self.verifier.hf_gates(merged), self.merged)
         plain = self.make_gguf(PLAIN)
         self._check("gguf", self.verifier.gguf_gates(plain, merged), plain)
         for quant in self.quants[1:]:
@@ -111,18 +108,23 @@ class Chain:
         refusing = [gate for gate in found if gate.verdict == "refuse"]
         if refusing:
             self._refuse("gate", refusing, artifact)
+        missing = [gate for gate in found if gate.verdict == "skip" and gate.required]
+        if missing:
+            self._refuse("incomplete", missing)
 
     def _remove(self, artifact: Path) -> None:
         """A refused artifact and what was made from it: the next try makes them again."""
         if artifact == self.merged:
-            shutil.rmtree(artifact)
+            remove_folder(artifact)
         for file in [artifact] if artifact.is_file() and artifact != self.gguf(PLAIN) else self.run.work.glob("*.gguf"):
             file.unlink()
 
     def _refuse(self, kind: str, gates: Sequence[Gate], artifact: Path | None = None) -> None:
         report = chain_report(self.run, self.verifier, self.gates, None)
         self._write_report(report)
-        shutil.rmtree(self.run.ship, ignore_errors=True)
+        if self.run.ship.exists():  # what passed once is not ours to destroy, but it is no package any more
+            remove_folder(self.run.withdrawn)
+            self.run.ship.replace(self.run.withdrawn)
         if artifact:
             self._remove(artifact)
         self.run.set_state("refused")
@@ -136,8 +138,9 @@ class Chain:
         with staged_folder(self.run.ship) as stage:
             fill_package(stage, self.merged, files, self.verifier, report)
         self._write_report(report)
+        self.run.record("packaged", quants=[quant for quant in self.quants if quant in self.asked])
         self.run.set_state("shipped")
-        shutil.rmtree(self.run.work)  # everything in it is in the package now
+        remove_folder(self.run.work)  # everything in it is in the package now
         return report
 
     def _write_report(self, report: JsonDict) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from kitae.errors import InputError
 from kitae.files import read_json, staged_folder
-from kitae.models import is_adapter, open_model, open_tokenizer, open_with_adapter
+from kitae.models import folder_facts, is_adapter, open_codec, open_model, open_tokenizer, open_with_adapter
 
 _F16_MAX = 65504.0
 
@@ -35,20 +35,17 @@ def merge(base: Path, output: Path, folder: Path, dtype: str, template: str | No
         if template is not None:
             tokenizer.chat_template = Path(template).read_text(encoding="utf-8")
         tokenizer.save_pretrained(stage)
-        _write_stops(base, stage, extra_stops)
+        if extra_stops:
+            own = folder_facts(base, open_codec(base, template)).stop_tokens
+            _write_stops(stage, own.union(extra_stops))
         for name in ("LICENSE", "NOTICE", "tokenizer.model"):
             if (base / name).exists():
                 shutil.copyfile(base / name, stage / name)
     return folder
 
 
-def _write_stops(base: Path, stage: Path, extra: list[int]) -> None:
+def _write_stops(folder: Path, stops: set[int]) -> None:
     """The stop tokens that ended answers in training end them in the shipped folder."""
-    if not extra:
-        return
-    target = stage / "generation_config.json"
+    target = folder / "generation_config.json"
     generation = read_json(target) if target.exists() else {}
-    eos = generation.get("eos_token_id", read_json(base / "config.json").get("eos_token_id"))
-    known = [] if eos is None else eos if isinstance(eos, list) else [eos]
-    generation["eos_token_id"] = sorted({*known, *extra})
-    target.write_text(json.dumps(generation, indent=2))
+    target.write_text(json.dumps({**generation, "eos_token_id": sorted(stops)}, indent=2))

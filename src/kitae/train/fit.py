@@ -65,9 +65,9 @@ def fit(prepared: Prepared, resume: bool = False) -> None:
             signal.signal(number, handler)
     if stopper.asked:
         raise Interrupted("interrupted", run=run.id)
-    _save(trainer.model, prepared)
     best = trainer.state.best_metric
     run.record("fitted", best_step=trainer.state.best_global_step, best_validation_loss=best)
+    _save(trainer.model, prepared)  # last, because a run that has an output is taken for trained
     if best is not None:
         console.say("  " + t("say.fitted", loss=f"{best:.4f}", step=trainer.state.best_global_step))
     del trainer, model

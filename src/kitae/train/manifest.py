@@ -20,7 +20,7 @@ _MODEL_FILES = (
 
 
 def ingredients(run: Run, base: Path, codec: ChatCodec) -> dict[str, str]:
-    """A hash of everything that training and every later step reads."""
+    """A hash of each file that decides what the model reads and learns. The recipe is kept beside them, whole."""
     files = {path for pattern in _MODEL_FILES for path in base.glob(pattern) if path.is_file()}
     return {
         **{f"model/{path.name}": sha256(path) for path in sorted(files)},

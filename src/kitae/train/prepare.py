@@ -10,7 +10,7 @@ from pathlib import Path
 from kitae.chat import ChatCodec, Conversation, Encoded
 from kitae.data import Rows
 from kitae.errors import InputError
-from kitae.models import Facts, folder_facts, locate, open_codec
+from kitae.models import Facts, check_folder, folder_facts, is_model_folder, locate, open_codec
 from kitae.recipe import Recipe
 from kitae.runs import Run
 from kitae.train.batches import Plan, collate, layout
@@ -78,7 +78,8 @@ def base_folder(recipe: Recipe, run: Run) -> Path:
     """The model that is trained. Once a run has begun it is the very folder it began with, also when a hub moves on."""
     if run.has_manifest:
         recorded = Path(run.manifest["model"]["folder"])
-        if recorded.is_dir():
+        if is_model_folder(recorded):
+            check_folder(recorded)
             return recorded
     return locate(recipe.model.source)
 

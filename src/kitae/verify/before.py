@@ -111,7 +111,8 @@ class BeforeTraining:
         gate, least = "train.validation", self._limits.min_validation_rows
         if len(rows) < least:
             return refused(gate, "few", len(rows), least, count=len(rows), least=least)
-        return _apart(gate, self._validation_overlap, len(rows), self._limits) or passed(gate, len(rows), least)
+        total = len(self._prepared.rows.validation)
+        return _apart(gate, self._validation_overlap, total, self._limits) or passed(gate, len(rows), least)
 
     def leak(self) -> Gate:
         rows = self._prepared.rows

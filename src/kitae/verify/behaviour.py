@@ -35,6 +35,14 @@ def stops(gate: str, seen: Observation, limits: Thresholds) -> Gate:
     return passed(gate, measured, limits.stop_rate, evidence)
 
 
+def stops_like(gate: str, reference: Observation, seen: Observation, limits: Thresholds) -> Gate:
+    """For a model about whose task nothing is known: what rambles like the model it was made from is no worse than that."""
+    found = stops(gate, seen, limits)
+    if found.verdict == "refuse" and sum(stopped(seen.answers)) >= sum(stopped(reference.answers)):
+        return warned(gate, "as-before", found.measured, found.limit, found.evidence)
+    return found
+
+
 def loops(gate: str, seen: Observation, limits: Thresholds) -> Gate:
     answers = [*seen.answers, *seen.sampled]
     if not answers:
@@ -83,15 +91,25 @@ def kept(gate: str, trained: Observation, seen: Observation, truths: Sequence[st
     evidence = [f"PPL ratio {ratio:.4f}"]
     if exact:
         hits, now = exact_match(trained.answers, truths), exact_match(seen.answers, truths)
-        drop = (sum(hits) - sum(now)) / len(truths)
         measured |= {"exact_before": sum(hits) / len(truths), "exact": sum(now) / len(truths)}
         evidence.append(f"exact match {sum(hits)} → {sum(now)} of {len(truths)}")
         evidence += _lost(hits, now, seen, truths)
-        if drop > limits.task_drop and worse_p_value(hits, now) < _SURE:
-            return refused(gate, "lost", measured, limits.task_drop, evidence, drop=f"{drop:.0%}")
+        if refusal := lost(gate, trained, seen, truths, limits):
+            return refusal
     if ratio > 1.25:
         return refused(gate, "lost", measured, limits.task_drop, evidence, drop=f"PPL × {ratio:.2f}")
     return passed(gate, measured, limits.task_drop, evidence)
+
+
+def lost(gate: str, trained: Observation, seen: Observation, truths: Sequence[str], limits: Thresholds) -> Gate | None:
+    """A refusal if more answers than chance would take are wrong now that the trained form had right; None if not."""
+    hits, now = exact_match(trained.answers, truths), exact_match(seen.answers, truths)
+    drop = (sum(hits) - sum(now)) / len(truths)
+    if drop <= limits.task_drop or worse_p_value(hits, now) >= _SURE:
+        return None
+    measured = {"exact_before": sum(hits) / len(truths), "exact": sum(now) / len(truths)}
+    evidence = [f"exact match {sum(hits)} → {sum(now)} of {len(truths)}", *_lost(hits, now, seen, truths)]
+    return refused(gate, "lost", measured, limits.task_drop, evidence, drop=f"{drop:.0%}")
 
 
 def row_losses(seen: Observation) -> list[float]:

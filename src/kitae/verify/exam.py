@@ -89,7 +89,7 @@ def general_exam(codec: ChatCodec, limits: Thresholds) -> Exam:
         rows=probe_answers(),
         prompts=[Conversation.of(chat) for chat in probe_chats()],
         limits=limits,
-        max_new_tokens=400,
+        max_new_tokens=256,
         exact=False,
         own_task=False,
     )

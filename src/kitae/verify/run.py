@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 
@@ -12,19 +12,21 @@ from kitae.data import Rows
 from kitae.evaluate import exact_match, stopped
 from kitae.files import read_json, write_json
 from kitae.models import is_adapter, open_codec
-from kitae.recipe import Recipe, load_recipe
+from kitae.recipe import QUANTS, Recipe, load_recipe
 from kitae.runs import Run
 from kitae.train import base_folder
 from kitae.verify import behaviour, gguf, merged
 from kitae.verify.after import after_training, inputs
 from kitae.verify.exam import Exam, Form, own_exam
-from kitae.verify.gate import GATES, Gate, skipped
+from kitae.verify.gate import Gate, skipped
 from kitae.verify.observe import Observation
 
 
 class RunVerifier:
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, scratch: Path | None = None) -> None:
+        """`scratch`: where answers are kept while they are compared; by default the run's own folder."""
         self.run = run
+        self._scratch = scratch or run.path / "observations"
         self._seen: dict[tuple[str, Path], Observation] = {}
 
     @cached_property
@@ -59,6 +61,20 @@ class RunVerifier:
         return tuple(control[text] for text in self.recipe.model.stop_tokens)
 
     # Forms
+
+    def files(self, folder: Path, quants: Iterable[str]) -> dict[str, Path]:
+        """The run's GGUF file of each type."""
+        return {quant: folder / f"{self.recipe.name}-{quant}.gguf" for quant in quants}
+
+    @property
+    def wanted_files(self) -> dict[str, Path]:
+        """The files that the last shipping was asked for, or the recipe if there was none; and others that were exported."""
+        packaged = list(self.run.events("packaged"))
+        shipped = self.run.ship.exists()
+        folder = self.run.ship if shipped else self.run.work
+        wanted = packaged[-1]["quants"] if shipped and packaged else self.recipe.ship.gguf
+        made = [quant for quant, path in self.files(folder, QUANTS).items() if path.exists()]
+        return self.files(folder, dict.fromkeys([*wanted, *made]))
 
     @property
     def base(self) -> Form:
@@ -96,23 +112,18 @@ class RunVerifier:
         by_name = {name: seen for (name, _), seen in self._seen.items()}
         return {name: by_name.pop(name) for name in ("base", "trained") if name in by_name} | by_name
 
-    @property
-    def _scratch(self) -> Path:
-        return self.run.path / "observations"
-
     def clean(self) -> None:
         """The compared logits are large, and of no use once they have been compared."""
         shutil.rmtree(self._scratch, ignore_errors=True)
 
     # Gates
 
-    def training_gates(self) -> Iterator[Gate]:
-        yield inputs(self.run, self.base_folder, self.exam.codec)
-        yield from after_training(self.run)
+    def inputs(self) -> Gate:
+        return inputs(self.run, self.base_folder, self.exam.codec)
 
-    def expected_gates(self, quants: Collection[str]) -> list[str]:
-        """What has to be measured before a run with these quantised files can be said to be proven."""
-        return [name for name in GATES if quants or not name.startswith("quant.")]
+    def training_gates(self) -> Iterator[Gate]:
+        yield self.inputs()
+        yield from after_training(self.run)
 
     def stop_probability(self) -> float:
         terminator = self.exam.codec.terminator
@@ -138,13 +149,16 @@ class RunVerifier:
         yield behaviour.stops("hf.stops", seen, exam.limits)
         yield behaviour.loops("hf.loops", seen, exam.limits)
         better = behaviour.improved(self.seen(self.base), seen, exam.truths, exam.exact, exam.limits)
-        yield self._lost("hf.task", seen) or better
+        lost = self._lost("hf.task", seen)
+        yield better if better.verdict == "refuse" or lost is None else lost
 
     def gguf_gates(self, path: Path, reference: Form) -> Iterator[Gate]:
         ours, theirs = self.seen(reference), self.seen(Form("F16", path))
         yield gguf.tokens(ours, theirs)
         yield gguf.template(ours, theirs)
-        yield self._lost("gguf.equivalent", theirs) or merged.equivalent("gguf.equivalent", ours, theirs, self.exam.limits)
+        same = merged.equivalent("gguf.equivalent", ours, theirs, self.exam.limits)
+        lost = self._lost("gguf.equivalent", theirs)
+        yield same if same.verdict == "refuse" or lost is None else lost
         yield gguf.stop_ids("gguf.stops", ours, theirs) or behaviour.stops("gguf.stops", theirs, self.exam.limits)
 
     def quant_gates(self, path: Path, quant: str, reference: Form) -> Iterator[Gate]:
@@ -158,7 +172,6 @@ class RunVerifier:
         yield behaviour.kept("quant.task", self.seen(self.trained), theirs, exam.truths, exam.exact, exam.limits)
 
     def _lost(self, gate: str, seen: Observation) -> Gate | None:
-        """A refusal if a form gets answers wrong that the trained form had right; None if not."""
+        """A refusal if a form lost answers of the trained form; None also where whole answers don't count."""
         exam = self.exam
-        kept = behaviour.kept(gate, self.seen(self.trained), seen, exam.truths, exam.exact, exam.limits)
-        return kept if kept.verdict == "refuse" else None
+        return behaviour.lost(gate, self.seen(self.trained), seen, exam.truths, exam.limits) if exam.exact else None

@@ -46,7 +46,7 @@ def verify_target(target: str, against: str | None = None, only: Sequence[str] =
         if against is not None:
             gates = list(_pair(target, against, Path(scratch)))
         elif is_run(target):
-            gates = list(_run(target))
+            gates = list(_run(target, Path(scratch)))
         else:
             gates = list(_alone(_form(target), Path(scratch)))
     if only:
@@ -110,46 +110,54 @@ def _gguf_alone(form: Form, scratch: Path) -> Iterator[Gate]:
         yield skipped(gate, "no-reference")
 
 
-def _run(reference: str) -> Iterator[Gate]:
+def _run(reference: str, scratch: Path) -> Iterator[Gate]:
     run = find_run(reference)
-    verifier = RunVerifier(run)
-    files = _gguf_files(run)
-    quants = {quant for path in files if (quant := _quant(path))} or set(verifier.recipe.ship.gguf) - {"F16"}
-    gates = _run_gates(run, verifier, files)
-    yield from with_missing(gates, verifier.expected_gates(quants), "not-made" if run.output.exists() else "not-trained")
+    verifier = RunVerifier(run, scratch)
+    expected = [name for name in GATES if not name.startswith(("gguf.", "quant."))]
+    yield from with_missing(_folder_gates(run, verifier), expected, "not-made" if run.output.exists() else "not-trained")
+    folder = _merged_folder(run)
+    for quant, path in verifier.wanted_files.items():
+        yield from (replace(gate, subject=path.name) for gate in _file_gates(verifier, quant, path, folder))
+    if "F16" not in verifier.wanted_files:  # it was not asked for; the other files are proven without it
+        for name in ("gguf.equivalent", "gguf.stops"):
+            yield skipped(name, "not-kept", required=False)
 
 
-def _gguf_files(run: Run) -> list[Path]:
-    return sorted((run.ship if run.ship.exists() else run.work).glob("*.gguf"))
+def _merged_folder(run: Run) -> Path | None:
+    return next((p for p in (run.ship, run.work / "merged") if (p / "config.json").exists()), None)
 
 
-def _run_gates(run: Run, verifier: RunVerifier, files: Sequence[Path]) -> Iterator[Gate]:
+def _file_gates(verifier: RunVerifier, quant: str, path: Path, folder: Path | None) -> Iterator[Gate]:
+    if folder is None or not path.exists():
+        for name in GATES:
+            if name.startswith("gguf." if quant == "F16" else "quant."):
+                yield skipped(name, "not-made")
+    elif quant == "F16":
+        yield from verifier.gguf_gates(path, Form("merged", folder))
+    else:
+        yield from verifier.quant_gates(path, quant, Form("merged", folder))
+
+
+def _folder_gates(run: Run, verifier: RunVerifier) -> Iterator[Gate]:
     prepared = prepare(verifier.recipe, run, Rows.load(run.data))
     yield from BeforeTraining(prepared).gates()
     yield stop_token_trainable(prepared, verifier.stop_probability())
     if not run.output.exists():
         return
     yield from verifier.training_gates()
-    folder = next((p for p in (run.ship, run.work / "merged") if (p / "config.json").exists()), None)
+    folder = _merged_folder(run)
     if folder is None:
         yield from verifier.hf_gates(verifier.trained)
         return
-    form = Form("merged", folder)
     yield from verifier.merge_gates(folder)
-    yield from verifier.hf_gates(form)
-    for path in files:
-        quant = _quant(path)
-        gates = verifier.quant_gates(path, quant, form) if quant else verifier.gguf_gates(path, form)
-        yield from (replace(gate, subject=path.name) for gate in gates)
-    if files and all(_quant(path) for path in files):  # the F16 file was not asked for; the others are proven without it
-        for gate in ("gguf.equivalent", "gguf.stops"):
-            yield skipped(gate, "not-kept", required=False)
+    yield from verifier.hf_gates(Form("merged", folder))
 
 
 def _pair(target: str, against: str, scratch: Path) -> Iterator[Gate]:
     """`target` was made from `against`, or claims to be."""
-    verifier = RunVerifier(find_run(against)) if is_run(against) else None
+    verifier = RunVerifier(find_run(against), scratch) if is_run(against) else None
     if verifier is not None:
+        yield verifier.inputs()
         reference, exam = verifier.trained, verifier.exam
     else:
         reference = _form(against)
@@ -160,7 +168,7 @@ def _pair(target: str, against: str, scratch: Path) -> Iterator[Gate]:
         return
     form = RunVerifier(find_run(target)).trained if is_run(target) else _form(target)
     seen = exam.ask(form, scratch, answers=exam.own_task or form.kind == "gguf")
-    ours = verifier.seen(reference) if verifier else exam.ask(reference, scratch, answers=False)
+    ours = verifier.seen(reference) if verifier else exam.ask(reference, scratch, answers=form.kind == "gguf")
     if form.kind != "gguf":
         yield merged.equivalent("gguf.equivalent" if reference.kind == "gguf" else "merge.equivalent", ours, seen, exam.limits)
         return
@@ -170,7 +178,11 @@ def _pair(target: str, against: str, scratch: Path) -> Iterator[Gate]:
     quant = _quant(form.path)
     stage = "quant" if quant else "gguf"
     wrong = gguf.stop_ids(f"{stage}.stops", ours, seen)
-    yield wrong or behaviour.stops(f"{stage}.stops", seen, exam.limits)
+    yield wrong or (
+        behaviour.stops(f"{stage}.stops", seen, exam.limits)
+        if verifier
+        else behaviour.stops_like(f"{stage}.stops", ours, seen, exam.limits)
+    )
     if quant is None:
         yield merged.equivalent("gguf.equivalent", ours, seen, exam.limits)
         return
@@ -199,7 +211,9 @@ def _merged_pair(folder: Path, reference: Form, verifier: RunVerifier | None, ex
         return exam.ask(form, scratch, answers=False)
 
     ours, theirs = look(reference), look(Form("merged", folder))
-    yield merged.other_text(ours, theirs) or merged.equivalent("merge.equivalent", ours, theirs, exam.limits)
+    # An adapter alone doesn't know which template and stop tokens its run gave it.
+    apart = merged.other_text(ours, theirs) if reference.base is None else None
+    yield apart or merged.equivalent("merge.equivalent", ours, theirs, exam.limits)
 
 
 def _codec(form: Form) -> ChatCodec:
