@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import psutil
 
+from kitae.api.rows import gather_rows
 from kitae.errors import InputError
 from kitae.files import JsonDict
 from kitae.models import peek
 from kitae.recipe import Recipe
-from kitae.train.prepare import gather_rows
 
 _CHARACTERS_PER_TOKEN = 3.2
 # Bytes of activations that one token leaves behind for the backward pass, a layer, in multiples of the hidden size;

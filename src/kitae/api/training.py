@@ -6,8 +6,10 @@ import contextlib
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kitae.api.libraries import quiet_libraries
+from kitae.api.rows import gather_rows
 from kitae.chat import Conversation
 from kitae.console import console
 from kitae.data import Rows
@@ -17,17 +19,16 @@ from kitae.i18n import t
 from kitae.models import locate
 from kitae.recipe import Recipe, load_recipe, recipe_yaml, resolve_paths
 from kitae.runs import Run, create_run, find_run
-from kitae.verify.gate import Gate
+
+if TYPE_CHECKING:
+    from kitae.train import Prepared
+    from kitae.verify import RunVerifier
+    from kitae.verify.gate import Gate
 
 
 def train(recipe: Recipe | str | Path | None = None, overrides: Sequence[str] = (), resume: str | None = None) -> JsonDict:
     """Trains, and returns the run with the gates before and after. Raises `Refused` when a gate says no."""
-    quiet_libraries()
-    from kitae.train import Prepared, gather_rows, manifest, prepare
-    from kitae.train.fit import Interrupted, fit
-    from kitae.verify import BeforeTraining, RunVerifier, Verdict, after_training, inputs
-    from kitae.verify.before import stop_token_trainable
-
+    rows: Rows | None = None
     if resume is not None:
         if recipe is not None or overrides:
             raise InputError("resume-alone", where=resume)
@@ -35,58 +36,62 @@ def train(recipe: Recipe | str | Path | None = None, overrides: Sequence[str] = 
     elif recipe is None:
         raise InputError("recipe-or-resume")
     else:
-        wanted = (
-            resolve_paths(recipe, Path.cwd(), recipe.name)
-            if isinstance(recipe, Recipe)
-            else load_recipe(Path(recipe), overrides)
-        )
-        rows = gather_rows(wanted)
-        locate(wanted.model.source)
-        run = _new_run(wanted)
-        console.say(t("say.run", run=run.id))
-
-    def before_gates(prepared: Prepared, verifier: RunVerifier) -> Iterator[Gate]:
-        found = list(BeforeTraining(prepared).gates())
-        yield from found
-        if not any(gate.verdict == "refuse" for gate in found):  # no use in asking a model with a broken template
-            console.say(t("say.exam", form="base"))
-            yield stop_token_trainable(prepared, verifier.stop_probability())
-
-    with run.alone(), _states(run):
-        if resume is not None:
+        run, rows = _begin(recipe, overrides)
+    quiet_libraries()
+    with run.alone():
+        if rows is None:
             _go_on(run)
-        wanted = load_recipe(run.recipe_path)
-        if resume is None:
-            rows.save(run.data)
-        elif run.data.exists():
-            rows = Rows.load(run.data)
-        else:  # killed before its rows were kept; then nothing was trained on them either
-            rows = gather_rows(wanted)
-            rows.save(run.data)
-        prepared = prepare(wanted, run, rows)
-        if run.has_manifest:
-            _stop_if_refused(run, [inputs(run, prepared.base, prepared.codec)])
-        else:
-            run.write_manifest({**manifest(prepared), "system": _shared_system(rows.train)})
-        report: JsonDict = {"run": run.id, "path": str(run.path)}
-        before = list(before_gates(prepared, RunVerifier(run)))
-        report["before"] = [gate.as_dict() for gate in before]
-        write_json(run.reports / "train.json", report)
-        _stop_if_refused(run, before)
-        if not run.output.exists():
-            try:
-                fit(prepared, resume=resume is not None)
-            except Interrupted:
-                run.set_state("interrupted")
-                raise
-        after = list(after_training(run))
-        report["after"] = [gate.as_dict() for gate in after]
-        report["verdict"] = Verdict([*before, *after]).verdict
-        write_json(run.reports / "train.json", report)
-        _stop_if_refused(run, after)
-        run.set_state("trained")
-        shutil.rmtree(run.checkpoints, ignore_errors=True)
+        with _states(run):
+            return _train(run, rows)
+
+
+def _train(run: Run, rows: Rows | None) -> JsonDict:
+    """`rows`: those of a new run; None goes on with an interrupted one."""
+    from kitae.train import manifest, prepare
+    from kitae.train.fit import Interrupted, fit
+    from kitae.verify import RunVerifier, Verdict, after_training, inputs
+
+    recipe, resumed = load_recipe(run.recipe_path), rows is None
+    if run.data.exists():
+        rows = Rows.load(run.data)
+    else:  # a new run, or one that was killed before it had kept its rows
+        rows = rows or gather_rows(recipe)
+        rows.save(run.data)
+    prepared = prepare(recipe, run, rows)
+    if run.has_manifest:
+        _stop_if_refused(run, [inputs(run, prepared.base, prepared.codec)])
+    else:
+        run.write_manifest({**manifest(prepared), "system": _shared_system(rows.train)})
+    report: JsonDict = {"run": run.id, "path": str(run.path)}
+    before = list(_before_gates(prepared, RunVerifier(run)))
+    report["before"] = [gate.as_dict() for gate in before]
+    write_json(run.reports / "train.json", report)
+    _stop_if_refused(run, before)
+    if not run.output.exists():
+        try:
+            fit(prepared, resume=resumed)
+        except Interrupted:
+            run.set_state("interrupted")
+            raise
+    after = list(after_training(run))
+    report["after"] = [gate.as_dict() for gate in after]
+    report["verdict"] = Verdict([*before, *after]).verdict
+    write_json(run.reports / "train.json", report)
+    _stop_if_refused(run, after)
+    run.set_state("trained")
+    shutil.rmtree(run.checkpoints, ignore_errors=True)
     return report
+
+
+def _before_gates(prepared: Prepared, verifier: RunVerifier) -> Iterator[Gate]:
+    from kitae.verify import BeforeTraining
+    from kitae.verify.before import stop_token_trainable
+
+    found = list(BeforeTraining(prepared).gates())
+    yield from found
+    if not any(gate.verdict == "refuse" for gate in found):  # no use in asking a model with a broken template
+        console.say(t("say.exam", form="base"))
+        yield stop_token_trainable(prepared, verifier.stop_probability())
 
 
 @contextlib.contextmanager
@@ -108,6 +113,19 @@ def _states(run: Run) -> Iterator[None]:
         run.record("error", kind=type(error).__name__, message=str(error)[:500])
         run.set_state("failed")
         raise
+
+
+def _begin(recipe: Recipe | str | Path, overrides: Sequence[str]) -> tuple[Run, Rows]:
+    """A new run, once everything that the user may have got wrong has been read; no large library is needed to say so."""
+    wanted = (
+        resolve_paths(recipe, Path.cwd(), recipe.name) if isinstance(recipe, Recipe) else load_recipe(Path(recipe), overrides)
+    )
+    rows = gather_rows(wanted)
+    quiet_libraries()
+    locate(wanted.model.source)
+    run = _new_run(wanted)
+    console.say(t("say.run", run=run.id))
+    return run, rows
 
 
 def _new_run(recipe: Recipe) -> Run:

@@ -3,7 +3,7 @@
 from kitae.callable import make_callable
 from kitae.train.batches import IGNORED, MicroBatch, Plan, Step, collate, in_batches
 from kitae.train.manifest import ingredients, manifest
-from kitae.train.prepare import CollatedRow, Prepared, base_folder, gather_rows, prepare
+from kitae.train.prepare import CollatedRow, Prepared, base_folder, prepare
 
 __all__ = [
     "IGNORED",
@@ -14,7 +14,6 @@ __all__ = [
     "Step",
     "base_folder",
     "collate",
-    "gather_rows",
     "in_batches",
     "ingredients",
     "manifest",

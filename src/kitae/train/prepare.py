@@ -68,12 +68,6 @@ class Prepared:
                     yield CollatedRow(rows[i], ids[:length], labels[:length], labels[length:])
 
 
-def gather_rows(recipe: Recipe) -> Rows:
-    data = recipe.data
-    validation = data.validation if isinstance(data.validation, list) else data.validation.fraction
-    return Rows.gather(data.train, validation, data.test, recipe.train.seed)
-
-
 def base_folder(recipe: Recipe, run: Run) -> Path:
     """The model that is trained. Once a run has begun it is the very folder it began with, also when a hub moves on."""
     if run.has_manifest:
