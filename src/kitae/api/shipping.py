@@ -10,7 +10,7 @@ from pathlib import Path
 from kitae.api.libraries import quiet_libraries
 from kitae.errors import InputError
 from kitae.files import JsonDict, staged_file, staged_folder
-from kitae.models import check_gguf, locate
+from kitae.models import locate, read_gguf_header
 from kitae.recipe import load_recipe
 from kitae.runs import find_run, is_run
 
@@ -51,7 +51,7 @@ def export(target: str, quant: str, out: Path | None = None) -> JsonDict:
         source = locate(target)
     path = out or Path(f"{source.stem if source.suffix else source.name}-{quant}.gguf").absolute()
     if source.suffix == ".gguf":
-        check_gguf(source)
+        read_gguf_header(source)
         quantise(source, path, quant)
     elif quant == "F16":
         to_gguf(source, path)

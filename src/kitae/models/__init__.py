@@ -1,7 +1,8 @@
 """Opening a model from starter name, folder, hub id or GGUF; adapters; facts about models."""
 
 from kitae.models.facts import Facts, count_parameters, folder_facts, safetensors_header, weight_files
-from kitae.models.llama import LlamaModel, LlamaVocabulary, check_gguf, library
+from kitae.models.gguf_header import read_gguf_header
+from kitae.models.llama import LlamaModel, LlamaVocabulary, library
 from kitae.models.open import add_lora, open_codec, open_model, open_tokenizer, open_with_adapter
 from kitae.models.peek import Size, peek
 from kitae.models.source import STARTERS, check_folder, check_safetensors, is_adapter, is_model_folder, locate
@@ -14,7 +15,6 @@ __all__ = [
     "Size",
     "add_lora",
     "check_folder",
-    "check_gguf",
     "check_safetensors",
     "count_parameters",
     "folder_facts",
@@ -27,6 +27,7 @@ __all__ = [
     "open_tokenizer",
     "open_with_adapter",
     "peek",
+    "read_gguf_header",
     "safetensors_header",
     "weight_files",
 ]

@@ -11,7 +11,8 @@ from kitae.console import console
 from kitae.errors import InputError
 from kitae.files import read_json, sha256, staged_folder, write_json
 from kitae.i18n import t
-from kitae.models.llama import LlamaModel, check_gguf
+from kitae.models.gguf_header import read_gguf_header
+from kitae.models.llama import LlamaModel
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -34,7 +35,7 @@ def import_gguf(path: Path, name: str) -> Path:
     folder = paths.cache_dir() / "models" / f"{name}-{sha256(path)[:12]}-v{_VERSION}"
     if (folder / "config.json").exists():
         return folder
-    check_gguf(path)
+    read_gguf_header(path)
     console.say(t("say.import-gguf", name=path.name))
     with staged_folder(folder) as stage:
         _convert(path, stage)

@@ -6,12 +6,13 @@ import contextlib
 import ctypes
 import os
 from collections.abc import Iterator, Sequence
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from kitae.errors import InputError
 from kitae.files import JsonDict
+from kitae.models.gguf_header import read_gguf_header
 
 _ATTR_CONTROL = 1 << 3
 
@@ -55,7 +56,7 @@ class LlamaModel:
     def __init__(self, path: Path, vocab_only: bool = False) -> None:
         self._lib = library()
         self.path = path
-        check_gguf(path)
+        read_gguf_header(path)  # says what is wrong with a file; llama.cpp only says no
         params = self._lib.llama_model_default_params()
         params.vocab_only = vocab_only
         params.n_gpu_layers = -1
@@ -148,27 +149,3 @@ class LlamaVocabulary:
             if length >= 0:
                 return buffer.raw[:length]
             size = -length
-
-
-def check_gguf(path: Path) -> None:
-    """Says what is wrong with a file before llama.cpp only says no."""
-    if not path.is_file():
-        raise InputError("file-missing", where=str(path))
-    stat = path.stat()
-    _check_gguf(path, stat.st_size, stat.st_mtime_ns)
-
-
-@lru_cache(maxsize=64)  # reading a header takes seconds, and one command opens the same file several times
-def _check_gguf(path: Path, size: int, _changed: int) -> None:
-    from gguf import GGUFReader
-
-    with path.open("rb") as file:
-        if file.read(4) != b"GGUF":
-            raise InputError("gguf-unreadable", where=str(path), why="magic")
-    try:
-        reader = GGUFReader(path)
-        last = max((t.data_offset + t.n_bytes for t in reader.tensors), default=0)
-    except Exception as error:  # the reader raises whatever numpy does on cut or damaged headers
-        raise InputError("gguf-unreadable", where=str(path), why=f"{type(error).__name__}: {error}") from error
-    if last > size:
-        raise InputError("gguf-unreadable", where=str(path), why=f"{size} < {last} bytes")

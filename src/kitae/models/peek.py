@@ -7,7 +7,7 @@ from pathlib import Path
 
 from kitae.files import read_json
 from kitae.models.facts import count_parameters
-from kitae.models.llama import check_gguf
+from kitae.models.gguf_header import read_gguf_header
 from kitae.models.source import STARTERS, locate
 
 
@@ -37,15 +37,8 @@ def peek(source: str) -> Size:
 
 
 def _gguf(path: Path) -> Size:
-    from gguf import GGUFReader
-
-    check_gguf(path)
-    reader = GGUFReader(path)
-    architecture = str(reader.fields["general.architecture"].contents())
-    embedding = next(tensor for tensor in reader.tensors if tensor.name == "token_embd.weight")
-    return Size(
-        sum(int(tensor.n_elements) for tensor in reader.tensors),
-        int(embedding.shape[0]),
-        int(reader.fields[f"{architecture}.block_count"].contents()),
-        int(embedding.shape[1]),
-    )
+    header = read_gguf_header(path)
+    architecture = header.facts["general.architecture"]
+    hidden, vocabulary = next(tensor.shape for tensor in header.tensors if tensor.name == "token_embd.weight")
+    weights = sum(tensor.weights for tensor in header.tensors)
+    return Size(weights, hidden, header.facts[f"{architecture}.block_count"], vocabulary)

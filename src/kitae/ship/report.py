@@ -11,8 +11,7 @@ from pathlib import Path
 from kitae.files import JsonDict
 from kitae.i18n import LANGUAGES, t
 from kitae.runs import Run
-from kitae.verify import Gate, RunVerifier, Verdict
-from kitae.verify.observe import Observation
+from kitae.verify import Gate, Observation, RunVerifier, Verdict
 
 _SAMPLES = 6
 

@@ -1,6 +1,7 @@
 """Gates: they read artifacts, and never trust what produced them."""
 
 from kitae.callable import make_callable
+from kitae.evaluate.observe import Observation
 from kitae.verify.after import after_training, inputs
 from kitae.verify.before import BeforeTraining
 from kitae.verify.gate import GATES, Gate, Verdict, with_missing
@@ -11,6 +12,7 @@ __all__ = [
     "GATES",
     "BeforeTraining",
     "Gate",
+    "Observation",
     "RunVerifier",
     "Verdict",
     "after_training",

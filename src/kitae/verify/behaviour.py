@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from kitae.evaluate import Share, exact_match, looping, mean_difference, stopped, worse_p_value
+from kitae.evaluate.observe import Observation
 from kitae.recipe import Thresholds
 from kitae.verify.compare import log_likelihoods
 from kitae.verify.gate import Gate, passed, refused, skipped, warned
 from kitae.verify.merged import targets
-from kitae.verify.observe import Observation
 
 _SHOWN = 3
 _SURE = 0.05  # a loss is counted against a form only when chance would rarely make it

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kitae.chat import ChatCodec, Conversation
+from kitae.evaluate.observe import Job, Observation, job_sequences, observe
 from kitae.models import is_adapter
 from kitae.recipe import Recipe, Thresholds
-from kitae.verify.observe import Job, Observation, job_sequences, observe
 from kitae.verify.probes import probe_answers, probe_chats, probe_texts
 
 _SAMPLED = 16

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from kitae.models import check_gguf
+from kitae.evaluate.observe import Observation
+from kitae.models import read_gguf_header
 from kitae.recipe import Thresholds
 from kitae.verify.compare import divergence
 from kitae.verify.gate import Gate, passed, refused, skipped
 from kitae.verify.merged import targets
-from kitae.verify.observe import Observation
 
 _SHOWN = 3
 _SMALL = 200_000_000
@@ -96,23 +96,18 @@ def bos(reference: Observation, seen: Observation) -> Gate:
 
 def types(path: Path, quant: str) -> Gate:
     """What the tensors really are. K-quants fall back where rows don't divide by 256, so a name alone says little."""
-    from gguf import GGML_QUANT_SIZES, GGUFReader
-
     gate = "quant.types"
-    check_gguf(path)
     histogram: Counter[str] = Counter()
     thin = []
     weights = size = 0
-    for tensor in GGUFReader(path).tensors:
+    for tensor in read_gguf_header(path).tensors:
         if len(tensor.shape) < 2:
             continue
-        block, bytes_ = GGML_QUANT_SIZES[tensor.tensor_type]
-        bits = 8 * bytes_ / block
-        histogram[tensor.tensor_type.name] += 1
-        weights += int(tensor.n_elements)
-        size += int(tensor.n_bytes)
-        if bits < _BITS[quant]:
-            thin.append(f"{tensor.name}: {tensor.tensor_type.name} ({bits:.2f} bits)")
+        histogram[tensor.type] += 1
+        weights += tensor.weights
+        size += tensor.size
+        if tensor.bits < _BITS[quant]:
+            thin.append(f"{tensor.name}: {tensor.type} ({tensor.bits:.2f} bits)")
     bits_per_weight = round(8 * size / max(weights, 1), 3)
     measured = {"types": dict(histogram.most_common()), "bits_per_weight": bits_per_weight}
     evidence = [", ".join(f"{count}×{name}" for name, count in histogram.most_common())]

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kitae.errors import InputError
+from kitae.evaluate.observe import Observation
 from kitae.files import read_json
 from kitae.models import is_adapter, weight_files
 from kitae.recipe import Thresholds
 from kitae.verify.compare import divergence
 from kitae.verify.gate import Gate, passed, refused, skipped
-from kitae.verify.observe import Observation
 
 if TYPE_CHECKING:
     import torch

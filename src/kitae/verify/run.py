@@ -10,6 +10,7 @@ from pathlib import Path
 from kitae.chat import Encoded
 from kitae.data import Rows
 from kitae.evaluate import exact_match, stopped
+from kitae.evaluate.observe import Observation
 from kitae.files import read_json, write_json
 from kitae.models import is_adapter, open_codec
 from kitae.recipe import QUANTS, Recipe, load_recipe
@@ -19,7 +20,6 @@ from kitae.verify import behaviour, gguf, merged
 from kitae.verify.after import after_training, inputs
 from kitae.verify.exam import Exam, Form, own_exam
 from kitae.verify.gate import Gate, skipped
-from kitae.verify.observe import Observation
 
 
 class RunVerifier:

@@ -10,8 +10,9 @@ from pathlib import Path
 from kitae.chat import ChatCodec
 from kitae.data import Rows
 from kitae.errors import InputError
+from kitae.evaluate.observe import Observation
 from kitae.files import read_json
-from kitae.models import LlamaModel, check_folder, check_gguf, folder_facts, is_adapter, locate, open_codec
+from kitae.models import check_folder, folder_facts, is_adapter, locate, open_codec, read_gguf_header
 from kitae.recipe import Thresholds
 from kitae.runs import Run, find_run, is_run
 from kitae.train import prepare
@@ -19,7 +20,6 @@ from kitae.verify import behaviour, gguf, merged
 from kitae.verify.before import BeforeTraining, bos_once, stop_token_trainable, stop_tokens
 from kitae.verify.exam import Exam, Form, general_exam
 from kitae.verify.gate import GATES, Gate, Verdict, in_order, skipped, with_missing
-from kitae.verify.observe import Observation
 from kitae.verify.run import RunVerifier
 
 # llama.cpp's numbers for whole-file types; 0, 1 and 32 are the unquantised ones.
@@ -61,7 +61,7 @@ def _form(target: str) -> Form:
         base = read_json(path / "adapter_config.json").get("base_model_name_or_path")
         return Form(target, path.absolute(), locate(str(base)))
     if path.suffix == ".gguf":
-        check_gguf(path)
+        read_gguf_header(path)
         return Form(target, path.absolute())
     folder = locate(target)
     return Form(target, folder)
@@ -224,11 +224,7 @@ def _codec(form: Form) -> ChatCodec:
 
 def _quant(path: Path) -> str | None:
     """The quantisation a GGUF file declares, or None if it is not quantised."""
-    model = LlamaModel(path, vocab_only=True)
-    try:
-        number = int(model.facts["file_type"] or 1)
-    finally:
-        model.close()
+    number = read_gguf_header(path).facts.get("general.file_type", 1)
     if number in _PLAIN:
         return None
     return _FILE_TYPES.get(number, "other")

@@ -1,6 +1,6 @@
 """What an artifact does, seen from outside: loaded from disk in a fresh process, asked, and written down.
 
-`observe` starts `python -m kitae.verify.observe JOB`; nothing of the process that made the artifact can help it.
+`observe` starts `python -m kitae.evaluate.observe JOB`; nothing of the process that made the artifact can help it.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def observe(job: Job, folder: Path) -> Observation:
         command = [
             sys.executable,
             "-m",
-            "kitae.verify.observe",
+            "kitae.evaluate.observe",
             str(job_file),
             str(result_file),
             str(folder.absolute()),
