@@ -168,7 +168,7 @@ def _pair(target: str, against: str, scratch: Path) -> Iterator[Gate]:
         return
     form = RunVerifier(find_run(target)).trained if is_run(target) else _form(target)
     seen = exam.ask(form, scratch, answers=exam.own_task or form.kind == "gguf")
-    ours = verifier.seen(reference) if verifier else exam.ask(reference, scratch, answers=form.kind == "gguf")
+    ours = verifier.seen(reference) if verifier else exam.ask(reference, scratch, answers=form.kind == "gguf", sampled=False)
     if form.kind != "gguf":
         yield merged.equivalent("gguf.equivalent" if reference.kind == "gguf" else "merge.equivalent", ours, seen, exam.limits)
         return
