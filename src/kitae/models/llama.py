@@ -35,19 +35,19 @@ _quiet: list[object] = []
 
 @contextlib.contextmanager
 def _patient_threads() -> Iterator[None]:
-    """llama.cpp's OpenMP threads spin while they wait; on a busy machine that costs forty times the speed.
+    """OpenMP threads spin while they wait: for long, and a busy machine is slowed down; not at all, and a quiet one is.
 
-    The setting is read when the library is loaded. It is taken back at once: torch, with its many short parallel
-    regions, trains at half the speed under it.
+    docs/benchmarks.md has the numbers. The setting is read when the library is loaded, and taken back at once, because
+    torch, with its many short parallel regions, wants to spin for longer.
     """
-    if "OMP_WAIT_POLICY" in os.environ:
+    if "OMP_WAIT_POLICY" in os.environ or "GOMP_SPINCOUNT" in os.environ:
         yield
         return
-    os.environ["OMP_WAIT_POLICY"] = "passive"
+    os.environ["GOMP_SPINCOUNT"] = "1000"
     try:
         yield
     finally:
-        del os.environ["OMP_WAIT_POLICY"]
+        del os.environ["GOMP_SPINCOUNT"]
 
 
 class LlamaModel:
