@@ -37,9 +37,19 @@ def explained(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def creating(path: Path) -> Iterator[None]:
+    """Like `explained`, where something new is made: some special file systems then say that it is missing."""
+    try:
+        with explained(path):
+            yield
+    except FileNotFoundError as error:
+        raise InputError("not-writable", where=str(path), why=str(error)) from error
+
+
+@contextlib.contextmanager
 def staged_file(path: Path) -> Iterator[Path]:
     """A temporary path beside `path`; on success it is synced and renamed into place, on failure removed."""
-    with explained(path):
+    with creating(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
         os.close(handle)
@@ -58,7 +68,7 @@ def staged_file(path: Path) -> Iterator[Path]:
 @contextlib.contextmanager
 def staged_folder(path: Path) -> Iterator[Path]:
     """Like `staged_file` for a whole folder. What was at `path` before stays until the new one is complete."""
-    with explained(path):
+    with creating(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         stage = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
     try:

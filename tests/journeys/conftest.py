@@ -58,6 +58,7 @@ class Kitae:
             [sys.executable, "-m", "kitae.cli.main", *map(str, arguments)],
             capture_output=True,
             text=True,
+            errors="surrogateescape",
             env=self.environment(**extra),
             timeout=timeout,
             input=stdin,

@@ -52,6 +52,15 @@ def test_bad_line_in_the_middle_and_empty_data(kitae: Kitae, tiny_model: Path, t
     explained(kitae("train", recipe), 2, "train.jsonl:31")
     data.write_text("")
     explained(kitae("train", recipe), 2, "train.jsonl")
+    data.write_text("prompt,completion\na,b\n")
+    explained(kitae("train", recipe), 2, "train.jsonl:1", '{"prompt"')
+
+
+def test_too_few_rows_to_validate_are_told_before_training(kitae: Kitae, tiny_model: Path, tmp_path: Path) -> None:
+    recipe = workplace(tmp_path / "w", tiny_model)
+    validation = tmp_path / "w" / "validation.jsonl"
+    validation.write_text("".join(validation.read_text().splitlines(keepends=True)[:7]))
+    explained(kitae("recipe", "check", recipe), 2, "7", "8")
 
 
 def test_damaged_models(kitae: Kitae, tiny_model: Path, copied: Path, tmp_path: Path) -> None:
@@ -95,6 +104,10 @@ def test_read_only_output(kitae: Kitae, copied: Path, tmp_path: Path) -> None:
     done = kitae("export", copied.name, "--gguf", "F16", "--out", tmp_path / "file" / "model.gguf")
     assert done.code in (1, 2)
     assert "→" in done.err
+    (copied / "work" / "tiny-F16.gguf").unlink()
+    explained(kitae("export", copied.name, "--gguf", "F16", "--out", tmp_path), 2, str(tmp_path))
+    assert not (copied / "work" / "tiny-F16.gguf").exists(), "the place is looked at before the work is done"
+    explained(kitae("recipe", "new", "/proc/x.yaml"), 2, "/proc/x.yaml")
 
 
 def test_generate_and_chat(kitae: Kitae, copied: Path) -> None:
@@ -107,6 +120,10 @@ def test_generate_and_chat(kitae: Kitae, copied: Path) -> None:
     assert talk.code == 0
     assert [m["role"] for m in talk.json["messages"]] == ["system", "user", "assistant"]
     assert talk.json["messages"][1]["content"] == "again"
+    talk = kitae("chat", copied.name, "--max-tokens", "4", "--json", stdin="no \udcff text\nagain\n")
+    assert talk.code == 0
+    assert [m["content"] for m in talk.json["messages"] if m["role"] == "user"] == ["again"]
+    explained(kitae("generate", copied.name, "no \udcff text"), 2, "udcff")
 
 
 def test_exports_leave_the_files_beside_them_alone(kitae: Kitae, tiny_model: Path, tmp_path: Path) -> None:

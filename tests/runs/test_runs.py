@@ -210,6 +210,18 @@ def test_remove() -> None:
     not_found(run.id)
 
 
+@pytest.mark.parametrize("place", ["home", "runs"])
+def test_a_home_that_is_no_folder(home: Path, place: str) -> None:
+    file = home if place == "home" else home / "runs"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("")
+    for action in (all_runs, all_states, lambda: create_run("demo", "")):
+        with pytest.raises(InputError) as refused:
+            action()
+        assert refused.value.kind == "not-writable"
+        assert str(home / "runs") in refused.value.where
+
+
 def test_no_home_yet(home: Path) -> None:
     assert all_runs() == []
     assert not home.exists() or not (home / "runs").exists()

@@ -20,6 +20,9 @@ _FLOPS = 250e9  # what two ordinary cores reach in training, all losses included
 
 def estimate(recipe: Recipe) -> JsonDict:
     rows = gather_rows(recipe)
+    answered, least = sum(bool(row.answer) for row in rows.validation), recipe.verify.min_validation_rows
+    if answered < least:
+        raise InputError("few-validation", where=recipe.name, count=answered, least=least)
     size = peek(recipe.model.source)
     parameters, hidden, layers = size.parameters, size.hidden, size.layers
     train = recipe.train

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Sequence
@@ -37,6 +38,8 @@ def export(target: str, quant: str, out: Path | None = None) -> JsonDict:
     quiet_libraries()
     from kitae.ship import Chain, quantise, to_gguf
 
+    if out is not None and out.is_dir():
+        raise InputError("not-writable", where=str(out), why=os.strerror(errno.EISDIR))
     if is_run(target):
         run = find_run(target)
         with run.alone():

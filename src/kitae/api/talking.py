@@ -58,4 +58,9 @@ def conversation(prompt: str, system: str | None) -> list[Message]:
 
 
 def answer(engine: Engine, messages: Sequence[Message], settings: Settings) -> Iterator[Chunk]:
+    for message in messages:
+        try:
+            message.content.encode("utf-8")  # a terminal or pipe may deliver bytes that are no text
+        except UnicodeEncodeError as error:
+            raise InputError("not-text", where=ascii(message.content)[:80], why=str(error)) from error
     return stream(engine, [engine.codec.prompt(messages)], settings)

@@ -125,6 +125,8 @@ def _begin(recipe: Recipe | str | Path, overrides: Sequence[str]) -> tuple[Run, 
     locate(wanted.model.source)
     run = _new_run(wanted)
     console.say(t("say.run", run=run.id))
+    if rows.duplicates:
+        console.say(t("say.duplicates", count=rows.duplicates))
     return run, rows
 
 

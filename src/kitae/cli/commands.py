@@ -266,3 +266,8 @@ def runs_rm(run: RunId) -> Result:
         raise InputError("run-running", where=found.id)
     found.remove()
     return Result({"removed": found.id}, found.id)
+
+
+for group in (app, recipe_app, data_app, runs_app):
+    for command in group.registered_commands:
+        command.epilog = t("help.flags")

@@ -54,7 +54,7 @@ def _turn(engine: Engine, messages: list[Message], line: str, settings: Settings
     try:
         text, _, finish = _stream(engine, messages, settings)
     except InputError as error:
-        if error.kind != "context-full":
+        if error.kind not in ("context-full", "not-text"):
             raise
         messages.pop()
         console.say(f"{error.message} → {error.fix}")

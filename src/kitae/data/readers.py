@@ -40,20 +40,22 @@ def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                     line = line.removeprefix(codecs.BOM_UTF8)  # as spreadsheets and some editors write it
                 if not line.strip():
                     continue
-                yield number, _row(line, f"{path}:{number}")
+                yield number, _row(line, f"{path}:{number}", first=number == 1)
     except FileNotFoundError as error:
         raise InputError("file-missing", where=str(path)) from error
     except (OSError, EOFError, zlib.error, ValueError) as error:
         raise InputError("file-unreadable", where=str(path), why=str(error)) from error
 
 
-def _row(line: bytes, where: str) -> dict[str, Any]:
+def _row(line: bytes, where: str, first: bool) -> dict[str, Any]:
     try:
         row = json.loads(line.decode("utf-8"))
     except (ValueError, RecursionError) as error:
-        raise InputError("bad-row", where=where, why=f"{error} | {line[:120].decode('utf-8', 'replace').strip()}") from error
+        raise InputError(
+            "not-jsonl" if first else "bad-row", where=where, why=f"{error} | {line[:120].decode('utf-8', 'replace').strip()}"
+        ) from error
     if not isinstance(row, dict):
-        raise InputError("bad-row", where=where, why=f"{type(row).__name__} is not an object")
+        raise InputError("not-jsonl" if first else "bad-row", where=where, why=f"{type(row).__name__} is not an object")
     return row
 
 

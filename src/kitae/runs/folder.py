@@ -19,7 +19,7 @@ import psutil
 
 from kitae import paths
 from kitae.errors import InputError
-from kitae.files import JsonDict, explained, read_json, write_json, write_text
+from kitae.files import JsonDict, creating, explained, read_json, write_json, write_text
 from kitae.runs.index import Index
 
 STATES = ("running", "interrupted", "failed", "trained", "refused", "shipped")
@@ -139,7 +139,7 @@ def create_run(name: str, recipe_yaml: str, files: Mapping[str, str] | None = No
     """`files`: texts that the recipe refers to, by name."""
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     path = paths.runs_dir() / f"{name}-{stamp}-{secrets.token_hex(3)}"
-    with explained(path):
+    with creating(path):
         path.mkdir(parents=True)
     run = Run(path)
     run.set_state("running")
@@ -152,9 +152,11 @@ def create_run(name: str, recipe_yaml: str, files: Mapping[str, str] | None = No
 def all_runs() -> list[Run]:
     """Newest first. The folders are the truth, so one that was deleted or copied in by hand is noticed."""
     folder = paths.runs_dir()
-    if not folder.exists():
+    try:
+        with explained(folder):
+            present = [path for path in folder.iterdir() if (path / "recipe.yaml").exists()]
+    except FileNotFoundError:
         return []
-    present = [path for path in folder.iterdir() if (path / "recipe.yaml").exists()]
     return [Run(path) for path in sorted(present, key=lambda path: path.name[-22:], reverse=True)]
 
 
