@@ -69,7 +69,7 @@ def _messages(row: dict[str, Any], form: Format, where: str) -> list[Message]:
 
 def _chat(value: object, where: str) -> list[Message]:
     if not isinstance(value, list) or not value:
-        raise InputError("bad-row", where=where, why="messages")
+        raise InputError("bad-row", where=where, why=f"messages: {json.dumps(value, ensure_ascii=False)[:80]}")
     messages = []
     for i, item in enumerate(value):
         if not isinstance(item, dict):
