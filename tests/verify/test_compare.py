@@ -20,9 +20,17 @@ def test_the_same_logits_do_not_diverge() -> None:
 def test_a_tie_is_no_disagreement() -> None:
     tied, other = _LOGITS.copy(), _LOGITS.copy()
     tied[:, 0] = tied[:, 1] = other[:, 0] = other[:, 1] = 20.0
-    tied[:, 0] += 1e-5
-    other[:, 1] += 1e-5
+    tied[:, 0] += 0.01
+    other[:, 1] += 0.01
     assert divergence(tied, other, _TARGETS).top1 == 1.0
+
+
+def test_a_gap_that_rounding_cannot_make_is_a_disagreement() -> None:
+    first, other = _LOGITS.copy(), _LOGITS.copy()
+    first[:, 0] = first[:, 1] = other[:, 0] = other[:, 1] = 20.0
+    first[:, 0] += 0.05
+    other[:, 1] += 0.05
+    assert divergence(first, other, _TARGETS).top1 == 0.0
 
 
 def test_another_choice_is_a_disagreement() -> None:
