@@ -164,6 +164,12 @@ def test_states_of_all_runs_follow_the_folders(home: Path) -> None:
     assert all_states() == {}
 
 
+def test_a_run_without_events_is_still_listed() -> None:
+    run = create_run("a", "")
+    (run.path / "events.jsonl").unlink()
+    assert all_states() == all_states() == {run: "interrupted"}
+
+
 def test_a_state_is_read_from_the_events_once(monkeypatch: pytest.MonkeyPatch) -> None:
     run = create_run("a", "")
     run.set_state("trained")

@@ -168,8 +168,8 @@ def all_states() -> dict[Run, str]:
         events = run.path / "events.jsonl"
         try:
             stamp = events.stat().st_mtime_ns
-        except FileNotFoundError:  # removed since, or never begun
-            continue
+        except FileNotFoundError:
+            stamp = 0  # a run without events is still a run
         remembered = known.pop(str(run.path), None)
         if remembered and remembered[0] == stamp:
             found[run] = remembered[1]
