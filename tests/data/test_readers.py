@@ -114,7 +114,7 @@ def test_places_that_are_no_file(tmp_path: Path) -> None:
 
 
 def test_rows_survive_saving(tmp_path: Path) -> None:
-    rows = Rows(read_conversations(written(tmp_path, GOOD, GOOD)), [], [], 0)
+    rows = Rows(read_conversations(written(tmp_path, GOOD, GOOD)), [], [], 3)
     rows.save(tmp_path / "data")
     assert Rows.load(tmp_path / "data") == rows
 

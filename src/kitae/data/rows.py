@@ -10,9 +10,10 @@ from typing import Protocol
 from kitae.chat import Conversation
 from kitae.data.readers import Format, read_conversations
 from kitae.data.split import hold_back, without_duplicates
-from kitae.files import staged_folder, write_jsonl
+from kitae.files import read_json, staged_folder, write_json, write_jsonl
 
 _SOURCE = "_source"
+_COUNTS = "counts.json"
 
 
 class SourceLike(Protocol):
@@ -59,6 +60,7 @@ class Rows:
                     stage / f"{part}.jsonl",
                     ({"messages": [m.as_dict() for m in row.messages], _SOURCE: row.source} for row in rows),
                 )
+            write_json(stage / _COUNTS, {"duplicates": self.duplicates})
 
     @staticmethod
     def load(folder: Path) -> Rows:
@@ -66,7 +68,8 @@ class Rows:
             path = folder / f"{name}.jsonl"
             return read_conversations(path, source_key=_SOURCE) if path.exists() and path.stat().st_size else []
 
-        return Rows(part("train"), part("validation"), part("test"), 0)
+        counts = read_json(folder / _COUNTS)
+        return Rows(part("train"), part("validation"), part("test"), counts["duplicates"])
 
 
 def _read(sources: Sequence[SourceLike]) -> list[Conversation]:

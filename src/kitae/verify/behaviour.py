@@ -90,12 +90,11 @@ def kept(gate: str, trained: Observation, seen: Observation, truths: Sequence[st
     measured: dict[str, object] = {"ppl_ratio": ratio}
     evidence = [f"PPL ratio {ratio:.4f}"]
     if exact:
-        hits, now = exact_match(trained.answers, truths), exact_match(seen.answers, truths)
-        measured |= {"exact_before": sum(hits) / len(truths), "exact": sum(now) / len(truths)}
-        evidence.append(f"exact match {sum(hits)} → {sum(now)} of {len(truths)}")
-        evidence += _lost(hits, now, seen, truths)
         if refusal := lost(gate, trained, seen, truths, limits):
             return refusal
+        exact_measured, exact_evidence = _answers_kept(trained, seen, truths)
+        measured |= exact_measured
+        evidence += exact_evidence
     if ratio > 1.25:
         return refused(gate, "lost", measured, limits.task_drop, evidence, drop=f"PPL × {ratio:.2f}")
     return passed(gate, measured, limits.task_drop, evidence)
@@ -107,8 +106,7 @@ def lost(gate: str, trained: Observation, seen: Observation, truths: Sequence[st
     drop = (sum(hits) - sum(now)) / len(truths)
     if drop <= limits.task_drop or worse_p_value(hits, now) >= _SURE:
         return None
-    measured = {"exact_before": sum(hits) / len(truths), "exact": sum(now) / len(truths)}
-    evidence = [f"exact match {sum(hits)} → {sum(now)} of {len(truths)}", *_lost(hits, now, seen, truths)]
+    measured, evidence = _answers_kept(trained, seen, truths)
     return refused(gate, "lost", measured, limits.task_drop, evidence, drop=f"{drop:.0%}")
 
 
@@ -131,6 +129,12 @@ def stop_probability(seen: Observation, terminator: int) -> float:
     return float(np.exp(at_ends.mean())) if len(at_ends) else 0.0
 
 
-def _lost(before: Sequence[bool], after: Sequence[bool], seen: Observation, truths: Sequence[str]) -> list[str]:
-    lost = [i for i, (b, a) in enumerate(zip(before, after, strict=True)) if b and not a]
-    return [f"{truths[i]} → {seen.answers[i].text.strip()[:160]}" for i in lost[:_SHOWN]]
+def _answers_kept(trained: Observation, seen: Observation, truths: Sequence[str]) -> tuple[dict[str, object], list[str]]:
+    """How many answers were right and are, and some that no longer are."""
+    hits, now = exact_match(trained.answers, truths), exact_match(seen.answers, truths)
+    wrong = [i for i, (before, after) in enumerate(zip(hits, now, strict=True)) if before and not after]
+    evidence = [
+        f"exact match {sum(hits)} → {sum(now)} of {len(truths)}",
+        *(f"{truths[i]} → {seen.answers[i].text.strip()[:160]}" for i in wrong[:_SHOWN]),
+    ]
+    return {"exact_before": sum(hits) / len(truths), "exact": sum(now) / len(truths)}, evidence
