@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from importlib import import_module
 
+from kitae.architectures import announce
+
 __version__ = "0.1.0"
 __all__ = ["export", "generate", "merge", "quickstart", "ship", "train", "verify"]
 _ROOMS = ("generate", "ship", "train", "verify")  # packages that can be called
@@ -20,3 +22,6 @@ def __getattr__(name: str) -> object:
     if name in __all__:
         return getattr(import_module("kitae.api"), name)
     raise AttributeError(f"module 'kitae' has no attribute {name!r}")
+
+
+announce()

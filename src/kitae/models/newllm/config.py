@@ -1,0 +1,71 @@
+"""What a New-LLM is made of."""
+
+from __future__ import annotations
+
+from dataclasses import field
+from typing import Any
+
+from huggingface_hub.dataclasses import strict
+from transformers import AutoConfig, PreTrainedConfig
+
+CELLS = ("gated", "residual", "seed-gated", "seed-residual")
+
+
+@strict
+class NewLLMConfig(PreTrainedConfig):  # type: ignore[misc]
+    """`blocks`: for each block, how many feed-forward layers lie between two updates of its context.
+
+    `cell`: the rule by which a context is updated. `gated` and `residual` keep every norm off the carried path, so that
+    their recurrence can be solved in parallel; the two `seed` cells are the original definition, for comparison.
+    `passes` is how often training refines all contexts at once; otherwise they are refined until the largest relative
+    change of any token is under `tolerance`, and never more often than `max_passes`.
+    """
+
+    model_type = "newllm"
+    keys_to_ignore_at_inference = ("past_key_values",)
+
+    vocab_size: int = 4096
+    hidden_size: int = 256
+    context_size: int = 0  # 0: as wide as the stream
+    blocks: list[int] = field(default_factory=lambda: [2, 2])
+    cell: str = "gated"
+    solver: str = "gate-scan"
+    passes: int = 3
+    max_passes: int = 64
+    tolerance: float = 1e-5
+    longest_memory: float = 256.0  # in tokens: the slowest of the time-scales that contexts begin with
+    dropout: float = 0.0
+    block_dropout: float = 0.0
+    max_position_embeddings: int = 1 << 20  # no position is embedded, so this is no limit of the model
+    initializer_range: float = 0.02
+    tie_word_embeddings: bool = True
+    use_cache: bool = True
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        self.context_size = self.context_size or self.hidden_size
+        super().__post_init__(**kwargs)
+
+    def validate_newllm(self) -> None:
+        if not self.blocks or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in self.blocks):
+            raise ValueError(f"blocks: {self.blocks!r} (one number of layers, at least 1, for each block)")
+        if self.cell not in CELLS:
+            raise ValueError(f"cell: {self.cell!r} (known: {', '.join(CELLS)})")
+        if not self.tolerance > 0:
+            raise ValueError(f"tolerance: {self.tolerance!r} (above 0)")
+        if not 1 <= self.passes <= self.max_passes:
+            raise ValueError(f"passes: {self.passes!r}, max_passes: {self.max_passes!r} (1 ≤ passes ≤ max_passes)")
+
+    def validate_layer_type(self) -> None:
+        """transformers checks against the kinds that it ships; ours follow from `blocks`."""
+
+    @property
+    def layer_types(self) -> list[str]:
+        """The kind of cache that each block needs."""
+        return [self.model_type] * self.num_hidden_layers
+
+    @property
+    def num_hidden_layers(self) -> int:
+        return len(self.blocks)
+
+
+AutoConfig.register(NewLLMConfig.model_type, NewLLMConfig, exist_ok=True)

@@ -1,0 +1,132 @@
+"""Finding the contexts of a whole sequence.
+
+A context depends on the one before it, c_t = a_t · c_{t-1} + b_t, where a and b are computed from c_{t-1} and the token.
+Walking through time is exact and slow. All other solvers guess the contexts before every token, compute a and b for all
+tokens at once, and solve what remains, which is linear; each such pass brings the guess nearer to what a walk would give.
+They differ in the slope they take from one context to the next:
+
+- `jacobi`      none: a pass carries news one token further;
+- `gate-scan`   the gate a: a pass carries news over the whole sequence;
+- `newton`      the diagonal of the whole slope, estimated with random probes: fewer passes, each at twice the price.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+
+from kitae.models.newllm.scan import linear_scan
+
+SOLVERS = ("sequential", "jacobi", "gate-scan", "newton")
+_PROBES = 2
+_STEEPEST = 1.0  # slopes above it make errors grow from token to token, until there is no number for them
+
+
+class Terms(NamedTuple):
+    """What a cell computes from the contexts before each token."""
+
+    a: torch.Tensor
+    b: torch.Tensor
+    hidden: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`tolerance` None: exactly `passes` passes, so that every step of training costs the same."""
+
+    solver: str = "gate-scan"
+    passes: int = 3
+    tolerance: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.solver not in SOLVERS:
+            raise ValueError(f"solver: {self.solver!r} (known: {', '.join(SOLVERS)})")
+
+
+@dataclass(frozen=True)
+class Solution:
+    contexts: torch.Tensor  # after each token, [batch, time, width]
+    before: torch.Tensor  # what the last pass took for the contexts before each token
+    hidden: torch.Tensor  # of the feed-forward layers in the last pass
+    passes: int
+    change: torch.Tensor  # of each token's context in the last pass, relative, [batch, time]
+
+
+def solve(
+    terms: Callable[[torch.Tensor, slice], Terms],
+    shape: tuple[int, int, int],
+    start: torch.Tensor,
+    plan: Plan,
+    guess: torch.Tensor | None = None,
+) -> Solution:
+    """`terms(before, times)`: the terms of some tokens, given the contexts before them. `guess`: contexts to begin with."""
+    if plan.solver == "sequential" or shape[1] == 1:
+        return _walk(terms, shape, start)
+    everything = slice(None)
+    before = start[:, None].expand(shape[0], 1, shape[2])
+    contexts = guess if guess is not None else start.new_zeros(shape)
+    last = terms(_shifted(before, contexts), everything)
+    for number in range(1, plan.passes + 1):
+        known = _shifted(before, contexts)
+        found = last if number == 1 else terms(known, everything)
+        solved = _pass(plan.solver if number > 1 else "gate-scan", terms, found, known, start)
+        change = relative_change(contexts, solved)
+        contexts = solved
+        if plan.tolerance is not None and bool((change < plan.tolerance).all()):
+            break
+    return Solution(contexts, known, found.hidden, number, change)
+
+
+def relative_change(old: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
+    with torch.no_grad():
+        size: torch.Tensor = torch.linalg.vector_norm(new, dim=-1)
+        difference: torch.Tensor = torch.linalg.vector_norm(new - old, dim=-1)
+        return difference / size.clamp(min=1e-6)
+
+
+def _walk(terms: Callable[[torch.Tensor, slice], Terms], shape: tuple[int, int, int], start: torch.Tensor) -> Solution:
+    state, contexts, hidden = start, [], []
+    for time in range(shape[1]):
+        found = terms(state[:, None], slice(time, time + 1))
+        state = torch.addcmul(found.b[:, 0], found.a[:, 0], state)
+        contexts.append(state)
+        hidden.append(found.hidden)
+    all_contexts = torch.stack(contexts, dim=1)
+    before = torch.cat([start[:, None], all_contexts[:, :-1]], dim=1)
+    return Solution(all_contexts, before, torch.cat(hidden, dim=1), 1, all_contexts.new_zeros(shape[:2]))
+
+
+def _pass(
+    solver: str, terms: Callable[[torch.Tensor, slice], Terms], found: Terms, known: torch.Tensor, start: torch.Tensor
+) -> torch.Tensor:
+    if solver == "jacobi":
+        return torch.addcmul(found.b, found.a, known)
+    slope = found.a
+    if solver == "newton":
+        slope = slope + _rest_of_slope(terms, found, known)
+    bounded = slope.clamp(-_STEEPEST, _STEEPEST)
+    # f(known) + slope · (c - known); where the slope is the gate itself, this is b.
+    return linear_scan(bounded, found.b + (found.a - bounded) * known, start)
+
+
+def _rest_of_slope(terms: Callable[[torch.Tensor, slice], Terms], found: Terms, known: torch.Tensor) -> torch.Tensor:
+    """What the diagonal of ∂c_t/∂c_{t-1} has beside the gate: the mean of v · (J v) over random signs v."""
+
+    def without_gate(before: torch.Tensor) -> torch.Tensor:
+        new = terms(before, slice(None))
+        return new.a * known.detach() + new.b
+
+    total = torch.zeros_like(known)
+    generator = torch.Generator(known.device).manual_seed(0)
+    with torch.no_grad():
+        for _ in range(_PROBES):
+            signs = torch.randint(0, 2, known.shape, generator=generator, device=known.device).to(known.dtype) * 2 - 1
+            total += signs * torch.func.jvp(without_gate, (known.detach(),), (signs,))[1]
+    return total / _PROBES
+
+
+def _shifted(first: torch.Tensor, contexts: torch.Tensor) -> torch.Tensor:
+    return torch.cat([first, contexts[:, :-1]], dim=1)

@@ -1,0 +1,167 @@
+"""New-LLM: all solvers find the contexts that a walk through time finds, and transformers treats it like any model."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kitae.models.newllm.config import CELLS, NewLLMConfig
+from kitae.models.newllm.modeling import NewLLMForCausalLM
+from kitae.models.newllm.scan import linear_scan
+from kitae.models.newllm.solve import Plan
+
+IMPROVED = ("gated", "residual")
+WALK = Plan("sequential")
+
+
+def model(cell: str = "gated", seed: int = 0, **settings: object) -> NewLLMForCausalLM:
+    torch.manual_seed(seed)
+    config = NewLLMConfig(vocab_size=97, hidden_size=48, cell=cell, bos_token_id=0, eos_token_id=1, pad_token_id=2, **settings)
+    return NewLLMForCausalLM(config).eval()
+
+
+def tokens(rows: int, length: int, seed: int = 0) -> torch.Tensor:
+    return torch.randint(3, 97, (rows, length), generator=torch.Generator().manual_seed(seed))
+
+
+def contexts(network: NewLLMForCausalLM, ids: torch.Tensor, plan: Plan) -> torch.Tensor:
+    with torch.no_grad(), network.model.solving(plan) as solutions:
+        network(ids)
+        return torch.cat([solution.contexts for solution in solutions], dim=-1)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 3), st.integers(1, 40), st.integers(1, 5), st.integers(0, 10**6))
+def test_scan_is_the_recurrence(batch: int, time: int, width: int, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    shape = (batch, time, width)
+    a = torch.rand(shape, generator=generator, dtype=torch.float64).requires_grad_()
+    b = torch.randn(shape, generator=generator, dtype=torch.float64).requires_grad_()
+    start = torch.randn((batch, width), generator=generator, dtype=torch.float64).requires_grad_()
+    weights = torch.randn(shape, generator=generator, dtype=torch.float64)
+    state, walked = start, []
+    for t in range(time):
+        state = a[:, t] * state + b[:, t]
+        walked.append(state)
+    expected = torch.stack(walked, dim=1)
+    found = linear_scan(a, b, start)
+    torch.testing.assert_close(found, expected)
+    for ours, theirs in zip(
+        torch.autograd.grad((found * weights).sum(), (a, b, start)),
+        torch.autograd.grad((expected * weights).sum(), (a, b, start)),
+        strict=True,
+    ):
+        torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("cell", IMPROVED)
+@pytest.mark.parametrize("solver", ["gate-scan", "newton"])
+def test_parallel_contexts_are_the_walked_ones(cell: str, solver: str) -> None:
+    network, ids = model(cell), tokens(2, 1024)
+    walked = contexts(network, ids, WALK)
+    assert (contexts(network, ids, Plan(solver, 16)) - walked).abs().max() <= 1e-4
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_jacobi_gets_one_token_further_with_each_pass(cell: str) -> None:
+    network, ids = model(cell, blocks=[1]), tokens(2, 24)
+    walked = contexts(network, ids, WALK)
+    half = contexts(network, ids, Plan("jacobi", 12))
+    torch.testing.assert_close(half[:, :12], walked[:, :12], atol=1e-4, rtol=0)
+    assert (half - walked).abs().max() > 1e-4
+    torch.testing.assert_close(contexts(network, ids, Plan("jacobi", 24)), walked, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("cell", IMPROVED)
+def test_gradients_are_those_of_a_walk(cell: str) -> None:
+    network, ids = model(cell), tokens(2, 256)
+
+    def gradient(plan: Plan) -> torch.Tensor:
+        with network.model.solving(plan):
+            loss = network(ids, labels=ids).loss
+        found = torch.autograd.grad(loss, list(network.parameters()), materialize_grads=True)
+        return torch.cat([g.flatten() for g in found])
+
+    walked = gradient(WALK)
+    assert torch.cosine_similarity(gradient(Plan("gate-scan", 8)), walked, dim=0) >= 0.999
+    assert torch.cosine_similarity(gradient(Plan("gate-scan", 1)), walked, dim=0) < 0.999
+
+
+def test_passes_end_when_nothing_changes_any_more() -> None:
+    network, ids = model(), tokens(2, 128)
+    with torch.no_grad(), network.model.solving(Plan("gate-scan", 64, 1e-4)) as solutions:
+        network(ids)
+        assert all(2 <= solution.passes <= 15 and solution.change.max() < 1e-4 for solution in solutions)
+
+
+def test_padding_changes_nothing() -> None:
+    network, ids = model(), tokens(2, 20)
+    padded = torch.cat([torch.full((2, 5), 2), ids], dim=1)
+    mask = (torch.arange(25) >= 5).long().expand(2, 25)
+    torch.testing.assert_close(network(padded, attention_mask=mask).logits[:, 5:], network(ids).logits, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+@pytest.mark.parametrize("cell", CELLS)
+def test_generation_with_a_cache_is_generation_without(cell: str, beams: int) -> None:
+    network, ids = model(cell), tokens(3, 16)
+    network.model.plan = WALK
+
+    def answers(cached: bool) -> list[list[int]]:
+        found = network.generate(ids, max_new_tokens=12, num_beams=beams, do_sample=False, use_cache=cached)
+        return found.tolist()
+
+    assert answers(True) == answers(False)
+
+
+def test_the_cache_does_not_grow() -> None:
+    network = model()
+    cache = network(tokens(1, 8), use_cache=True).past_key_values
+    before = [layer.context.numel() for layer in cache.layers]
+    for step in range(20):
+        network(tokens(1, 1, seed=step), past_key_values=cache, use_cache=True)
+    assert [layer.context.numel() for layer in cache.layers] == before
+    assert cache.get_seq_length() == 28
+
+
+def test_a_prompt_may_come_in_pieces() -> None:
+    network, ids = model(), tokens(2, 60)
+    cache = network(ids[:, :25], use_cache=True).past_key_values
+    rest = network(ids[:, 25:], past_key_values=cache, use_cache=True).logits
+    torch.testing.assert_close(rest, network(ids).logits[:, 25:], atol=1e-4, rtol=0)
+
+
+def test_saved_and_loaded_by_transformers_after_import_kitae(tmp_path: Path) -> None:
+    network = model()
+    network.save_pretrained(tmp_path / "m")
+    torch.save(network(tokens(1, 9)).logits, tmp_path / "logits.pt")
+    for first, second in (("kitae", "transformers"), ("transformers", "kitae"), ("kitae", "kitae.models.newllm.modeling")):
+        code = (
+            f"import {first}, {second}, torch; from transformers import AutoConfig, AutoModelForCausalLM;"
+            f"assert AutoConfig.from_pretrained('{tmp_path}/m').blocks == [2, 2];"
+            f"m = AutoModelForCausalLM.from_pretrained('{tmp_path}/m').eval();"
+            "ids = torch.randint(3, 97, (1, 9), generator=torch.Generator().manual_seed(0));"
+            f"assert torch.equal(m(ids).logits, torch.load('{tmp_path}/logits.pt'))"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"blocks": []}, {"blocks": [0]}, {"blocks": [2, -1]}, {"cell": "none"}, {"tolerance": 0.0}, {"passes": 0}],
+)
+def test_settings_that_make_no_model(wrong: dict[str, object]) -> None:
+    with pytest.raises(Exception, match=str(next(iter(wrong)))):
+        NewLLMConfig(**wrong)
+
+
+def test_one_token() -> None:
+    for cell in CELLS:
+        assert model(cell)(tokens(2, 1)).logits.isfinite().all()
