@@ -36,10 +36,10 @@ def test_defaults() -> None:
     assert recipe.data.validation.fraction == 0.2  # type: ignore[union-attr]
     assert recipe.train.method == "lora"
     assert (recipe.train.lora_settings.r, recipe.train.lora_settings.alpha) == (16, 32)
-    assert recipe.ship.gguf == ["F16", "Q4_K_M"]
-    assert recipe.train.peak_learning_rate == 1e-3
-    assert parse_recipe(BASE + "train: {method: full}", "r").train.peak_learning_rate == 1e-4
-    assert parse_recipe(BASE + "train: {learning_rate: 2e-4}", "r").train.peak_learning_rate == 2e-4
+    assert recipe.quants == ["F16", "Q4_K_M"]
+    assert recipe.peak_learning_rate == 1e-3
+    assert parse_recipe(BASE + "train: {method: full}", "r").peak_learning_rate == 1e-4
+    assert parse_recipe(BASE + "train: {learning_rate: 2e-4}", "r").peak_learning_rate == 2e-4
 
 
 def test_all_mistakes_at_once() -> None:
@@ -92,9 +92,30 @@ def test_a_key_that_resembles_none_lists_the_known_ones() -> None:
         ("train: {lora: {targets: 5}}", 4, "train.lora.targets"),
         ("train: [1]", 4, "train"),
         ("model: {source: 5}", 4, "model.source"),
+        ("model: {source: new}", 4, "model.new"),
+        ("model: {source: new, new: {arch: newllm, tokenizer: t, blocks: []}}\ntrain: {method: full}", 4, "model.new.blocks"),
+        (
+            "model: {source: new, new: {arch: newllm, tokenizer: t, blocks: [0]}}\ntrain: {method: full}",
+            4,
+            "model.new.blocks.0",
+        ),
+        (
+            "model: {source: new, new: {arch: newllm, tokenizer: t, tolerance: 0}}\ntrain: {method: full}",
+            4,
+            "model.new.tolerance",
+        ),
+        ("model: {source: new, new: {arch: newllm, tokenizer: t, heads: 2}}\ntrain: {method: full}", 4, "model.new.heads"),
+        (
+            "model: {source: new, new: {arch: llama, tokenizer: t, heads: 3, kv_heads: 3}}\ntrain: {method: full}",
+            4,
+            "model.new.heads",
+        ),
+        ("model: {source: new, new: {arch: llama, tokenizer: t, kv_heads: 3}}\ntrain: {method: full}", 4, "model.new.kv_heads"),
+        ("model: {source: new, new: {arch: gru, tokenizer: t}}", 1, "train.method"),
+        ("model: {new: {arch: gru, tokenizer: t}}\ntrain: {method: full}", 4, "model.source"),
         ("model: {stop_tokens: x}", 4, "model.stop_tokens"),
         ("ship: {gguf: [Q9]}", 4, "ship.gguf.0"),
-        ("ship: {gguf: []}", 4, "ship.gguf"),
+        ("model: {source: new, new: {arch: newllm, tokenizer: t}}\ntrain: {method: full}\nship: {gguf: [F16]}", 6, "ship.gguf"),
         ("verify: {stop_rate: 2}", 4, "verify.stop_rate"),
     ],
 )

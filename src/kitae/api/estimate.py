@@ -7,7 +7,7 @@ import psutil
 from kitae.api.rows import gather_rows
 from kitae.errors import InputError
 from kitae.files import JsonDict
-from kitae.models import peek
+from kitae.models import Design, locate, peek, size_of
 from kitae.recipe import Recipe
 
 _CHARACTERS_PER_TOKEN = 3.2
@@ -23,7 +23,8 @@ def estimate(recipe: Recipe) -> JsonDict:
     answered, least = sum(bool(row.answer) for row in rows.validation), recipe.verify.min_validation_rows
     if answered < least:
         raise InputError("few-validation", where=recipe.name, count=answered, least=least)
-    size = peek(recipe.model.source)
+    new = recipe.model.new
+    size = size_of(Design(**new.design), locate(new.tokenizer), recipe.model.max_length) if new else peek(recipe.model.source)
     parameters, hidden, layers = size.parameters, size.hidden, size.layers
     train = recipe.train
     full = train.method == "full"

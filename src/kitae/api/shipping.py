@@ -78,7 +78,7 @@ def ship(run: str, quants: Sequence[str] = (), out: Path | None = None) -> JsonD
     if out is not None and out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise InputError("out-not-empty", where=str(out))
     with found.alone():
-        report = Chain(found, quants or recipe.ship.gguf).run_all()
+        report = Chain(found, quants or recipe.quants).run_all()
     if out is not None:
         with staged_folder(out) as stage:
             shutil.copytree(found.ship, stage, dirs_exist_ok=True)

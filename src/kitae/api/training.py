@@ -122,7 +122,7 @@ def _begin(recipe: Recipe | str | Path, overrides: Sequence[str]) -> tuple[Run, 
     )
     rows = gather_rows(wanted)
     quiet_libraries()
-    locate(wanted.model.source)
+    locate(wanted.model.new.tokenizer if wanted.model.new else wanted.model.source)
     run = _new_run(wanted)
     console.say(t("say.run", run=run.id))
     if rows.duplicates:

@@ -3,12 +3,15 @@
 from kitae.models.facts import Facts, count_parameters, folder_facts, safetensors_header, weight_files
 from kitae.models.gguf_header import read_gguf_header
 from kitae.models.llama import LlamaModel, LlamaVocabulary, library
+from kitae.models.new import NEWLLM, Design, create_model, size_of
 from kitae.models.open import add_lora, open_codec, open_model, open_tokenizer, open_with_adapter
 from kitae.models.peek import Size, peek
 from kitae.models.source import STARTERS, check_folder, check_safetensors, is_adapter, is_model_folder, locate
 
 __all__ = [
+    "NEWLLM",
     "STARTERS",
+    "Design",
     "Facts",
     "LlamaModel",
     "LlamaVocabulary",
@@ -17,6 +20,7 @@ __all__ = [
     "check_folder",
     "check_safetensors",
     "count_parameters",
+    "create_model",
     "folder_facts",
     "is_adapter",
     "is_model_folder",
@@ -29,5 +33,6 @@ __all__ = [
     "peek",
     "read_gguf_header",
     "safetensors_header",
+    "size_of",
     "weight_files",
 ]

@@ -40,7 +40,7 @@ def open_codec(folder: Path, template_file: str | None = None) -> ChatCodec:
     return ChatCodec(HfVocabulary(tokenizer), ChatTemplate(source, named, origin))
 
 
-def open_model(folder: Path, dtype: torch.dtype, attention: str = "sdpa") -> PreTrainedModel:
+def open_model(folder: Path, dtype: torch.dtype, attention: str | None = None) -> PreTrainedModel:
     from transformers import AutoModelForCausalLM
 
     check_folder(folder)

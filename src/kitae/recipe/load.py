@@ -89,8 +89,10 @@ def resolve_paths(recipe: Recipe, folder: Path, name: str) -> Recipe:
         source["path"] = os.path.normpath((folder / Path(source["path"]).expanduser()).absolute())
     if model["chat_template"]:
         model["chat_template"] = str((folder / Path(model["chat_template"]).expanduser()).absolute())
-    if os.path.exists(folder / model["source"]):  # noqa: PTH110 - takes names that no file can have
-        model["source"] = str((folder / model["source"]).absolute())
+    named = [(model, "source")] if model["new"] is None else [(model["new"], "tokenizer")]
+    for section, key in named:
+        if os.path.exists(folder / section[key]):  # noqa: PTH110 - takes names that no file can have
+            section[key] = str((folder / section[key]).absolute())
     resolved = Recipe.model_validate(value)
     problems = [Problem(message, name, _dotted(key)) for key, message in contradictions(resolved)]
     if problems:

@@ -5,13 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kitae.i18n import t
-from kitae.recipe.schema import Recipe
+from kitae.recipe.schema import NO_GGUF, New, Recipe
 
 KeyPath = tuple[str | int, ...]
 
 
 def contradictions(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
-    train, data = recipe.train, recipe.data
+    train, data, model = recipe.train, recipe.data, recipe.model
+    if (model.source == "new") != (model.new is not None):
+        yield ("model", "source" if model.new else "new"), t("recipe.new-and-source")
+    if model.new is not None:
+        if train.method != "full":
+            yield ("train", "method"), t("recipe.new-needs-full")
+        if recipe.ship.gguf and model.new.arch in NO_GGUF:
+            yield ("ship", "gguf"), t("recipe.no-gguf", arch=model.new.arch)
+        yield from _unused(model.new)
     if train.method == "full" and train.lora is not None:
         yield ("train", "lora"), t("recipe.lora-with-full")
     if isinstance(data.validation, list) and not data.validation:
@@ -25,3 +33,26 @@ def contradictions(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
         used |= {source.path: f"data.{part}" for _, source in sources}
     if "exact_match" in recipe.evaluate.suites and not data.test:
         yield ("evaluate", "suites"), t("recipe.suite-without-test")
+
+
+_ATTENTION = {"layers", "heads", "kv_heads", "feed_forward"}
+_READ = {  # beside arch, tokenizer, hidden_size and dropout
+    "llama": _ATTENTION,
+    "sliding": _ATTENTION | {"window"},
+    "alibi": {"layers", "heads"},
+    "gru": {"layers"},
+    "mingru": {"layers", "longest_memory"},
+    "newllm": {"blocks", "cell", "solver", "passes", "tolerance", "longest_memory", "block_dropout"},
+}
+
+
+def _unused(new: New) -> Iterator[tuple[KeyPath, str]]:
+    """A setting that an architecture doesn't read would look like a choice that was made."""
+    every = set().union(*_READ.values())
+    for name in sorted(new.model_fields_set & (every - _READ[new.arch])):
+        if getattr(new, name) != New.model_fields[name].default:
+            yield ("model", "new", name), t("recipe.not-for-arch", name=name, arch=new.arch)
+    if "heads" in _READ[new.arch] and new.hidden_size % new.heads:
+        yield ("model", "new", "heads"), t("recipe.heads", heads=new.heads, width=new.hidden_size)
+    if "kv_heads" in _READ[new.arch] and new.heads % new.kv_heads:
+        yield ("model", "new", "kv_heads"), t("recipe.kv-heads", kv=new.kv_heads, heads=new.heads)

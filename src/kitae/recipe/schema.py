@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 STARTER = "smollm2-135m-instruct"
 QUANTS = ("F16", "Q8_0", "Q6_K", "Q5_K_M", "Q5_K_S", "Q4_K_M", "Q4_K_S", "Q4_0", "Q3_K_M", "Q2_K")
+NO_GGUF = ("gru", "mingru", "newllm")  # llama.cpp has no graph for them
 Quant = Literal["F16", "Q8_0", "Q6_K", "Q5_K_M", "Q5_K_S", "Q4_K_M", "Q4_K_S", "Q4_0", "Q3_K_M", "Q2_K"]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -25,8 +26,36 @@ class Section(BaseModel):
         return value
 
 
+class New(Section):
+    """A model that begins with random weights. One changed line, `arch`, compares architectures."""
+
+    arch: Literal["llama", "sliding", "alibi", "gru", "mingru", "newllm"]
+    tokenizer: str = Field(
+        min_length=1, description="a folder of `kitae tokenizer train`, or any model whose tokenizer is taken"
+    )
+    hidden_size: int = Field(256, ge=8, le=65536)
+    layers: int = Field(4, ge=1, le=1024, description="not for newllm, which has blocks")
+    heads: int = Field(4, ge=1, description="of attention")
+    kv_heads: int = Field(4, ge=1, description="of attention: how many keys and values the heads share")
+    feed_forward: int = Field(0, ge=0, description="width within the layers of attention models; 0: 8/3 of hidden_size")
+    window: int = Field(256, ge=1, description="how far back `sliding` sees")
+    blocks: list[Annotated[int, Field(ge=1, le=64)]] = Field([2, 2], min_length=1, description="newllm: layers of each block")
+    cell: Literal["gated", "residual", "seed-gated", "seed-residual"] = "gated"
+    solver: Literal["sequential", "jacobi", "gate-scan", "newton"] = "gate-scan"
+    passes: int = Field(3, ge=1, le=64, description="newllm: how often training refines all contexts")
+    tolerance: float = Field(1e-5, gt=0.0, description="newllm: relative change at which contexts count as found")
+    longest_memory: float = Field(256.0, ge=1.0, description="newllm, mingru: slowest time-scale at the start, in tokens")
+    dropout: float = Field(0.0, ge=0.0, lt=1.0)
+    block_dropout: float = Field(0.0, ge=0.0, lt=1.0, description="newllm: share of blocks that a training step passes over")
+
+    @property
+    def design(self) -> dict[str, Any]:
+        return self.model_dump(exclude={"tokenizer"})
+
+
 class Model(Section):
-    source: str = Field(STARTER, min_length=1, description="starter name, hub id, model folder or .gguf file")
+    source: str = Field(STARTER, min_length=1, description="starter name, hub id, model folder, .gguf file, or new")
+    new: New | None = Field(None, description="what a new model is made of; with source: new")
     chat_template: str | None = Field(None, description="a Jinja file that replaces the model's own template")
     max_length: int = Field(2048, ge=16, description="longest sequence in tokens; longer rows: data.too_long")
     stop_tokens: list[str] = Field([], description="tokens that must end an answer, beside those that the model names")
@@ -64,10 +93,12 @@ class EarlyStopping(Section):
 
 
 class Train(Section):
-    method: Literal["lora", "full"] = "lora"
+    method: Literal["lora", "full"] = Field("lora", description="a new model needs full")
     lora: Lora | None = None
     epochs: int = Field(2, ge=1, le=1000)
-    learning_rate: float | None = Field(None, gt=0.0, lt=1.0, description="default: 1e-3 for lora, 1e-4 for full")
+    learning_rate: float | None = Field(
+        None, gt=0.0, lt=1.0, description="default: 1e-3 for lora, 1e-4 for full, 3e-3 for a new model"
+    )
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     warmup: float = Field(0.05, ge=0.0, lt=1.0, description="share of the steps")
     weight_decay: float = Field(0.0, ge=0.0)
@@ -82,10 +113,6 @@ class Train(Section):
     @property
     def lora_settings(self) -> Lora:
         return self.lora or Lora(r=16, alpha=32, rslora=False, dropout=0.0, targets="all-linear")
-
-    @property
-    def peak_learning_rate(self) -> float:
-        return self.learning_rate or (1e-3 if self.method == "lora" else 1e-4)
 
 
 class Evaluate(Section):
@@ -110,7 +137,7 @@ class Thresholds(Section):
 
 
 class Ship(Section):
-    gguf: list[Quant] = Field(["F16", "Q4_K_M"], min_length=1)
+    gguf: list[Quant] | None = Field(None, description="default: F16 and Q4_K_M, or none where llama.cpp has no such model")
     dtype: Literal["float16", "float32"] = "float16"
 
 
@@ -122,3 +149,15 @@ class Recipe(Section):
     evaluate: Evaluate = Evaluate()
     verify: Thresholds = Thresholds()
     ship: Ship = Ship()
+
+    @property
+    def quants(self) -> list[Quant]:
+        """The GGUF files that are wanted."""
+        if self.ship.gguf is not None:
+            return self.ship.gguf
+        return [] if self.model.new and self.model.new.arch in NO_GGUF else ["F16", "Q4_K_M"]
+
+    @property
+    def peak_learning_rate(self) -> float:
+        by_method = 1e-3 if self.train.method == "lora" else 3e-3 if self.model.new else 1e-4
+        return self.train.learning_rate or by_method

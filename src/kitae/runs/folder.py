@@ -55,6 +55,11 @@ class Run:
         return self.path / "data"
 
     @property
+    def start(self) -> Path:
+        """The random weights that a new model began with."""
+        return self.path / "start"
+
+    @property
     def output(self) -> Path:
         """What training left: an adapter, or a whole model."""
         adapter = self.path / "adapter"

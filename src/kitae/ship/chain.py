@@ -15,7 +15,7 @@ from kitae.errors import InputError, Refused
 from kitae.files import JsonDict, read_json, remove_folder, remove_leftovers, staged_folder, write_json, write_text
 from kitae.i18n import t
 from kitae.runs import Run
-from kitae.ship.export import quantise, to_gguf
+from kitae.ship.export import check_convertible, quantise, to_gguf
 from kitae.ship.importance import importance
 from kitae.ship.merge import merge
 from kitae.ship.package import fill_package
@@ -35,8 +35,10 @@ class Chain:
         self.run = run
         self.asked = frozenset(quants)
         # Every smaller file is made from F16, and proven against it.
-        self.quants = list(dict.fromkeys([PLAIN, *quants]))
+        self.quants = list(dict.fromkeys([PLAIN, *quants])) if quants else []
         self.verifier = RunVerifier(run)
+        if quants:
+            check_convertible(self.verifier.base_folder)
         self.gates: list[Gate] = []
         run.work.mkdir(exist_ok=True)
         remove_leftovers(run.work)
@@ -87,9 +89,11 @@ class Chain:
         merged = Form("merged", self.merged)
         self._check("merge", self.verifier.merge_gates(self.merged), self.merged)
         self._check("hf", self.verifier.hf_gates(merged), self.merged)
-        plain = self.make_gguf(PLAIN)
-        self._check("gguf", self.verifier.gguf_gates(plain, merged), plain)
-        for quant in self.quants[1:]:
+        for quant in self.quants:
+            if quant == PLAIN:
+                plain = self.make_gguf(PLAIN)
+                self._check("gguf", self.verifier.gguf_gates(plain, merged), plain)
+                continue
             path = self.make_gguf(quant)
             self._check(quant, self.verifier.quant_gates(path, quant, merged), path)
 

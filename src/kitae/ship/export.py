@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kitae.errors import KitaeError
-from kitae.files import staged_file
-from kitae.models import library
+from kitae.errors import InputError, KitaeError
+from kitae.files import read_json, staged_file
+from kitae.models import NEWLLM, library
 from kitae.ship.converter import converter
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ _FTYPE = {
 
 def to_gguf(folder: Path, target: Path) -> Path:
     """A model folder as GGUF F16."""
+    check_convertible(folder)
     home = converter()
     with staged_file(target) as stage:
         command = [sys.executable, str(home / "convert_hf_to_gguf.py"), str(folder)]
@@ -46,6 +47,13 @@ def to_gguf(folder: Path, target: Path) -> Path:
             why = "\n".join((process.stderr or process.stdout).strip().splitlines()[-4:])
             raise KitaeError("gguf-convert", where=str(folder), why=why)
     return target
+
+
+def check_convertible(folder: Path) -> None:
+    """Says at once what the converter would say at the end of the chain."""
+    architecture = read_json(folder / "config.json").get("model_type")
+    if architecture == NEWLLM:
+        raise InputError("gguf-architecture", where=str(folder), why=architecture)
 
 
 def quantise(source: Path, target: Path, quant: str, importance: Importance | None = None) -> Path:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from kitae.files import JsonDict, write_json, write_text
 from kitae.models import STARTERS
+from kitae.recipe import NO_GGUF, Recipe
 from kitae.ship.report import render_html
 from kitae.verify import RunVerifier
 
@@ -16,7 +17,8 @@ from kitae.verify import RunVerifier
 def fill_package(folder: Path, merged: Path, files: Sequence[Path], verifier: RunVerifier, report: JsonDict) -> None:
     for path in [*(p for p in sorted(merged.iterdir()) if p.is_file()), *files]:
         _link_or_copy(path, folder / path.name)
-    write_text(folder / "Modelfile", modelfile(files[-1].name, verifier))
+    if files:
+        write_text(folder / "Modelfile", modelfile(files[-1].name, verifier))
     write_text(folder / "README.md", model_card(verifier, report, files))
     write_text(folder / "NOTICE.txt", notices(verifier))
     write_json(folder / "report.json", report)
@@ -65,6 +67,21 @@ def ollama_template(verifier: RunVerifier) -> str:
 
 def model_card(verifier: RunVerifier, report: JsonDict, files: Sequence[Path]) -> str:
     recipe, manifest = verifier.recipe, verifier.run.manifest
+    new = recipe.model.new
+    base = f"base_model: {recipe.model.source}\n" if new is None else ""
+    origin = (
+        f"Fine-tuned from `{recipe.model.source}` with {recipe.train.method}"
+        if new is None
+        else f"A new {new.arch} model, trained"
+    )
+    names = [*(path.name for path in files), "model.safetensors"]
+    runners = (
+        f"llama.cpp, with Ollama\n(`ollama create {recipe.name} -f Modelfile`), or with transformers"
+        if files
+        else "transformers"
+    )
+    if new is not None and new.arch in NO_GGUF:
+        runners += " after `import kitae`. There is no GGUF file, because llama.cpp has no model of this kind"
     rows = "\n".join(
         f"| {row['form']} | {_percent(row['exact_match'])} | {_percent(row['stop_rate'])} "
         f"| {row['size_mb']} | {row['tokens_per_second']} |"
@@ -74,23 +91,21 @@ def model_card(verifier: RunVerifier, report: JsonDict, files: Sequence[Path]) -
     licences = ", ".join(manifest["licences"])
     return f"""\
 ---
-base_model: {recipe.model.source}
-library_name: transformers
+{base}library_name: transformers
 pipeline_tag: text-generation
-tags: [kitae, gguf]
+tags: [kitae{", gguf" if files else ""}]
 ---
 
 # {recipe.name}
 
-Fine-tuned from `{recipe.model.source}` with {recipe.train.method} on {manifest["rows"]["train"]} conversations, and proven by
+{origin} on {manifest["rows"]["train"]} conversations, and proven by
 Kitae {manifest["kitae"]}: every file in this folder was compared with the form it was made from.
 
 | form | exact match | stops | MB | tokens/s |
 |---|---|---|---|---|
 {rows}
 
-Files: {", ".join(f"`{path.name}`" for path in files)}, `model.safetensors`. Run with llama.cpp, with Ollama
-(`ollama create {recipe.name} -f Modelfile`), or with transformers.
+Files: {", ".join(f"`{name}`" for name in names)}. Run with {runners}.
 
 ## Proof
 
@@ -104,10 +119,8 @@ Data licences: {licences}. See NOTICE.txt.
 
 def notices(verifier: RunVerifier) -> str:
     recipe = verifier.recipe
-    licence = STARTERS[recipe.model.source][1] if recipe.model.source in STARTERS else "see the base model's own licence"
     lines = [
-        f"This model is a modified version of {recipe.model.source} ({licence}).",
-        f"It was fine-tuned with {recipe.train.method}; its weights differ from the original.",
+        *_origin(recipe),
         "",
         "Training data:",
         *(f"- {Path(source.path).name}: {source.licence}" for source in recipe.data.train),
@@ -115,6 +128,17 @@ def notices(verifier: RunVerifier) -> str:
         "An unknown licence is unknown, not free: check it before you publish.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _origin(recipe: Recipe) -> list[str]:
+    if recipe.model.new is not None:
+        return [f"This model began with random weights. Its tokenizer is that of {Path(recipe.model.new.tokenizer).name}."]
+    source = recipe.model.source
+    licence = STARTERS[source][1] if source in STARTERS else "see the base model's own licence"
+    return [
+        f"This model is a modified version of {source} ({licence}).",
+        f"It was fine-tuned with {recipe.train.method}; its weights differ from the original.",
+    ]
 
 
 def _link_or_copy(source: Path, target: Path) -> None:

@@ -92,7 +92,7 @@ def compute_dtype(precision: str) -> torch.dtype:
 def _model(prepared: Prepared, compute: torch.dtype, lengths: list[int]) -> PreTrainedModel:
     train = prepared.recipe.train
     short = not torch.cuda.is_available() and sorted(lengths)[len(lengths) * 95 // 100] <= _SHORT
-    attention = "eager" if short else "sdpa"
+    attention = "eager" if short else None  # None: the best that the model has
     if train.method == "full":  # the weights themselves are trained, so they stay fp32 and only the arithmetic is bf16
         return open_model(prepared.base, torch.float32, attention)
     lora = train.lora_settings
@@ -106,7 +106,7 @@ def _arguments(recipe: Recipe, folder: Path, steps: int, every: int) -> Training
     return TrainingArguments(
         output_dir=str(folder),
         max_steps=steps,
-        learning_rate=train.peak_learning_rate,
+        learning_rate=recipe.peak_learning_rate,
         lr_scheduler_type=schedules[train.schedule],
         warmup_steps=math.ceil(steps * train.warmup),
         weight_decay=train.weight_decay,

@@ -10,7 +10,7 @@ from pathlib import Path
 from kitae.chat import ChatCodec, Conversation, Encoded
 from kitae.data import Rows
 from kitae.errors import InputError
-from kitae.models import Facts, check_folder, folder_facts, is_model_folder, locate, open_codec
+from kitae.models import Design, Facts, check_folder, create_model, folder_facts, is_model_folder, locate, open_codec
 from kitae.recipe import Recipe
 from kitae.runs import Run
 from kitae.train.batches import Plan, collate, layout
@@ -70,6 +70,11 @@ class Prepared:
 
 def base_folder(recipe: Recipe, run: Run) -> Path:
     """The model that is trained. Once a run has begun it is the very folder it began with, also when a hub moves on."""
+    new = recipe.model.new
+    if new is not None:
+        if not is_model_folder(run.start):
+            create_model(Design(**new.design), locate(new.tokenizer), recipe.model.max_length, recipe.train.seed, run.start)
+        return run.start
     if run.has_manifest:
         recorded = Path(run.manifest["model"]["folder"])
         if is_model_folder(recorded):

@@ -72,7 +72,7 @@ class RunVerifier:
         packaged = list(self.run.events("packaged"))
         shipped = self.run.ship.exists()
         folder = self.run.ship if shipped else self.run.work
-        wanted = packaged[-1]["quants"] if shipped and packaged else self.recipe.ship.gguf
+        wanted = packaged[-1]["quants"] if shipped and packaged else self.recipe.quants
         made = [quant for quant, path in self.files(folder, QUANTS).items() if path.exists()]
         return self.files(folder, dict.fromkeys([*wanted, *made]))
 

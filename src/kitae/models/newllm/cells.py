@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -35,10 +36,13 @@ class Cell(nn.Module):
         return tokens
 
     def terms(self, tokens: torch.Tensor, before: torch.Tensor) -> Terms:
-        hidden = functional.silu(tokens + self.from_context(self.context_input(before)))
+        return self.update(self.through_layers(tokens + self.from_context(self.context_input(before))), before)
+
+    def through_layers(self, hidden: torch.Tensor) -> torch.Tensor:
+        hidden = functional.silu(hidden)
         for layer in self.layers:
             hidden = functional.silu(layer(hidden))
-        return self.update(hidden, before)
+        return hidden
 
     def token_input(self, stream: torch.Tensor) -> torch.Tensor:
         return stream
@@ -114,6 +118,29 @@ class ResidualCell(_Improved):
         return stream + change
 
 
+class MinGruCell(_Improved):
+    """c = a · c + (1 - a) · h, where a and h know the token alone: solved in one pass, and blind to what is carried."""
+
+    def __init__(self, config: NewLLMConfig, layers: int) -> None:
+        super().__init__(config, layers, outputs=2)
+        del self.from_context, self.gain
+
+    def terms(self, tokens: torch.Tensor, before: torch.Tensor) -> Terms:
+        return self.update(self.through_layers(tokens), before)
+
+    def first_values(self) -> dict[str, torch.Tensor]:
+        return {"forget": super().first_values()["forget"]}
+
+    def update(self, hidden: torch.Tensor, before: torch.Tensor) -> Terms:
+        gate, candidate = self.heads(hidden).chunk(2, dim=-1)
+        a = torch.sigmoid(gate + self.forget)
+        return Terms(a, (1 - a) * candidate, hidden)
+
+    def output(self, stream: torch.Tensor, hidden: torch.Tensor, contexts: torch.Tensor) -> torch.Tensor:
+        change: torch.Tensor = self.to_stream(contexts)
+        return stream + change
+
+
 class _Seed(Cell):
     """The original definition: a layer norm on the carried context, none on the stream."""
 
@@ -160,9 +187,10 @@ def scaled(contexts: torch.Tensor) -> torch.Tensor:
     return contexts * torch.rsqrt(contexts.square().mean(-1, keepdim=True) + _EPSILON)
 
 
-_CELLS: dict[str, type[GatedCell] | type[ResidualCell] | type[SeedGatedCell] | type[SeedResidualCell]] = {
+_CELLS: dict[str, Callable[[NewLLMConfig, int], Cell]] = {
     "gated": GatedCell,
     "residual": ResidualCell,
+    "mingru": MinGruCell,
     "seed-gated": SeedGatedCell,
     "seed-residual": SeedResidualCell,
 }

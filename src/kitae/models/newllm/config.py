@@ -8,7 +8,7 @@ from typing import Any
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 
-CELLS = ("gated", "residual", "seed-gated", "seed-residual")
+CELLS = ("gated", "residual", "seed-gated", "seed-residual", "mingru", "gru")
 
 
 @strict
@@ -16,7 +16,8 @@ class NewLLMConfig(PreTrainedConfig):  # type: ignore[misc]
     """`blocks`: for each block, how many feed-forward layers lie between two updates of its context.
 
     `cell`: the rule by which a context is updated. `gated` and `residual` keep every norm off the carried path, so that
-    their recurrence can be solved in parallel; the two `seed` cells are the original definition, for comparison.
+    their recurrence can be solved in parallel; the two `seed` cells are the original definition. For comparison, `mingru`
+    has the same layers but gates that don't see the context, and `gru` is the classic one, one layer a block.
     `passes` is how often training refines all contexts at once; otherwise they are refined until the largest relative
     change of any token is under `tolerance`, and never more often than `max_passes`.
     """
@@ -50,6 +51,8 @@ class NewLLMConfig(PreTrainedConfig):  # type: ignore[misc]
             raise ValueError(f"blocks: {self.blocks!r} (one number of layers, at least 1, for each block)")
         if self.cell not in CELLS:
             raise ValueError(f"cell: {self.cell!r} (known: {', '.join(CELLS)})")
+        if self.cell == "gru" and (set(self.blocks) != {1} or self.context_size != self.hidden_size):
+            raise ValueError(f"blocks: {self.blocks!r}, context_size: {self.context_size} (a gru's blocks are [1, …])")
         if not self.tolerance > 0:
             raise ValueError(f"tolerance: {self.tolerance!r} (above 0)")
         if not 1 <= self.passes <= self.max_passes:

@@ -16,6 +16,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutpu
 from kitae.models.newllm.cache import ContextLayer
 from kitae.models.newllm.cells import Cell, make_cell
 from kitae.models.newllm.config import NewLLMConfig
+from kitae.models.newllm.gru import GruBlock
 from kitae.models.newllm.solve import Plan, Solution, Terms, solve
 
 
@@ -39,7 +40,7 @@ class Block(nn.Module):
             return Terms(torch.where(kept, found.a, 1.0), torch.where(kept, found.b, 0.0), found.hidden)
 
         solution = solve(terms, (*stream.shape[:2], self.cell.context_size), start, plan)
-        return self.dropout(self.cell.output(stream, solution.hidden, solution.contexts)), solution
+        return self.cell.output(stream, self.dropout(solution.hidden), solution.contexts), solution
 
 
 class NewLLMPreTrainedModel(PreTrainedModel):  # type: ignore[misc]
@@ -61,13 +62,18 @@ class NewLLMPreTrainedModel(PreTrainedModel):  # type: ignore[misc]
         elif isinstance(module, Cell):
             for name, value in module.first_values().items():
                 init.copy_(getattr(module, name), value)
+        elif isinstance(module, nn.GRU):
+            for weights in module.parameters():
+                init.uniform_(weights, -(module.hidden_size**-0.5), module.hidden_size**-0.5)
 
 
 class NewLLMModel(NewLLMPreTrainedModel):
     def __init__(self, config: NewLLMConfig) -> None:
         super().__init__(config)
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
-        self.blocks = nn.ModuleList(Block(config, layers) for layers in config.blocks)
+        self.blocks = nn.ModuleList(
+            GruBlock(config) if config.cell == "gru" else Block(config, layers) for layers in config.blocks
+        )
         self.norm = nn.RMSNorm(config.hidden_size, eps=1e-6)
         self.plan: Plan | None = None  # None: what the config says
         self.solutions: list[Solution] = []  # of the last forward pass, while they are asked for

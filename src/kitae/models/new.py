@@ -1,0 +1,107 @@
+"""Models that begin with random weights: a folder like any other, so everything that follows treats it like any other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from kitae.errors import InputError
+from kitae.files import staged_folder
+from kitae.models.open import open_tokenizer
+from kitae.models.peek import Size
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedTokenizerBase
+
+NEWLLM = "newllm"  # what config.json says of our own models, without importing them
+Architecture = Literal["llama", "sliding", "alibi", "gru", "mingru", "newllm"]
+
+
+@dataclass(frozen=True)
+class Design:
+    arch: Architecture
+    hidden_size: int
+    layers: int
+    heads: int
+    kv_heads: int
+    feed_forward: int
+    window: int
+    blocks: list[int]
+    cell: Literal["gated", "residual", "seed-gated", "seed-residual"]
+    solver: Literal["sequential", "jacobi", "gate-scan", "newton"]
+    passes: int
+    tolerance: float
+    longest_memory: float
+    dropout: float
+    block_dropout: float
+
+
+def create_model(design: Design, tokenizer_folder: Path, longest: int, seed: int, folder: Path) -> None:
+    """Random weights that depend on the seed alone, with the tokenizer beside them."""
+    from transformers import AutoModelForCausalLM, set_seed
+
+    tokenizer = open_tokenizer(tokenizer_folder)
+    config = _config(design, tokenizer, longest)
+    set_seed(seed)
+    model = AutoModelForCausalLM.from_config(config)
+    model.generation_config.eos_token_id = tokenizer.eos_token_id
+    with staged_folder(folder) as stage:
+        model.save_pretrained(stage)
+        tokenizer.save_pretrained(stage)
+
+
+def size_of(design: Design, tokenizer_folder: Path, longest: int) -> Size:
+    """Counted on a model without weights."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    config = _config(design, open_tokenizer(tokenizer_folder), longest)
+    with torch.device("meta"):
+        parameters = sum(weights.numel() for weights in AutoModelForCausalLM.from_config(config).parameters())
+    return Size(parameters, design.hidden_size, config.num_hidden_layers, config.vocab_size)
+
+
+def _config(design: Design, tokenizer: PreTrainedTokenizerBase, longest: int) -> PreTrainedConfig:
+    from transformers import BloomConfig, LlamaConfig, MistralConfig
+
+    from kitae.models.newllm.config import NewLLMConfig
+
+    common = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": design.hidden_size,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+        "tie_word_embeddings": True,
+    }
+    attention = {
+        "num_hidden_layers": design.layers,
+        "num_attention_heads": design.heads,
+        "num_key_value_heads": design.kv_heads,
+        "intermediate_size": design.feed_forward or -(-design.hidden_size * 8 // 3 // 32) * 32,
+        "max_position_embeddings": longest,
+        "attention_dropout": design.dropout,
+    }
+    try:
+        if design.arch == "llama":
+            return LlamaConfig(**common, **attention)
+        if design.arch == "sliding":
+            return MistralConfig(**common, **attention, sliding_window=design.window)
+        if design.arch == "alibi":
+            shape = {"n_layer": design.layers, "n_head": design.heads, "hidden_dropout": design.dropout}
+            return BloomConfig(**common, **shape, attention_dropout=design.dropout)
+        recurrent = design.arch != "newllm"
+        return NewLLMConfig(
+            **common,
+            blocks=[1] * design.layers if recurrent else design.blocks,
+            cell=design.arch if recurrent else design.cell,
+            solver=design.solver,
+            passes=design.passes,
+            tolerance=design.tolerance,
+            longest_memory=design.longest_memory,
+            dropout=design.dropout,
+            block_dropout=design.block_dropout,
+        )
+    except (ValueError, TypeError) as error:
+        raise InputError("design", where="model.new", why=str(error).splitlines()[0][:300]) from error

@@ -1,0 +1,38 @@
+"""The classic GRU as a block, to be compared with. It walks through time, in one fused call of torch."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from kitae.models.newllm.config import NewLLMConfig
+from kitae.models.newllm.solve import Plan, Solution
+
+
+class GruBlock(nn.Module):
+    def __init__(self, config: NewLLMConfig) -> None:
+        super().__init__()
+        width = config.hidden_size
+        self.norm = nn.RMSNorm(width, eps=1e-6)
+        self.gru = nn.GRU(width, width, batch_first=True)
+        self.to_stream = nn.Linear(width, width, bias=False)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(
+        self, stream: torch.Tensor, start: torch.Tensor, plan: Plan, real: torch.Tensor | None
+    ) -> tuple[torch.Tensor, Solution]:
+        tokens = self.norm(stream)
+        if real is None:
+            contexts, _ = self.gru(tokens, start[None])
+        else:  # a padded row is turned until its padding is behind it, and back
+            turn = (~real).sum(1)
+            places = torch.arange(stream.shape[1], device=stream.device)[None]
+            contexts, _ = self.gru(_turned(tokens, (places + turn) % stream.shape[1]), start[None])
+            contexts = torch.where(real, _turned(contexts, (places - turn) % stream.shape[1]), start[:, None])
+        before = torch.cat([start[:, None], contexts[:, :-1]], dim=1)
+        solution = Solution(contexts, before, contexts, 1, contexts.new_zeros(contexts.shape[:2]))
+        return stream + self.dropout(self.to_stream(contexts)), solution
+
+
+def _turned(rows: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+    return rows.gather(1, places[:, :, None].expand_as(rows))
