@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import chain
 
 from kitae.chat import Vocabulary
 
-_CHARACTERS = 0x110000 - 0x800  # halves of surrogate pairs are no characters
 _AT_ONCE = 4096
 _RANDOM = 500
 _ENOUGH = 5  # examples
@@ -39,18 +37,23 @@ class RoundTrip:
 
 def round_trip(vocabulary: Vocabulary) -> RoundTrip:
     """Stops as soon as there are examples enough of what is lost."""
-    characters = strings = 0
-    lost: list[tuple[str, str]] = []
-    for text, new in chain(((text, 0) for text in _HARD), _all_characters(), ((text, 0) for text in _random())):
-        characters += new
-        strings += not new
+    lost: dict[str, str] = {}
+    strings = len(_tried(vocabulary, hard_strings(), lost))
+    characters = sum(_tried(vocabulary, all_characters(), lost))
+    return RoundTrip(characters, strings, list(lost.items()))
+
+
+def _tried(vocabulary: Vocabulary, texts: Iterable[str], lost: dict[str, str]) -> list[int]:
+    """The lengths of the texts that were tried; what is lost is added as its shortest part, and what that became."""
+    lengths = []
+    for text in texts:
+        if len(lost) == _ENOUGH:
+            break
+        lengths.append(len(text))
         if _back(vocabulary, text) != text:
             short = _shortest(vocabulary, text)
-            example = (short, _back(vocabulary, short))
-            lost += [example] if example not in lost else []
-            if len(lost) == _ENOUGH:
-                break
-    return RoundTrip(characters, strings, lost)
+            lost[short] = _back(vocabulary, short)
+    return lengths
 
 
 def _back(vocabulary: Vocabulary, text: str) -> str:
@@ -58,24 +61,24 @@ def _back(vocabulary: Vocabulary, text: str) -> str:
 
 
 def _shortest(vocabulary: Vocabulary, text: str) -> str:
-    """Halves a text for as long as one half is still lost."""
-    while len(text) > 1:
-        middle = len(text) // 2
-        half = next((half for half in (text[:middle], text[middle:]) if _back(vocabulary, half) != half), None)
-        if half is None:
-            break
-        text = half
+    """Takes ever smaller pieces off both ends for as long as what is left is still lost."""
+    step = len(text) // 2
+    while step:
+        rest = next((rest for rest in (text[step:], text[:-step]) if _back(vocabulary, rest) != rest), None)
+        text = text if rest is None else rest
+        step = step // 2 if rest is None else min(step, len(text) - 1)
     return text
 
 
-def _all_characters() -> Iterator[tuple[str, int]]:
-    codes = [*range(0xD800), *range(0xE000, 0x110000)]
+def all_characters() -> Iterator[str]:
+    codes = [*range(0xD800), *range(0xE000, 0x110000)]  # what is between are halves of pairs, and no characters
     for start in range(0, len(codes), _AT_ONCE):
-        part = codes[start : start + _AT_ONCE]
-        yield "".join(map(chr, part)), len(part)
+        yield "".join(map(chr, codes[start : start + _AT_ONCE]))
 
 
-def _random() -> Iterator[str]:
+def hard_strings() -> Iterator[str]:
+    """Strings that some tokenizer has lost something of, and mixtures drawn from all corners of Unicode, always the same."""
+    yield from _HARD
     draw = random.Random(0)
     pools = [
         [chr(code) for code in range(0x20, 0x7F)],
