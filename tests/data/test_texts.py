@@ -32,7 +32,11 @@ def refusal(path: Path) -> InputError:
     ids=lambda text: repr(text[:12]),
 )
 def test_text_is_whole(tmp_path: Path, text: str) -> None:
-    for name, content in (("t.txt", text.encode()), ("t.txt.gz", gzip.compress(text.encode(), 1)), ("bom.txt", b"\xef\xbb\xbf")):
+    for name, content in (
+        ("t.txt", text.encode()),
+        ("t.txt.gz", gzip.compress(text.encode(), 1)),
+        ("bom.txt", b"\xef\xbb\xbf"),
+    ):
         path = tmp_path / name
         path.write_bytes(content + (text.encode() if name == "bom.txt" else b""))
         blocks = list(read_texts(path))
@@ -43,14 +47,18 @@ def test_text_is_whole(tmp_path: Path, text: str) -> None:
 
 def test_messages_with_and_without_roles(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
-    rows = [{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": ""}]}, {"prompt": "p", "completion": "c"}]
+    rows = [
+        {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": ""}]},
+        {"prompt": "p", "completion": "c"},
+    ]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert list(read_texts(path)) == ["q", "", "p", "c"]
     assert list(read_texts(path, roles=True)) == ["user\nq", "assistant\n", "user\np", "assistant\nc"]
 
 
 @pytest.mark.parametrize(
-    ("content", "line"), [(b"\xff", 1), (b"ok\n\nbad \x83\x65\n", 3), (b"ok\ncut \xe3\x81", 2), (b"x" * (1 << 20) + b"\n\xff", 2)]
+    ("content", "line"),
+    [(b"\xff", 1), (b"ok\n\nbad \x83\x65\n", 3), (b"ok\ncut \xe3\x81", 2), (b"x" * (1 << 20) + b"\n\xff", 2)],
 )
 def test_what_is_not_utf8_is_named(tmp_path: Path, content: bytes, line: int) -> None:
     path = tmp_path / "t.txt"

@@ -30,7 +30,9 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 def test_from_text_to_a_chat(kitae: Kitae, texts: list[Path], tmp_path: Path) -> None:
-    made = kitae("tokenizer", "train", *texts, "--out", tmp_path / "mine", "--vocab-size", 700, "--special", "<|tool|>", "--json")
+    made = kitae(
+        "tokenizer", "train", *texts, "--out", tmp_path / "mine", "--vocab-size", 700, "--special", "<|tool|>", "--json"
+    )
     assert made.code == 0, made.err
     assert made.json["vocabulary"] == 700
     assert made.json["round_trip"] == {"exact": True, "characters": 1_112_064, "strings": 570, "lost": []}
@@ -79,7 +81,7 @@ def test_any_model_can_be_inspected(kitae: Kitae, starter: Path, tiny_model: Pat
 
 def test_ctrl_c_leaves_nothing(kitae: Kitae, tmp_path: Path) -> None:
     text = tmp_path / "large.txt"
-    text.write_text("".join(f"{sample_text('ja')[i % 500:]}{i * 7919}\n" for i in range(20_000)), encoding="utf-8")
+    text.write_text("".join(f"{sample_text('ja')[i % 500 :]}{i * 7919}\n" for i in range(20_000)), encoding="utf-8")
     process = kitae.start("tokenizer", "train", text, "--out", tmp_path / "out" / "mine")
     while not list((tmp_path / "out").glob(".mine.*")) and process.poll() is None:
         time.sleep(0.05)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _LONGEST = 48  # bytes of a learned token, sixteen Japanese characters: longer ones are boilerplate
 _OFTEN = 2  # a pair that occurs once saves nothing
+_LONG_WORD = 1024
 _CONTINUES = "＃＃"  # marks a piece inside a word; not among the letters for bytes, so no text can spell it
 # WordPiece tries every length at every place and gives up from 100 letters, so words have a limit: 1 + 20 characters of up to
 # 4 bytes in Latin script, 8 in others, whose words are short or not marked at all.
@@ -56,7 +57,7 @@ def _bpe(order: Order, texts: Iterable[str]) -> Tokenizer:
     from tokenizers import Tokenizer, decoders, models, trainers
 
     tokenizer = Tokenizer(models.BPE(ignore_merges=takes_whole_words(order.pre)))
-    tokenizer.pre_tokenizer = words_of(order)
+    tokenizer.pre_tokenizer = _without_long(words_of(order))
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.train_from_iterator(
         texts,
@@ -68,7 +69,16 @@ def _bpe(order: Order, texts: Iterable[str]) -> Tokenizer:
             show_progress=False,
         ),
     )
+    tokenizer.pre_tokenizer = words_of(order)
     return tokenizer
+
+
+def _without_long(words: PreTokenizer) -> PreTokenizer:
+    """Learning takes time by the square of a word's length, so the longest are cut for it."""
+    from tokenizers import Regex
+    from tokenizers.pre_tokenizers import Sequence, Split
+
+    return Sequence([words, Split(Regex(rf"[\s\S]{{{_LONG_WORD}}}"), "isolated")])
 
 
 def _wordpiece(order: Order, texts: Iterable[str]) -> Tokenizer:
@@ -156,7 +166,7 @@ def _sentence_pieces(size: int, words: PreTokenizer, texts: Iterable[str]) -> It
         yield processor.id_to_piece(i).replace("▁", " ").replace(_TAB, "\t"), processor.get_score(i)
 
 
-def _parts(counts: Counter[str], most: int) -> Iterator[tuple[str, int]]:
+def _parts(counts: Counter[str], most: int) -> list[tuple[str, int]]:
     """Words cut at rare characters: each that the trainer sees takes a place, so these are left to bytes."""
     characters = Counter[str]()
     for word, count in counts.items():
@@ -169,8 +179,12 @@ def _parts(counts: Counter[str], most: int) -> Iterator[tuple[str, int]]:
         if rank >= most or left <= rest:
             spelling[ord(char)] = _BORDER
         left -= count
-    for word, count in sorted(counts.items()):
-        yield from ((part, count) for part in word.translate(spelling).split(_BORDER) if part)
+    parts = Counter[str]()
+    for word, count in counts.items():
+        for part in word.translate(spelling).split(_BORDER):
+            for start in range(0, len(part), _LONG_WORD):
+                parts[part[start : start + _LONG_WORD]] += count
+    return sorted(parts.items())
 
 
 def _words(order: Order, texts: Iterable[str]) -> Tokenizer:
