@@ -14,6 +14,7 @@ from kitae.chat import Conversation
 from kitae.data.appointments import write_splits
 from kitae.models import open_codec
 from kitae.models.vocabulary import sample_text
+from kitae.runs import create_run
 
 from .conftest import Kitae
 
@@ -76,7 +77,9 @@ def test_any_model_can_be_inspected(kitae: Kitae, starter: Path, tiny_model: Pat
     assert not seen["round_trip"]["exact"], "SmolLM2 has no token for some bytes"
     assert {loss["text"]: loss["became"] for loss in seen["round_trip"]["lost"]}["\x04"] == ""
     assert seen["texts"][0]["bytes_per_token"] > 2 * seen["texts"][1]["bytes_per_token"]
-    assert {**kitae("tokenizer", "inspect", tiny_model, "--json").json, "tokenizer": ""} == {**seen, "tokenizer": ""}
+    run = create_run("mine", f"name: mine\nmodel: {{source: {tiny_model}}}\ndata:\n  train: [{{path: t.jsonl}}]\n")
+    for target in (tiny_model, run.id):
+        assert {**kitae("tokenizer", "inspect", target, "--json").json, "tokenizer": ""} == {**seen, "tokenizer": ""}
 
 
 def test_ctrl_c_leaves_nothing(kitae: Kitae, tmp_path: Path) -> None:

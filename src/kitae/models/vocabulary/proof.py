@@ -38,8 +38,8 @@ class RoundTrip:
 def round_trip(vocabulary: Vocabulary) -> RoundTrip:
     """Stops as soon as there are examples enough of what is lost."""
     lost: dict[str, str] = {}
-    strings = len(_tried(vocabulary, hard_strings(), lost))
     characters = sum(_tried(vocabulary, all_characters(), lost))
+    strings = len(_tried(vocabulary, hard_strings(), lost))
     return RoundTrip(characters, strings, list(lost.items()))
 
 
@@ -64,7 +64,7 @@ def _shortest(vocabulary: Vocabulary, text: str) -> str:
     """Takes ever smaller pieces off both ends for as long as what is left is still lost."""
     step = len(text) // 2
     while step:
-        rest = next((rest for rest in (text[step:], text[:-step]) if _back(vocabulary, rest) != rest), None)
+        rest = next((rest for rest in (text[:-step], text[step:]) if _back(vocabulary, rest) != rest), None)
         text = text if rest is None else rest
         step = step // 2 if rest is None else min(step, len(text) - 1)
     return text
