@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -35,7 +40,8 @@ console = Console()
 class Progress:
     """One line that is rewritten on a terminal, and printed now and then elsewhere."""
 
-    def __init__(self, label: str, total: int, every: float = 15.0) -> None:
+    def __init__(self, label: str, total: int | None, every: float = 15.0) -> None:
+        """Without a total it says how long it has taken, instead of how long it will take."""
         self._label = label
         self._total = total
         self._every = every
@@ -46,11 +52,15 @@ class Progress:
     def update(self, done: int, note: str = "") -> None:
         now = time.monotonic()
         pause = 0.2 if console.animated else self._every
-        if console.quiet or (now - self._shown < pause and done < self._total):
+        if console.quiet or (now - self._shown < pause and (self._total is None or done < self._total)):
             return
         self._shown = now
-        left = (now - self._start) / max(done, 1) * (self._total - done)
-        line = f"  {self._label} {done}/{self._total} {note} {_clock(left)}".rstrip()
+        elapsed = now - self._start
+        if self._total is None:
+            parts = [self._label, note, _clock(elapsed)]
+        else:
+            parts = [self._label, f"{done}/{self._total}", note, _clock(elapsed / max(done, 1) * (self._total - done))]
+        line = "  " + " ".join(part for part in parts if part)
         if console.animated:
             sys.stderr.write("\r\x1b[2K" + line)
             sys.stderr.flush()
@@ -62,6 +72,31 @@ class Progress:
         if self._open:
             sys.stderr.write("\r\x1b[2K")
             sys.stderr.flush()
+
+
+def watched(label: str, work: Callable[[], T]) -> T:
+    """Does work that can't say how far it is, while the clock is shown and Ctrl-C is heard."""
+    done: list[T] = []
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            done.append(work())
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    progress = Progress(label, None)
+    thread.start()
+    try:
+        while thread.is_alive():
+            progress.update(0)
+            thread.join(0.2)
+    finally:
+        progress.close()
+    if failed:
+        raise failed[0]
+    return done[0]
 
 
 def _clock(seconds: float) -> str:

@@ -95,6 +95,12 @@ def staged_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(stage, ignore_errors=True)
 
 
+def refuse_taken(folder: Path) -> None:
+    """A place for something new is free, or an empty folder."""
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise InputError("out-not-empty", where=str(folder))
+
+
 def remove_folder(path: Path) -> None:
     """Gone at once: a process that is killed while it deletes leaves a leftover, not half of a folder under its name."""
     if path.exists():

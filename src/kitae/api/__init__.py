@@ -6,6 +6,7 @@ from kitae.api.quickstart import quickstart
 from kitae.api.shipping import export, merge, ship, verify
 from kitae.api.talking import answer, conversation, generate, open_target
 from kitae.api.training import train
+from kitae.api.vocabulary import inspect_tokenizer, train_tokenizer
 
 __all__ = [
     "answer",
@@ -13,11 +14,13 @@ __all__ = [
     "estimate",
     "export",
     "generate",
+    "inspect_tokenizer",
     "merge",
     "open_target",
     "preview",
     "quickstart",
     "ship",
     "train",
+    "train_tokenizer",
     "verify",
 ]

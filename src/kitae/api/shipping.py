@@ -10,7 +10,7 @@ from pathlib import Path
 
 from kitae.api.libraries import quiet_libraries
 from kitae.errors import InputError
-from kitae.files import JsonDict, staged_file, staged_folder
+from kitae.files import JsonDict, refuse_taken, staged_file, staged_folder
 from kitae.models import locate, read_gguf_header
 from kitae.recipe import load_recipe
 from kitae.runs import find_run, is_run
@@ -75,8 +75,8 @@ def ship(run: str, quants: Sequence[str] = (), out: Path | None = None) -> JsonD
     found = find_run(run)
     recipe = load_recipe(found.recipe_path)
     out = out.absolute() if out is not None else None
-    if out is not None and out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise InputError("out-not-empty", where=str(out))
+    if out is not None:
+        refuse_taken(out)
     with found.alone():
         report = Chain(found, quants or recipe.quants).run_all()
     if out is not None:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from kitae.cli.result import Result, form_table, gate_lines, grid
+from kitae.cli.tokenizer import tokenizer_app
 from kitae.i18n import t
 
 app = typer.Typer(
@@ -23,6 +24,7 @@ data_app = typer.Typer(help=t("help.data"), no_args_is_help=True, rich_markup_mo
 runs_app = typer.Typer(help=t("help.runs"), no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(recipe_app, name="recipe")
 app.add_typer(data_app, name="data")
+app.add_typer(tokenizer_app, name="tokenizer")
 app.add_typer(runs_app, name="runs")
 
 Target = Annotated[str, typer.Argument(help=t("help.target"))]
@@ -268,6 +270,6 @@ def runs_rm(run: RunId) -> Result:
     return Result({"removed": found.id}, found.id)
 
 
-for group in (app, recipe_app, data_app, runs_app):
+for group in (app, recipe_app, data_app, tokenizer_app, runs_app):
     for command in group.registered_commands:
         command.epilog = t("help.flags")

@@ -3,5 +3,6 @@
 from kitae.data.readers import read_conversations
 from kitae.data.rows import Rows
 from kitae.data.split import Overlap, overlap
+from kitae.data.texts import read_texts
 
-__all__ = ["Overlap", "Rows", "overlap", "read_conversations"]
+__all__ = ["Overlap", "Rows", "overlap", "read_conversations", "read_texts"]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import gzip
 import json
 import zlib
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 from kitae.chat import ROLES, Conversation, Message
 from kitae.errors import InputError
@@ -21,26 +22,40 @@ def read_conversations(
     path: Path, form: Format = "auto", limit: int | None = None, source_key: str | None = None
 ) -> list[Conversation]:
     """`source_key` names the field in which rows that a run saved remember where they came from."""
-    conversations: list[Conversation] = []
+    return list(each_conversation(path, form, limit, source_key))
+
+
+def each_conversation(
+    path: Path, form: Format = "auto", limit: int | None = None, source_key: str | None = None
+) -> Iterator[Conversation]:
+    """One row at a time, for files that are larger than memory."""
+    empty = True
     for line, row in islice(_lines(path), limit):
         where = f"{path}:{line}"
         messages = _messages(row, form, where)
         source = row.get(source_key) if source_key else None
-        conversations.append(Conversation(tuple(messages), source if isinstance(source, str) else where))
-    if not conversations:
+        empty = False
+        yield Conversation(tuple(messages), source if isinstance(source, str) else where)
+    if empty:
         raise InputError("data-empty", where=str(path))
-    return conversations
 
 
 def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    with opened(path) as file:
+        for number, line in enumerate(file, 1):
+            if number == 1:
+                line = line.removeprefix(codecs.BOM_UTF8)  # as spreadsheets and some editors write it
+            if not line.strip():
+                continue
+            yield number, _row(line, f"{path}:{number}", first=number == 1)
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[IO[bytes]]:
+    """A file, packed or not; whatever goes wrong while it is read is said of it."""
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
-            for number, line in enumerate(file, 1):
-                if number == 1:
-                    line = line.removeprefix(codecs.BOM_UTF8)  # as spreadsheets and some editors write it
-                if not line.strip():
-                    continue
-                yield number, _row(line, f"{path}:{number}", first=number == 1)
+            yield file  # type: ignore[misc]  # a GzipFile reads as any file does
     except FileNotFoundError as error:
         raise InputError("file-missing", where=str(path)) from error
     except (OSError, EOFError, zlib.error, ValueError) as error:

@@ -13,14 +13,12 @@ from kitae.files import read_json, sha256, staged_folder, write_json
 from kitae.i18n import t
 from kitae.models.gguf_header import read_gguf_header
 from kitae.models.llama import LlamaModel
+from kitae.models.pre_tokenizers import pre_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _VERSION = "3"  # part of the cache's key: raise it when the import changes
-_GPT2 = r"""'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
-_QWEN2 = r"""(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"""
-_LLAMA3 = _QWEN2.replace(r"|\p{N}|", r"|\p{N}{1,3}|")
 _PROBES = (
     "Meet me at 10:45 on 2024-05-17, room 3.14!",
     "  two  spaces\n\n\ttabs and\r\nlines  ",
@@ -79,7 +77,7 @@ def _tokenizer(path: Path) -> PreTrainedTokenizerBase:
         tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
         pre = original.facts["pre_tokenizer"]
         if original.meta("tokenizer.ggml.model") == "gpt2":
-            tokenizer.backend_tokenizer.pre_tokenizer = _pre_tokenizer(str(pre))
+            tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizer(str(pre))
         for probe in _PROBES:
             ours = tokenizer(probe, add_special_tokens=False)["input_ids"]
             theirs = original.vocabulary.encode(probe)
@@ -89,17 +87,3 @@ def _tokenizer(path: Path) -> PreTrainedTokenizerBase:
         return tokenizer
     finally:
         original.close()
-
-
-def _pre_tokenizer(name: str) -> object:
-    from tokenizers import Regex
-    from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence, Split
-
-    plain = ByteLevel(add_prefix_space=False, use_regex=False)
-    if name in ("smollm", "starcoder", "refact", "command-r", "codeshell", "exaone"):
-        return Sequence([Digits(individual_digits=True), ByteLevel(add_prefix_space=False, use_regex=True)])
-    if name in ("qwen2", "deepseek-r1-qwen"):
-        return Sequence([Split(Regex(_QWEN2), "isolated"), plain])
-    if name in ("llama-bpe", "llama3", "llama-v3", "falcon3", "pixtral"):
-        return Sequence([Split(Regex(_LLAMA3), "isolated"), plain])
-    return Sequence([Split(Regex(_GPT2), "isolated"), plain])
