@@ -159,8 +159,10 @@ def test_ship_makes_the_types_that_were_asked_for(kitae: Kitae, copied: Path, tm
 
 def test_resume_takes_no_recipe(kitae: Kitae, copied: Path, tiny_model: Path, tmp_path: Path) -> None:
     recipe = workplace(tmp_path / "w", tiny_model)
-    explained(kitae("train", recipe, "--resume", copied.name), 2, copied.name)
-    explained(kitae("train", "--resume", copied.name, "--set", "train.epochs=9"), 2, copied.name)
+    Run(copied).set_state("interrupted")
+    for more in ([recipe], ["--set", "train.epochs=9"]):
+        done = kitae("train", *more, "--resume", copied.name, "--json")
+        assert (done.code, done.json["error"]["kind"]) == (2, "resume-alone")
 
 
 def test_two_commands_on_one_run(kitae: Kitae, copied: Path) -> None:

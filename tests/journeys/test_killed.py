@@ -51,6 +51,7 @@ def test_resumed_training_equals_uninterrupted(
     run = only_run(kitae)
     listed = kitae("runs", "list", "--json").json["runs"]
     assert [entry["state"] for entry in listed] == ["interrupted"]
+    (tmp_path / "w" / "train.jsonl").unlink()  # a run goes on with the rows that it began with
     done = kitae("train", "--resume", run.name, "--json")
     assert done.code == 0, done.err + done.out
     ours, theirs = adapter(run), adapter(session_kitae.home / "runs" / trained)
