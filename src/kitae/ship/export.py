@@ -51,9 +51,13 @@ def to_gguf(folder: Path, target: Path) -> Path:
 
 def check_convertible(folder: Path) -> None:
     """Says at once what the converter would say at the end of the chain."""
-    architecture = read_json(folder / "config.json").get("model_type")
-    if architecture == NEWLLM:
-        raise InputError("gguf-architecture", where=str(folder), why=architecture)
+    if not has_gguf_form(folder):
+        raise InputError("gguf-architecture", where=str(folder), why=NEWLLM)
+
+
+def has_gguf_form(folder: Path) -> bool:
+    """llama.cpp has no graph for Kitae's own architectures."""
+    return bool(read_json(folder / "config.json").get("model_type") != NEWLLM)
 
 
 def quantise(source: Path, target: Path, quant: str, importance: Importance | None = None) -> Path:

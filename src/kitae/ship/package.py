@@ -9,7 +9,7 @@ from pathlib import Path
 
 from kitae.files import JsonDict, write_json, write_text
 from kitae.models import STARTERS
-from kitae.recipe import NO_GGUF, Recipe
+from kitae.ship.export import has_gguf_form
 from kitae.ship.report import render_html
 from kitae.verify import RunVerifier
 
@@ -80,7 +80,7 @@ def model_card(verifier: RunVerifier, report: JsonDict, files: Sequence[Path]) -
         if files
         else "transformers"
     )
-    if new is not None and new.arch in NO_GGUF:
+    if not has_gguf_form(verifier.base_folder):
         runners += " after `import kitae`. There is no GGUF file, because llama.cpp has no model of this kind"
     rows = "\n".join(
         f"| {row['form']} | {_percent(row['exact_match'])} | {_percent(row['stop_rate'])} "
@@ -120,7 +120,7 @@ Data licences: {licences}. See NOTICE.txt.
 def notices(verifier: RunVerifier) -> str:
     recipe = verifier.recipe
     lines = [
-        *_origin(recipe),
+        *_origin(verifier),
         "",
         "Training data:",
         *(f"- {Path(source.path).name}: {source.licence}" for source in recipe.data.train),
@@ -130,7 +130,8 @@ def notices(verifier: RunVerifier) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _origin(recipe: Recipe) -> list[str]:
+def _origin(verifier: RunVerifier) -> list[str]:
+    recipe = verifier.recipe
     if recipe.model.new is not None:
         return [f"This model began with random weights. Its tokenizer is that of {Path(recipe.model.new.tokenizer).name}."]
     source = recipe.model.source
