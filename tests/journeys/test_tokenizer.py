@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import random
 import signal
 import time
 from pathlib import Path
@@ -84,11 +85,11 @@ def test_any_model_can_be_inspected(kitae: Kitae, starter: Path, tiny_model: Pat
 
 def test_ctrl_c_leaves_nothing(kitae: Kitae, tmp_path: Path) -> None:
     text = tmp_path / "large.txt"
-    text.write_text("".join(f"{sample_text('ja')[i % 500 :]}{i * 7919}\n" for i in range(20_000)), encoding="utf-8")
+    letters = random.Random(0).choices("abcdefghijklmnopqrstuvwxyz", k=8_000_000)  # all words differ: many seconds of learning
+    text.write_text(" ".join("".join(letters[i : i + 20]) for i in range(0, len(letters), 20)))
     process = kitae.start("tokenizer", "train", text, "--out", tmp_path / "out" / "mine")
     while not list((tmp_path / "out").glob(".mine.*")) and process.poll() is None:
         time.sleep(0.05)
-    time.sleep(1)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130, said
