@@ -26,7 +26,8 @@ def model(cell: str = "gated", seed: int = 0, **settings: object) -> NewLLMForCa
     torch.manual_seed(seed)
     if cell == "gru":
         settings = {"blocks": [1, 1]} | settings
-    config = NewLLMConfig(vocab_size=97, hidden_size=48, cell=cell, bos_token_id=0, eos_token_id=1, pad_token_id=2, **settings)
+    shape = {"vocab_size": 97, "hidden_size": 48, "cell": cell, "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 2}
+    config = NewLLMConfig(**{**shape, **settings})
     return NewLLMForCausalLM(config).eval()
 
 
@@ -102,6 +103,51 @@ def test_passes_end_when_nothing_changes_any_more() -> None:
     with torch.no_grad(), network.model.solving(Plan("gate-scan", 64, 1e-4)) as solutions:
         network(ids)
         assert all(2 <= solution.passes <= 15 and solution.change.max() < 1e-4 for solution in solutions)
+
+
+def test_contexts_that_do_not_settle_are_walked(capsys: pytest.CaptureFixture[str]) -> None:
+    network, ids = model("seed-gated"), tokens(2, 64)
+    walked = contexts(network, ids, WALK)
+    assert not torch.allclose(contexts(network, ids, Plan("gate-scan", 8)), walked, atol=1e-2)
+    with torch.no_grad(), network.model.solving(Plan("gate-scan", 8, 1e-5)) as solutions:
+        network(ids)
+        assert all(solution.unsettled for solution in solutions)
+        assert torch.equal(torch.cat([solution.contexts for solution in solutions], dim=-1), walked)
+    assert capsys.readouterr().err.count("did not settle") == 1
+
+
+def test_no_number_is_never_learned_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Passes that blow up, as they do where slopes over 1 aren't held back, are replaced by a walk."""
+    network, ids = model("seed-residual", blocks=[1]), tokens(2, 512)
+    monkeypatch.setattr("kitae.models.newllm.solve._STEEPEST", 1e9)
+    network.train()
+    for weights in network.model.blocks[0].cell.parameters():
+        weights.data *= 4
+    with network.model.solving(Plan("gate-scan", 6)) as solutions:
+        loss = network(ids, labels=ids).loss
+        assert solutions[0].unsettled
+    loss.backward()
+    assert all(weights.grad is None or weights.grad.isfinite().all() for weights in network.parameters())
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.sampled_from(IMPROVED),
+    st.lists(st.integers(1, 3), min_size=1, max_size=3),
+    st.sampled_from([8, 24]),
+    st.sampled_from([5, 40]),
+    st.integers(1, 90),
+    st.floats(1.0, 2000.0),
+    st.integers(0, 10**6),
+)
+def test_any_model_any_length(
+    cell: str, blocks: list[int], width: int, context: int, length: int, memory: float, seed: int
+) -> None:
+    shape = {"blocks": blocks, "hidden_size": width, "context_size": context, "longest_memory": memory}
+    network, ids = model(cell, seed, **shape), tokens(2, length, seed)
+    walked = contexts(network, ids, WALK)
+    for solver in ("gate-scan", "newton", "jacobi"):
+        assert (contexts(network, ids, Plan(solver, 64, 1e-6)) - walked).abs().max() <= 1e-4
 
 
 @pytest.mark.parametrize("cell", ALL)

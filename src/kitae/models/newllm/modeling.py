@@ -13,6 +13,8 @@ from transformers import AutoModelForCausalLM, DynamicCache, GenerationMixin, Pr
 from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 
+from kitae.console import console
+from kitae.i18n import t
 from kitae.models.newllm.cache import ContextLayer
 from kitae.models.newllm.cells import Cell, make_cell
 from kitae.models.newllm.config import NewLLMConfig
@@ -78,6 +80,7 @@ class NewLLMModel(NewLLMPreTrainedModel):
         self.plan: Plan | None = None  # None: what the config says
         self.solutions: list[Solution] = []  # of the last forward pass, while they are asked for
         self.watched = False
+        self._told = False
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Module:
@@ -137,6 +140,9 @@ class NewLLMModel(NewLLMPreTrainedModel):
                 layer.put(solution.contexts[:, -1], stream.shape[1])
             if self.watched:
                 self.solutions.append(solution)
+            if solution.unsettled and not self._told:
+                self._told = True
+                console.say(t("say.unsettled", block=index, solver=plan.solver, passes=solution.passes))
         return BaseModelOutputWithPast(last_hidden_state=self.norm(stream), past_key_values=past_key_values)
 
 

@@ -8,12 +8,14 @@ They differ in the slope they take from one context to the next:
 - `jacobi`      none: a pass carries news one token further;
 - `gate-scan`   the gate a: a pass carries news over the whole sequence;
 - `newton`      the diagonal of the whole slope, estimated with random probes: fewer passes, each at twice the price.
+
+Where passes don't settle, or end in something that is no number, time is walked after all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -53,6 +55,7 @@ class Solution:
     hidden: torch.Tensor  # of the feed-forward layers in the last pass
     passes: int
     change: torch.Tensor  # of each token's context in the last pass, relative, [batch, time]
+    unsettled: bool = False  # the passes were given up, and time was walked
 
 
 def solve(
@@ -65,6 +68,18 @@ def solve(
     """`terms(before, times)`: the terms of some tokens, given the contexts before them. `guess`: contexts to begin with."""
     if plan.solver == "sequential" or shape[1] == 1:
         return _walk(terms, shape, start)
+    found = _refine(terms, shape, start, plan, guess)
+    settled = found.contexts.isfinite().all() and (plan.tolerance is None or (found.change < plan.tolerance).all())
+    return found if settled else replace(_walk(terms, shape, start), passes=found.passes, unsettled=True)
+
+
+def _refine(
+    terms: Callable[[torch.Tensor, slice], Terms],
+    shape: tuple[int, int, int],
+    start: torch.Tensor,
+    plan: Plan,
+    guess: torch.Tensor | None,
+) -> Solution:
     everything = slice(None)
     before = start[:, None].expand(shape[0], 1, shape[2])
     contexts = guess if guess is not None else start.new_zeros(shape)
