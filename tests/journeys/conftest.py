@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -73,6 +74,8 @@ class Kitae:
             stderr=subprocess.PIPE,
             text=True,
             env=self.environment(),
+            # A shell that runs the tests in the background makes them, and what they start, deaf to Ctrl-C.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
 
