@@ -53,6 +53,8 @@ class _AndThen(Loader):
         return self._loader.create_module(spec)
 
     def exec_module(self, module: ModuleType) -> None:
+        if module.__spec__ is not None:
+            module.__spec__.loader = module.__loader__ = self._loader  # who asks the module later gets its own
         self._loader.exec_module(module)
         if self._follower not in sys.modules:  # else it is being imported right now, and registers itself at its end
             import_module(self._follower)

@@ -55,13 +55,10 @@ class ContextLayer(CacheLayerMixin):  # type: ignore[misc]
     def prefetch(self) -> None:
         """Nothing to fetch ahead: a block moves its context to where it computes."""
 
-    def crop(self, tokens_to_remove: int) -> None:
-        raise NotImplementedError("a context can't be taken back to an earlier token")
-
-    # Keys and values are for attention.
+    # The parent asks for these two. Only attention has keys and values, so nothing calls them here.
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
-        raise NotImplementedError
+        raise TypeError("a context has no keys and values")
 
     def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
-        raise NotImplementedError
+        raise TypeError("a context has no keys and values")

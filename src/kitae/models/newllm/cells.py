@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import torch
@@ -16,18 +17,22 @@ _EPSILON = 0.25  # contexts smaller than its root reach the feed-forward layers 
 _FIRST_GAIN = 0.2  # how strongly contexts bear on the gates at first; small enough for parallel passes to converge
 
 
-class Cell(nn.Module):
+class Cell(nn.Module, ABC):
     """u = FFN([x_t ; c_{t-1}]), from which follow the terms of c_t = a · c_{t-1} + b.
 
     What the token contributes to the first layer doesn't change from pass to pass, so it is computed once (`prepare`).
+    Contexts, and the terms they follow from, are fp32 in any model: half precision can't tell a gate near 1 from 1.
     """
+
+    feedback = True  # whether the context is seen by the layers; where it isn't, one pass finds all contexts
 
     def __init__(self, config: NewLLMConfig, layers: int, outputs: int) -> None:
         super().__init__()
         width, context = config.hidden_size, config.context_size
         self.context_size = context
         self.from_token = nn.Linear(width, width)
-        self.from_context = nn.Linear(context, width, bias=False)
+        if self.feedback:
+            self.from_context = nn.Linear(context, width, bias=False)
         self.layers = nn.ModuleList(nn.Linear(width, width) for _ in range(layers - 1))
         self.heads = nn.Linear(width, outputs * context)
 
@@ -36,13 +41,12 @@ class Cell(nn.Module):
         return tokens
 
     def terms(self, tokens: torch.Tensor, before: torch.Tensor) -> Terms:
-        return self.update(self.through_layers(tokens + self.from_context(self.context_input(before))), before)
-
-    def through_layers(self, hidden: torch.Tensor) -> torch.Tensor:
-        hidden = functional.silu(hidden)
+        if self.feedback:
+            tokens = tokens + self.from_context(self.context_input(before).to(tokens.dtype))
+        hidden = functional.silu(tokens)
         for layer in self.layers:
             hidden = functional.silu(layer(hidden))
-        return hidden
+        return self.update(hidden, self.heads(hidden).float(), before)
 
     def token_input(self, stream: torch.Tensor) -> torch.Tensor:
         return stream
@@ -54,12 +58,13 @@ class Cell(nn.Module):
         """Parameters that begin with something other than random numbers."""
         return {}
 
-    def update(self, hidden: torch.Tensor, before: torch.Tensor) -> Terms:
-        raise NotImplementedError
+    @abstractmethod
+    def update(self, hidden: torch.Tensor, heads: torch.Tensor, before: torch.Tensor) -> Terms:
+        """The terms, from what the last layer and the heads on it say."""
 
-    def output(self, stream: torch.Tensor, hidden: torch.Tensor, contexts: torch.Tensor) -> torch.Tensor:
+    @abstractmethod
+    def output(self, stream: torch.Tensor, reading: torch.Tensor, contexts: torch.Tensor) -> torch.Tensor:
         """The stream that the next block sees."""
-        raise NotImplementedError
 
 
 class _Improved(Cell):
@@ -68,7 +73,8 @@ class _Improved(Cell):
     def __init__(self, config: NewLLMConfig, layers: int, outputs: int) -> None:
         super().__init__(config, layers, outputs)
         self.norm = nn.RMSNorm(config.hidden_size, eps=1e-6)
-        self.gain = nn.Parameter(torch.empty(()))
+        if self.feedback:
+            self.gain = nn.Parameter(torch.empty(()))
         self.forget = nn.Parameter(torch.empty(config.context_size))
         self.to_stream = nn.Linear(config.context_size, config.hidden_size, bias=False)
         self._longest = config.longest_memory
@@ -83,7 +89,8 @@ class _Improved(Cell):
     def first_values(self) -> dict[str, torch.Tensor]:
         """Gates forget after 1 token, after `longest_memory` tokens, and evenly between on a log scale."""
         memory = torch.logspace(0, math.log10(self._longest), self.context_size)
-        return {"forget": (1 - 1 / (memory + 1)).logit(), "gain": torch.tensor(_FIRST_GAIN)}
+        forget = {"forget": (1 - 1 / (memory + 1)).logit()}
+        return forget | ({"gain": torch.tensor(_FIRST_GAIN)} if self.feedback else {})
 
 
 class GatedCell(_Improved):
@@ -92,13 +99,13 @@ class GatedCell(_Improved):
     def __init__(self, config: NewLLMConfig, layers: int) -> None:
         super().__init__(config, layers, outputs=3)
 
-    def update(self, hidden: torch.Tensor, before: torch.Tensor) -> Terms:
-        gate, candidate, reading = self.heads(hidden).chunk(3, dim=-1)
+    def update(self, hidden: torch.Tensor, heads: torch.Tensor, before: torch.Tensor) -> Terms:
+        gate, candidate, reading = heads.chunk(3, dim=-1)
         a = torch.sigmoid(gate + self.forget)
         return Terms(a, (1 - a) * torch.tanh(candidate), reading)
 
-    def output(self, stream: torch.Tensor, hidden: torch.Tensor, contexts: torch.Tensor) -> torch.Tensor:
-        read: torch.Tensor = self.to_stream(functional.silu(hidden) * scaled(contexts))
+    def output(self, stream: torch.Tensor, reading: torch.Tensor, contexts: torch.Tensor) -> torch.Tensor:
+        read: torch.Tensor = self.to_stream((functional.silu(reading) * scaled(contexts)).to(stream.dtype))
         return stream + read
 
 
@@ -108,36 +115,31 @@ class ResidualCell(_Improved):
     def __init__(self, config: NewLLMConfig, layers: int) -> None:
         super().__init__(config, layers, outputs=2)
 
-    def update(self, hidden: torch.Tensor, before: torch.Tensor) -> Terms:
-        change, reading = self.heads(hidden).chunk(2, dim=-1)
-        a = torch.sigmoid(self.forget).expand_as(change)
+    def update(self, hidden: torch.Tensor, heads: torch.Tensor, before: torch.Tensor) -> Terms:
+        change, reading = heads.chunk(2, dim=-1)
+        a = torch.sigmoid(self.forget.float()).expand_as(change)
         return Terms(a, (1 - a) * change, reading)
 
-    def output(self, stream: torch.Tensor, hidden: torch.Tensor, contexts: torch.Tensor) -> torch.Tensor:
-        change: torch.Tensor = self.to_stream(hidden)
+    def output(self, stream: torch.Tensor, reading: torch.Tensor, contexts: torch.Tensor) -> torch.Tensor:
+        change: torch.Tensor = self.to_stream(reading.to(stream.dtype))
         return stream + change
 
 
 class MinGruCell(_Improved):
     """c = a · c + (1 - a) · h, where a and h know the token alone: solved in one pass, and blind to what is carried."""
 
+    feedback = False
+
     def __init__(self, config: NewLLMConfig, layers: int) -> None:
         super().__init__(config, layers, outputs=2)
-        del self.from_context, self.gain
 
-    def terms(self, tokens: torch.Tensor, before: torch.Tensor) -> Terms:
-        return self.update(self.through_layers(tokens), before)
-
-    def first_values(self) -> dict[str, torch.Tensor]:
-        return {"forget": super().first_values()["forget"]}
-
-    def update(self, hidden: torch.Tensor, before: torch.Tensor) -> Terms:
-        gate, candidate = self.heads(hidden).chunk(2, dim=-1)
+    def update(self, hidden: torch.Tensor, heads: torch.Tensor, before: torch.Tensor) -> Terms:
+        gate, candidate = heads.chunk(2, dim=-1)
         a = torch.sigmoid(gate + self.forget)
         return Terms(a, (1 - a) * candidate, hidden)
 
-    def output(self, stream: torch.Tensor, hidden: torch.Tensor, contexts: torch.Tensor) -> torch.Tensor:
-        change: torch.Tensor = self.to_stream(contexts)
+    def output(self, stream: torch.Tensor, reading: torch.Tensor, contexts: torch.Tensor) -> torch.Tensor:
+        change: torch.Tensor = self.to_stream(contexts.to(stream.dtype))
         return stream + change
 
 
@@ -160,12 +162,12 @@ class SeedGatedCell(_Seed):
     def __init__(self, config: NewLLMConfig, layers: int) -> None:
         super().__init__(config, layers, outputs=3)
 
-    def update(self, hidden: torch.Tensor, before: torch.Tensor) -> Terms:
-        forget, enter, candidate = self.heads(hidden).chunk(3, dim=-1)
+    def update(self, hidden: torch.Tensor, heads: torch.Tensor, before: torch.Tensor) -> Terms:
+        forget, enter, candidate = heads.chunk(3, dim=-1)
         return self.normed(torch.sigmoid(forget), torch.sigmoid(enter) * torch.tanh(candidate), before, hidden)
 
-    def output(self, stream: torch.Tensor, hidden: torch.Tensor, contexts: torch.Tensor) -> torch.Tensor:
-        return hidden
+    def output(self, stream: torch.Tensor, reading: torch.Tensor, contexts: torch.Tensor) -> torch.Tensor:
+        return reading
 
 
 class SeedResidualCell(_Seed):
@@ -173,12 +175,11 @@ class SeedResidualCell(_Seed):
         super().__init__(config, layers, outputs=1)
         self.to_stream = nn.Linear(config.hidden_size, config.hidden_size)
 
-    def update(self, hidden: torch.Tensor, before: torch.Tensor) -> Terms:
-        change = self.heads(hidden)
-        return self.normed(torch.ones_like(change), change, before, hidden)
+    def update(self, hidden: torch.Tensor, heads: torch.Tensor, before: torch.Tensor) -> Terms:
+        return self.normed(torch.ones_like(heads), heads, before, hidden)
 
-    def output(self, stream: torch.Tensor, hidden: torch.Tensor, contexts: torch.Tensor) -> torch.Tensor:
-        change: torch.Tensor = self.to_stream(hidden)
+    def output(self, stream: torch.Tensor, reading: torch.Tensor, contexts: torch.Tensor) -> torch.Tensor:
+        change: torch.Tensor = self.to_stream(reading)
         return stream + change
 
 

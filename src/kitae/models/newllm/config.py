@@ -8,6 +8,7 @@ from typing import Any
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 
+SOLVERS = ("sequential", "jacobi", "gate-scan", "newton")
 CELLS = ("gated", "residual", "seed-gated", "seed-residual", "mingru", "gru")
 
 
@@ -51,6 +52,8 @@ class NewLLMConfig(PreTrainedConfig):  # type: ignore[misc]
             raise ValueError(f"blocks: {self.blocks!r} (one number of layers, at least 1, for each block)")
         if self.cell not in CELLS:
             raise ValueError(f"cell: {self.cell!r} (known: {', '.join(CELLS)})")
+        if self.solver not in SOLVERS:
+            raise ValueError(f"solver: {self.solver!r} (known: {', '.join(SOLVERS)})")
         if self.cell == "gru" and (set(self.blocks) != {1} or self.context_size != self.hidden_size):
             raise ValueError(f"blocks: {self.blocks!r}, context_size: {self.context_size} (a gru's blocks are [1, …])")
         if not self.tolerance > 0:

@@ -21,7 +21,7 @@ class GruBlock(nn.Module):
     def forward(
         self, stream: torch.Tensor, start: torch.Tensor, plan: Plan, real: torch.Tensor | None
     ) -> tuple[torch.Tensor, Solution]:
-        tokens = self.norm(stream)
+        tokens, start = self.norm(stream), start.to(stream.dtype)
         if real is None:
             contexts, _ = self.gru(tokens, start[None])
         else:  # a padded row is turned until its padding is behind it, and back
@@ -29,9 +29,8 @@ class GruBlock(nn.Module):
             places = torch.arange(stream.shape[1], device=stream.device)[None]
             contexts, _ = self.gru(_turned(tokens, (places + turn) % stream.shape[1]), start[None])
             contexts = torch.where(real, _turned(contexts, (places - turn) % stream.shape[1]), start[:, None])
-        before = torch.cat([start[:, None], contexts[:, :-1]], dim=1)
-        solution = Solution(contexts, before, contexts, 1, contexts.new_zeros(contexts.shape[:2]))
-        return stream + self.dropout(self.to_stream(contexts)), solution
+        solution = Solution(contexts, contexts, 1, contexts.new_zeros(contexts.shape[:2]))
+        return stream + self.to_stream(self.dropout(contexts)), solution
 
 
 def _turned(rows: torch.Tensor, places: torch.Tensor) -> torch.Tensor:

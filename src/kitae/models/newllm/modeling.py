@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -39,10 +40,14 @@ class Block(nn.Module):
             if real is None:
                 return found
             kept = real[:, times]
-            return Terms(torch.where(kept, found.a, 1.0), torch.where(kept, found.b, 0.0), found.hidden)
+            return Terms(torch.where(kept, found.a, 1.0), torch.where(kept, found.b, 0.0), found.reading)
 
+        if not self.cell.feedback and plan.solver != "sequential":
+            plan = Plan("gate-scan", passes=1)
+        if plan.tolerance is not None:  # passes can't agree more closely than the layers round
+            plan = replace(plan, tolerance=max(plan.tolerance, torch.finfo(tokens.dtype).eps))
         solution = solve(terms, (*stream.shape[:2], self.cell.context_size), start, plan)
-        return self.cell.output(stream, self.dropout(solution.hidden), solution.contexts), solution
+        return self.cell.output(stream, self.dropout(solution.reading), solution.contexts), solution
 
 
 class NewLLMPreTrainedModel(PreTrainedModel):  # type: ignore[misc]
@@ -60,7 +65,9 @@ class NewLLMPreTrainedModel(PreTrainedModel):  # type: ignore[misc]
         elif isinstance(module, nn.Embedding):
             init.normal_(module.weight, std=self.config.initializer_range)
         elif isinstance(module, (nn.LayerNorm, nn.RMSNorm)):
-            module.reset_parameters()
+            init.ones_(module.weight)
+            if isinstance(module, nn.LayerNorm):
+                init.zeros_(module.bias)
         elif isinstance(module, Cell):
             for name, value in module.first_values().items():
                 init.copy_(getattr(module, name), value)
@@ -132,7 +139,7 @@ class NewLLMModel(NewLLMPreTrainedModel):
             layer = past_key_values.layers[index] if past_key_values is not None else None
             if self.training and self.config.block_dropout and float(torch.rand(())) < self.config.block_dropout:
                 continue
-            start = stream.new_zeros(len(stream), self.config.context_size)
+            start = torch.zeros(len(stream), self.config.context_size, device=stream.device)
             if isinstance(layer, ContextLayer) and layer.context is not None:
                 start = layer.context.to(start)
             stream, solution = block(stream, start, plan, real)

@@ -7,7 +7,7 @@ They differ in the slope they take from one context to the next:
 
 - `jacobi`      none: a pass carries news one token further;
 - `gate-scan`   the gate a: a pass carries news over the whole sequence;
-- `newton`      the diagonal of the whole slope, estimated with random probes: fewer passes, each at twice the price.
+- `newton`      the diagonal of the whole slope, estimated with random probes, after one pass of the gate's own.
 
 Where passes don't settle, or end in something that is no number, time is walked after all.
 """
@@ -20,9 +20,9 @@ from typing import NamedTuple
 
 import torch
 
+from kitae.models.newllm.config import SOLVERS
 from kitae.models.newllm.scan import linear_scan
 
-SOLVERS = ("sequential", "jacobi", "gate-scan", "newton")
 _PROBES = 2
 _STEEPEST = 1.0  # slopes above it make errors grow from token to token, until there is no number for them
 
@@ -32,7 +32,7 @@ class Terms(NamedTuple):
 
     a: torch.Tensor
     b: torch.Tensor
-    hidden: torch.Tensor
+    reading: torch.Tensor  # for the blocks after it
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,7 @@ class Plan:
 @dataclass(frozen=True)
 class Solution:
     contexts: torch.Tensor  # after each token, [batch, time, width]
-    before: torch.Tensor  # what the last pass took for the contexts before each token
-    hidden: torch.Tensor  # of the feed-forward layers in the last pass
+    reading: torch.Tensor  # what the last pass says to the blocks after it
     passes: int
     change: torch.Tensor  # of each token's context in the last pass, relative, [batch, time]
     unsettled: bool = False  # the passes were given up, and time was walked
@@ -63,12 +62,11 @@ def solve(
     shape: tuple[int, int, int],
     start: torch.Tensor,
     plan: Plan,
-    guess: torch.Tensor | None = None,
 ) -> Solution:
-    """`terms(before, times)`: the terms of some tokens, given the contexts before them. `guess`: contexts to begin with."""
+    """`terms(before, times)`: the terms of some tokens, given the contexts before them."""
     if plan.solver == "sequential" or shape[1] == 1:
         return _walk(terms, shape, start)
-    found = _refine(terms, shape, start, plan, guess)
+    found = _refine(terms, shape, start, plan)
     settled = found.contexts.isfinite().all() and (plan.tolerance is None or (found.change < plan.tolerance).all())
     return found if settled else replace(_walk(terms, shape, start), passes=found.passes, unsettled=True)
 
@@ -78,21 +76,19 @@ def _refine(
     shape: tuple[int, int, int],
     start: torch.Tensor,
     plan: Plan,
-    guess: torch.Tensor | None,
 ) -> Solution:
-    everything = slice(None)
-    before = start[:, None].expand(shape[0], 1, shape[2])
-    contexts = guess if guess is not None else start.new_zeros(shape)
-    last = terms(_shifted(before, contexts), everything)
+    contexts = start.new_zeros(shape)
     for number in range(1, plan.passes + 1):
-        known = _shifted(before, contexts)
-        found = last if number == 1 else terms(known, everything)
-        solved = _pass(plan.solver if number > 1 else "gate-scan", terms, found, known, start)
+        known = torch.cat([start[:, None], contexts[:, :-1]], dim=1)
+        found = terms(known, slice(None))
+        # A slope taken at contexts that are all zero would lead Newton astray.
+        solver = "gate-scan" if plan.solver == "newton" and number == 1 else plan.solver
+        solved = _pass(solver, terms, found, known, start)
         change = relative_change(contexts, solved)
         contexts = solved
         if plan.tolerance is not None and bool((change < plan.tolerance).all()):
             break
-    return Solution(contexts, known, found.hidden, number, change)
+    return Solution(contexts, found.reading, number, change)
 
 
 def relative_change(old: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
@@ -103,15 +99,13 @@ def relative_change(old: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
 
 
 def _walk(terms: Callable[[torch.Tensor, slice], Terms], shape: tuple[int, int, int], start: torch.Tensor) -> Solution:
-    state, contexts, hidden = start, [], []
+    state, contexts, readings = start, [], []
     for time in range(shape[1]):
         found = terms(state[:, None], slice(time, time + 1))
         state = torch.addcmul(found.b[:, 0], found.a[:, 0], state)
         contexts.append(state)
-        hidden.append(found.hidden)
-    all_contexts = torch.stack(contexts, dim=1)
-    before = torch.cat([start[:, None], all_contexts[:, :-1]], dim=1)
-    return Solution(all_contexts, before, torch.cat(hidden, dim=1), 1, all_contexts.new_zeros(shape[:2]))
+        readings.append(found.reading)
+    return Solution(torch.stack(contexts, dim=1), torch.cat(readings, dim=1), 1, start.new_zeros(shape[:2]))
 
 
 def _pass(
@@ -141,7 +135,3 @@ def _rest_of_slope(terms: Callable[[torch.Tensor, slice], Terms], found: Terms, 
             signs = torch.randint(0, 2, known.shape, generator=generator, device=known.device).to(known.dtype) * 2 - 1
             total += signs * torch.func.jvp(without_gate, (known.detach(),), (signs,))[1]
     return total / _PROBES
-
-
-def _shifted(first: torch.Tensor, contexts: torch.Tensor) -> torch.Tensor:
-    return torch.cat([first, contexts[:, :-1]], dim=1)

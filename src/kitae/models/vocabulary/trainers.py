@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kitae.errors import InputError
 from kitae.models.pre_tokenizers import pre_tokenizer, takes_whole_words, words_as_bytes
@@ -20,6 +20,7 @@ from kitae.models.vocabulary.kinds import UNKNOWN, Order
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
     from tokenizers.pre_tokenizers import PreTokenizer
+    from tokenizers.trainers import BpeTrainer
 
 _LONGEST = 48  # bytes of a learned token, sixteen Japanese characters: longer ones are boilerplate
 _OFTEN = 2  # a pair that occurs once saves nothing
@@ -54,23 +55,27 @@ def words_of(order: Order) -> PreTokenizer:
 
 
 def _bpe(order: Order, texts: Iterable[str]) -> Tokenizer:
-    from tokenizers import Tokenizer, decoders, models, trainers
+    from tokenizers import Tokenizer, decoders, models
 
     tokenizer = Tokenizer(models.BPE(ignore_merges=takes_whole_words(order.pre)))
     tokenizer.pre_tokenizer = _without_long(words_of(order))
     tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.train_from_iterator(
-        texts,
-        trainers.BpeTrainer(
-            vocab_size=order.learned,
-            min_frequency=_OFTEN,
-            max_token_length=_LONGEST,
-            initial_alphabet=_letters(),
-            show_progress=False,
-        ),
-    )
+    tokenizer.train_from_iterator(texts, _merging(order))
     tokenizer.pre_tokenizer = words_of(order)
     return tokenizer
+
+
+def _merging(order: Order, **settings: Any) -> BpeTrainer:
+    from tokenizers.trainers import BpeTrainer
+
+    return BpeTrainer(
+        vocab_size=order.learned,
+        min_frequency=_OFTEN,
+        max_token_length=_LONGEST,
+        initial_alphabet=_letters(),
+        show_progress=False,
+        **settings,
+    )
 
 
 def _without_long(words: PreTokenizer) -> PreTokenizer:
@@ -83,23 +88,14 @@ def _without_long(words: PreTokenizer) -> PreTokenizer:
 
 def _wordpiece(order: Order, texts: Iterable[str]) -> Tokenizer:
     """Pieces as BERT's: found by merging the most frequent pairs, used by taking the longest that fits."""
-    from tokenizers import Tokenizer, decoders, models, trainers
+    from tokenizers import Tokenizer, decoders, models
 
     merging = Tokenizer(models.BPE())
     merging.pre_tokenizer = words_of(order)
-    merging.train_from_iterator(
-        texts,
-        trainers.BpeTrainer(
-            vocab_size=order.learned,
-            min_frequency=_OFTEN,
-            max_token_length=_LONGEST,
-            initial_alphabet=_letters(),
-            continuing_subword_prefix=_CONTINUES,
-            # Otherwise only those that occur get a number, in an order that changes, and with it which of two pairs wins a tie.
-            special_tokens=[_CONTINUES + letter for letter in _letters()],
-            show_progress=False,
-        ),
-    )
+    # Letters inside words that are not named here get a number when they occur, in an order that changes, and with it which
+    # of two pairs wins a tie.
+    inside = [_CONTINUES + letter for letter in _letters()]
+    merging.train_from_iterator(texts, _merging(order, continuing_subword_prefix=_CONTINUES, special_tokens=inside))
     tokenizer = Tokenizer(models.WordPiece(merging.get_vocab(), unk_token=UNKNOWN, continuing_subword_prefix=_CONTINUES))
     tokenizer.pre_tokenizer = words_of(order)
     tokenizer.decoder = decoders.Sequence([decoders.Replace(_CONTINUES, ""), decoders.ByteLevel()])
