@@ -106,6 +106,11 @@ def test_a_key_that_resembles_none_lists_the_known_ones() -> None:
         ),
         ("model: {source: new, new: {arch: newllm, tokenizer: t, heads: 2}}\ntrain: {method: full}", 4, "model.new.heads"),
         (
+            "model: {source: new, new: {arch: newllm, tokenizer: t, cell: matrix, solver: jacobi}}\ntrain: {method: full}",
+            4,
+            "model.new.solver",
+        ),
+        (
             "model: {source: new, new: {arch: llama, tokenizer: t, heads: 3, kv_heads: 3}}\ntrain: {method: full}",
             4,
             "model.new.heads",

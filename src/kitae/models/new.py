@@ -32,6 +32,7 @@ class Design:
     cell: str
     solver: str
     passes: int
+    settling: float
     tolerance: float
     longest_memory: float
     dropout: float
@@ -99,6 +100,8 @@ def _config(design: Design, tokenizer: PreTrainedTokenizerBase, longest: int) ->
             cell=design.arch if recurrent else design.cell,
             solver=design.solver,
             passes=design.passes,
+            heads=design.heads,
+            settling=design.settling,
             tolerance=design.tolerance,
             longest_memory=design.longest_memory,
             dropout=design.dropout,

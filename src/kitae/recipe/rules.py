@@ -42,17 +42,22 @@ _READ = {  # beside arch, tokenizer, hidden_size and dropout
     "alibi": {"layers", "heads"},
     "gru": {"layers"},
     "mingru": {"layers", "longest_memory"},
-    "newllm": {"blocks", "cell", "solver", "passes", "tolerance", "longest_memory", "block_dropout"},
+    "newllm": {"blocks", "cell", "heads", "solver", "passes", "settling", "tolerance", "longest_memory", "block_dropout"},
 }
 
 
 def _unused(new: New) -> Iterator[tuple[KeyPath, str]]:
     """A setting that an architecture doesn't read would look like a choice that was made."""
+    read, kind = _READ[new.arch], new.arch
+    if new.arch == "newllm" and new.cell != "matrix":
+        read, kind = read - {"heads"}, f"newllm, cell {new.cell},"
     every = set().union(*_READ.values())
-    for name in sorted(new.model_fields_set & (every - _READ[new.arch])):
+    for name in sorted(new.model_fields_set & (every - read)):
         if getattr(new, name) != New.model_fields[name].default:
-            yield ("model", "new", name), t("recipe.not-for-arch", name=name, arch=new.arch)
-    if "heads" in _READ[new.arch] and new.hidden_size % new.heads:
+            yield ("model", "new", name), t("recipe.not-for-arch", name=name, arch=kind)
+    if "heads" in read and new.hidden_size % new.heads:
         yield ("model", "new", "heads"), t("recipe.heads", heads=new.heads, width=new.hidden_size)
-    if "kv_heads" in _READ[new.arch] and new.heads % new.kv_heads:
+    if new.cell == "matrix" and new.solver in ("jacobi", "newton"):
+        yield ("model", "new", "solver"), t("recipe.matrix-solver", solver=new.solver)
+    if "kv_heads" in read and new.heads % new.kv_heads:
         yield ("model", "new", "kv_heads"), t("recipe.kv-heads", kv=new.kv_heads, heads=new.heads)

@@ -35,14 +35,15 @@ class New(Section):
     )
     hidden_size: int = Field(256, ge=8, le=65536)
     layers: int = Field(4, ge=1, le=1024, description="not for newllm, which has blocks")
-    heads: int = Field(4, ge=1, description="of attention")
+    heads: int = Field(4, ge=1, description="of attention, or of a matrix")
     kv_heads: int = Field(4, ge=1, description="of attention: how many keys and values the heads share")
     feed_forward: int = Field(0, ge=0, description="width within the layers of attention models; 0: 8/3 of hidden_size")
     window: int = Field(256, ge=1, description="how far back `sliding` sees")
     blocks: list[Annotated[int, Field(ge=1, le=64)]] = Field([2, 2], min_length=1, description="newllm: layers of each block")
-    cell: Literal["gated", "residual", "seed-gated", "seed-residual"] = "gated"
+    cell: Literal["gated", "residual", "matrix", "seed-gated", "seed-residual"] = "gated"
     solver: Literal["sequential", "jacobi", "gate-scan", "newton"] = "gate-scan"
     passes: int = Field(3, ge=1, le=64, description="newllm: how often training refines all contexts")
+    settling: float = Field(2.0, ge=0.0, description="newllm: weight in the loss of what the last pass still changed")
     tolerance: float = Field(1e-5, gt=0.0, description="newllm: relative change at which contexts count as found")
     longest_memory: float = Field(256.0, ge=1.0, description="newllm, mingru: slowest time-scale at the start, in tokens")
     dropout: float = Field(0.0, ge=0.0, lt=1.0)

@@ -26,6 +26,7 @@ class LabelledLoss:
     def __init__(self, model: nn.Module) -> None:
         self._model = model
         self._chosen: torch.Tensor | None = None
+        self.added: torch.Tensor | None = None  # what the model itself adds to the mean loss of the last batch
         self.shares: bool | None = None  # None: not tried yet
         _head(model).register_forward_pre_hook(self._choose)
 
@@ -66,7 +67,9 @@ class LabelledLoss:
     def _forward(self, ids: torch.Tensor, chosen: torch.Tensor, cache: DynamicCache | None) -> torch.Tensor:
         self._chosen = chosen
         try:
-            logits: torch.Tensor = self._model(input_ids=ids, past_key_values=cache, use_cache=cache is not None).logits
+            found = self._model(input_ids=ids, past_key_values=cache, use_cache=cache is not None)
+            self.added = getattr(found, "added_loss", None)
+            logits: torch.Tensor = found.logits
             return logits
         finally:
             self._chosen = None

@@ -64,6 +64,8 @@ class KitaeTrainer(Trainer):  # type: ignore[misc]
         for batch in inputs.micro:
             with self._autocast():
                 loss = self._loss(batch.to(self.args.device)) / inputs.labelled
+                if self._loss.added is not None:
+                    loss = loss + self._loss.added * (batch.input_ids.numel() / inputs.tokens)
             if not torch.isfinite(loss):
                 raise KitaeError("loss-not-finite", step=self.state.global_step + 1, why="\n".join(inputs.rows[:8]))
             self.accelerator.backward(loss)

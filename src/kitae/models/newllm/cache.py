@@ -1,13 +1,15 @@
-"""What generation keeps of the past: one context a block, whatever the length."""
+"""What generation keeps of the past: one state a block, whatever the length."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from transformers.cache_utils import CacheLayerMixin
 
 from kitae.models.newllm.config import NewLLMConfig
+from kitae.models.newllm.terms import State
 
 
 class ContextLayer(CacheLayerMixin):  # type: ignore[misc]
@@ -17,11 +19,11 @@ class ContextLayer(CacheLayerMixin):  # type: ignore[misc]
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.context: torch.Tensor | None = None
+        self.state: State | None = None
         self.cumulative_length = 0
 
-    def put(self, context: torch.Tensor, tokens: int) -> None:
-        self.context = context
+    def put(self, state: State, tokens: int) -> None:
+        self.state = state
         self.is_initialized = True
         self.cumulative_length += tokens
 
@@ -35,25 +37,26 @@ class ContextLayer(CacheLayerMixin):  # type: ignore[misc]
         return self.cumulative_length + query_length, 0
 
     def reset(self) -> None:
-        self.context, self.is_initialized, self.cumulative_length = None, False, 0
+        self.state, self.is_initialized, self.cumulative_length = None, False, 0
 
     def reorder_cache(self, beam_idx: torch.Tensor) -> None:
         self.batch_select_indices(beam_idx)
 
     def batch_select_indices(self, indices: torch.Tensor) -> None:
-        if self.context is not None:
-            self.context = self.context.index_select(0, indices.to(self.context.device))
+        self._change(lambda part: part.index_select(0, indices.to(part.device)))
 
     def batch_repeat_interleave(self, repeats: int) -> None:
-        if self.context is not None:
-            self.context = self.context.repeat_interleave(repeats, dim=0)
+        self._change(lambda part: part.repeat_interleave(repeats, dim=0))
 
     def offload(self) -> None:
-        if self.context is not None:
-            self.context = self.context.to("cpu")
+        self._change(lambda part: part.to("cpu"))
+
+    def _change(self, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        if self.state is not None:
+            self.state = self.state.each(change)
 
     def prefetch(self) -> None:
-        """Nothing to fetch ahead: a block moves its context to where it computes."""
+        """Nothing to fetch ahead: a block moves its state to where it computes."""
 
     # The parent asks for these two. Only attention has keys and values, so nothing calls them here.
 

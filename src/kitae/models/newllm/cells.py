@@ -11,14 +11,14 @@ from torch import nn
 from torch.nn import functional
 
 from kitae.models.newllm.config import NewLLMConfig
-from kitae.models.newllm.solve import Terms
+from kitae.models.newllm.terms import Delta, Diagonal, State, Terms
 
 _EPSILON = 0.25  # contexts smaller than its root reach the feed-forward layers shrunken, not blown up to unit size
 _FIRST_GAIN = 0.2  # how strongly contexts bear on the gates at first; small enough for parallel passes to converge
 
 
 class Cell(nn.Module, ABC):
-    """u = FFN([x_t ; c_{t-1}]), from which follow the terms of c_t = a · c_{t-1} + b.
+    """u = FFN([x_t ; c_{t-1}]), from which follow the terms by which the state is carried on.
 
     What the token contributes to the first layer doesn't change from pass to pass, so it is computed once (`prepare`).
     Contexts, and the terms they follow from, are fp32 in any model: half precision can't tell a gate near 1 from 1.
@@ -34,7 +34,10 @@ class Cell(nn.Module, ABC):
         if self.feedback:
             self.from_context = nn.Linear(context, width, bias=False)
         self.layers = nn.ModuleList(nn.Linear(width, width) for _ in range(layers - 1))
-        self.heads = nn.Linear(width, outputs * context)
+        self.heads = nn.Linear(width, outputs)
+
+    def start(self, rows: int, device: torch.device) -> State:
+        return State(torch.zeros(rows, self.context_size, device=device))
 
     def prepare(self, stream: torch.Tensor) -> torch.Tensor:
         tokens: torch.Tensor = self.from_token(self.token_input(stream))
@@ -63,20 +66,20 @@ class Cell(nn.Module, ABC):
         """The terms, from what the last layer and the heads on it say."""
 
     @abstractmethod
-    def output(self, stream: torch.Tensor, reading: torch.Tensor, contexts: torch.Tensor) -> torch.Tensor:
+    def output(self, stream: torch.Tensor, hidden: torch.Tensor, contexts: torch.Tensor) -> torch.Tensor:
         """The stream that the next block sees."""
 
 
 class _Improved(Cell):
     """A pre-norm residual stream. Contexts are scaled on their way into the layers, but never where they are carried."""
 
-    def __init__(self, config: NewLLMConfig, layers: int, outputs: int) -> None:
+    def __init__(self, config: NewLLMConfig, layers: int, outputs: int, gates: int) -> None:
+        """`gates`: how many time-scales there are."""
         super().__init__(config, layers, outputs)
         self.norm = nn.RMSNorm(config.hidden_size, eps=1e-6)
         if self.feedback:
             self.gain = nn.Parameter(torch.empty(()))
-        self.forget = nn.Parameter(torch.empty(config.context_size))
-        self.to_stream = nn.Linear(config.context_size, config.hidden_size, bias=False)
+        self.forget = nn.Parameter(torch.empty(gates))
         self._longest = config.longest_memory
 
     def token_input(self, stream: torch.Tensor) -> torch.Tensor:
@@ -88,40 +91,74 @@ class _Improved(Cell):
 
     def first_values(self) -> dict[str, torch.Tensor]:
         """Gates forget after 1 token, after `longest_memory` tokens, and evenly between on a log scale."""
-        memory = torch.logspace(0, math.log10(self._longest), self.context_size)
+        memory = torch.logspace(0, math.log10(self._longest), len(self.forget))
         forget = {"forget": (1 - 1 / (memory + 1)).logit()}
         return forget | ({"gain": torch.tensor(_FIRST_GAIN)} if self.feedback else {})
 
 
-class GatedCell(_Improved):
+class _Reading(_Improved):
+    """x = x + W (silu(r) · N(c)): what is read from the context depends on the token."""
+
+    def __init__(self, config: NewLLMConfig, layers: int, outputs: int, gates: int) -> None:
+        super().__init__(config, layers, outputs, gates)
+        self.reading = nn.Linear(config.hidden_size, config.context_size)
+        self.to_stream = nn.Linear(config.context_size, config.hidden_size, bias=False)
+
+    def output(self, stream: torch.Tensor, hidden: torch.Tensor, contexts: torch.Tensor) -> torch.Tensor:
+        read = functional.silu(self.reading(hidden)) * scaled(contexts).to(stream.dtype)
+        change: torch.Tensor = self.to_stream(read)
+        return stream + change
+
+
+class GatedCell(_Reading):
     """c = a · c + (1 - a) · tanh δ"""
 
     def __init__(self, config: NewLLMConfig, layers: int) -> None:
-        super().__init__(config, layers, outputs=3)
+        super().__init__(config, layers, 2 * config.context_size, config.context_size)
 
     def update(self, hidden: torch.Tensor, heads: torch.Tensor, before: torch.Tensor) -> Terms:
-        gate, candidate, reading = heads.chunk(3, dim=-1)
+        gate, candidate = heads.chunk(2, dim=-1)
         a = torch.sigmoid(gate + self.forget)
-        return Terms(a, (1 - a) * torch.tanh(candidate), reading)
+        return Diagonal(a, (1 - a) * torch.tanh(candidate), hidden)
 
-    def output(self, stream: torch.Tensor, reading: torch.Tensor, contexts: torch.Tensor) -> torch.Tensor:
-        read: torch.Tensor = self.to_stream((functional.silu(reading) * scaled(contexts)).to(stream.dtype))
-        return stream + read
+
+class MatrixCell(_Reading):
+    """A matrix for each head, in which a token writes a value at a key and reads at a query; the context is what it read.
+
+    Writing with 1 < β < 2 turns what lay at a key into its opposite, without which parity can't be tracked.
+    """
+
+    def __init__(self, config: NewLLMConfig, layers: int) -> None:
+        super().__init__(config, layers, 3 * config.context_size + 2 * config.heads, config.heads)
+        self._heads = config.heads
+
+    def start(self, rows: int, device: torch.device) -> State:
+        each = self.context_size // self._heads
+        memory = torch.zeros(rows, self._heads, each, each, device=device)
+        return State(torch.zeros(rows, self.context_size, device=device), memory)
+
+    def update(self, hidden: torch.Tensor, heads: torch.Tensor, before: torch.Tensor) -> Terms:
+        width, gates = self.context_size, self._heads
+        query, key, value, keep, write = torch.split(heads, [width, width, width, gates, gates], dim=-1)
+        query, key, value = (part.reshape(*part.shape[:2], gates, -1).transpose(1, 2) for part in (query, key, value))
+        keep = functional.logsigmoid(keep + self.forget).transpose(1, 2)
+        write = 2 * torch.sigmoid(write).transpose(1, 2)
+        return Delta(functional.normalize(query, dim=-1), functional.normalize(key, dim=-1), value, keep, write, hidden)
 
 
 class ResidualCell(_Improved):
     """c = (1 - η) · c + η · Δc, x = x + Δx"""
 
     def __init__(self, config: NewLLMConfig, layers: int) -> None:
-        super().__init__(config, layers, outputs=2)
+        super().__init__(config, layers, config.context_size, config.context_size)
+        self.to_stream = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
 
     def update(self, hidden: torch.Tensor, heads: torch.Tensor, before: torch.Tensor) -> Terms:
-        change, reading = heads.chunk(2, dim=-1)
-        a = torch.sigmoid(self.forget.float()).expand_as(change)
-        return Terms(a, (1 - a) * change, reading)
+        a = torch.sigmoid(self.forget.float()).expand_as(heads)
+        return Diagonal(a, (1 - a) * heads, hidden)
 
-    def output(self, stream: torch.Tensor, reading: torch.Tensor, contexts: torch.Tensor) -> torch.Tensor:
-        change: torch.Tensor = self.to_stream(reading.to(stream.dtype))
+    def output(self, stream: torch.Tensor, hidden: torch.Tensor, contexts: torch.Tensor) -> torch.Tensor:
+        change: torch.Tensor = self.to_stream(hidden)
         return stream + change
 
 
@@ -131,14 +168,15 @@ class MinGruCell(_Improved):
     feedback = False
 
     def __init__(self, config: NewLLMConfig, layers: int) -> None:
-        super().__init__(config, layers, outputs=2)
+        super().__init__(config, layers, 2 * config.context_size, config.context_size)
+        self.to_stream = nn.Linear(config.context_size, config.hidden_size, bias=False)
 
     def update(self, hidden: torch.Tensor, heads: torch.Tensor, before: torch.Tensor) -> Terms:
         gate, candidate = heads.chunk(2, dim=-1)
         a = torch.sigmoid(gate + self.forget)
-        return Terms(a, (1 - a) * candidate, hidden)
+        return Diagonal(a, (1 - a) * candidate, hidden)
 
-    def output(self, stream: torch.Tensor, reading: torch.Tensor, contexts: torch.Tensor) -> torch.Tensor:
+    def output(self, stream: torch.Tensor, hidden: torch.Tensor, contexts: torch.Tensor) -> torch.Tensor:
         change: torch.Tensor = self.to_stream(contexts.to(stream.dtype))
         return stream + change
 
@@ -155,31 +193,31 @@ class _Seed(Cell):
         raw = kept * before + added
         mean = raw.mean(-1, keepdim=True)
         scale = self.carried_norm.weight * torch.rsqrt(raw.var(-1, keepdim=True, unbiased=False) + self.carried_norm.eps)
-        return Terms(kept * scale, (added - mean) * scale + self.carried_norm.bias, hidden)
+        return Diagonal(kept * scale, (added - mean) * scale + self.carried_norm.bias, hidden)
 
 
 class SeedGatedCell(_Seed):
     def __init__(self, config: NewLLMConfig, layers: int) -> None:
-        super().__init__(config, layers, outputs=3)
+        super().__init__(config, layers, 3 * config.context_size)
 
     def update(self, hidden: torch.Tensor, heads: torch.Tensor, before: torch.Tensor) -> Terms:
         forget, enter, candidate = heads.chunk(3, dim=-1)
         return self.normed(torch.sigmoid(forget), torch.sigmoid(enter) * torch.tanh(candidate), before, hidden)
 
-    def output(self, stream: torch.Tensor, reading: torch.Tensor, contexts: torch.Tensor) -> torch.Tensor:
-        return reading
+    def output(self, stream: torch.Tensor, hidden: torch.Tensor, contexts: torch.Tensor) -> torch.Tensor:
+        return hidden
 
 
 class SeedResidualCell(_Seed):
     def __init__(self, config: NewLLMConfig, layers: int) -> None:
-        super().__init__(config, layers, outputs=1)
+        super().__init__(config, layers, config.context_size)
         self.to_stream = nn.Linear(config.hidden_size, config.hidden_size)
 
     def update(self, hidden: torch.Tensor, heads: torch.Tensor, before: torch.Tensor) -> Terms:
         return self.normed(torch.ones_like(heads), heads, before, hidden)
 
-    def output(self, stream: torch.Tensor, reading: torch.Tensor, contexts: torch.Tensor) -> torch.Tensor:
-        change: torch.Tensor = self.to_stream(reading)
+    def output(self, stream: torch.Tensor, hidden: torch.Tensor, contexts: torch.Tensor) -> torch.Tensor:
+        change: torch.Tensor = self.to_stream(hidden)
         return stream + change
 
 
@@ -190,6 +228,7 @@ def scaled(contexts: torch.Tensor) -> torch.Tensor:
 
 _CELLS: dict[str, Callable[[NewLLMConfig, int], Cell]] = {
     "gated": GatedCell,
+    "matrix": MatrixCell,
     "residual": ResidualCell,
     "mingru": MinGruCell,
     "seed-gated": SeedGatedCell,

@@ -9,7 +9,7 @@ from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 
 SOLVERS = ("sequential", "jacobi", "gate-scan", "newton")
-CELLS = ("gated", "residual", "seed-gated", "seed-residual", "mingru", "gru")
+CELLS = ("gated", "residual", "matrix", "seed-gated", "seed-residual", "mingru", "gru")
 
 
 @strict
@@ -17,10 +17,12 @@ class NewLLMConfig(PreTrainedConfig):  # type: ignore[misc]
     """`blocks`: for each block, how many feed-forward layers lie between two updates of its context.
 
     `cell`: the rule by which a context is updated. `gated` and `residual` keep every norm off the carried path, so that
-    their recurrence can be solved in parallel; the two `seed` cells are the original definition. For comparison, `mingru`
-    has the same layers but gates that don't see the context, and `gru` is the classic one, one layer a block.
-    `passes` is how often training refines all contexts at once; otherwise they are refined until the largest relative
-    change of any token is under `tolerance`, and never more often than `max_passes`.
+    their recurrence can be solved in parallel; `matrix` carries a matrix for each of `heads`, and its context is a reading
+    of it; the two `seed` cells are the original definition. For comparison, `mingru` has the same layers but gates that
+    don't see the context, and `gru` is the classic one, one layer a block.
+    `passes` is how often training refines all contexts at once, and `settling` how much it costs a model that the last of
+    them still changed something. Otherwise contexts are refined until the largest relative change of any token is under
+    `tolerance`, and never more often than `max_passes`.
     """
 
     model_type = "newllm"
@@ -31,8 +33,10 @@ class NewLLMConfig(PreTrainedConfig):  # type: ignore[misc]
     context_size: int = 0  # 0: as wide as the stream
     blocks: list[int] = field(default_factory=lambda: [2, 2])
     cell: str = "gated"
+    heads: int = 4  # of a matrix
     solver: str = "gate-scan"
     passes: int = 3
+    settling: float = 2.0
     max_passes: int = 64
     tolerance: float = 1e-5
     longest_memory: float = 256.0  # in tokens: the slowest of the time-scales that contexts begin with
@@ -56,6 +60,12 @@ class NewLLMConfig(PreTrainedConfig):  # type: ignore[misc]
             raise ValueError(f"solver: {self.solver!r} (known: {', '.join(SOLVERS)})")
         if self.cell == "gru" and (set(self.blocks) != {1} or self.context_size != self.hidden_size):
             raise ValueError(f"blocks: {self.blocks!r}, context_size: {self.context_size} (a gru's blocks are [1, …])")
+        if self.cell == "matrix" and (self.heads < 1 or self.context_size % self.heads):
+            raise ValueError(f"heads: {self.heads!r}, context_size: {self.context_size} (as many in each head)")
+        if self.cell == "matrix" and self.solver not in ("sequential", "gate-scan"):
+            raise ValueError(f"solver: {self.solver!r} (a matrix is found by sequential or gate-scan)")
+        if not self.settling >= 0:
+            raise ValueError(f"settling: {self.settling!r} (0 or more)")
         if not self.tolerance > 0:
             raise ValueError(f"tolerance: {self.tolerance!r} (above 0)")
         if not 1 <= self.passes <= self.max_passes:

@@ -7,6 +7,7 @@ from torch import nn
 
 from kitae.models.newllm.config import NewLLMConfig
 from kitae.models.newllm.solve import Plan, Solution
+from kitae.models.newllm.terms import State
 
 
 class GruBlock(nn.Module):
@@ -18,10 +19,18 @@ class GruBlock(nn.Module):
         self.to_stream = nn.Linear(width, width, bias=False)
         self.dropout = nn.Dropout(config.dropout)
 
+    def start(self, rows: int, device: torch.device) -> State:
+        return State(torch.zeros(rows, self.gru.hidden_size, device=device))
+
     def forward(
-        self, stream: torch.Tensor, start: torch.Tensor, plan: Plan, real: torch.Tensor | None
+        self,
+        stream: torch.Tensor,
+        state: State,
+        plan: Plan,
+        real: torch.Tensor | None = None,
+        guess: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, Solution]:
-        tokens, start = self.norm(stream), start.to(stream.dtype)
+        tokens, start = self.norm(stream), state.context.to(stream.dtype)
         if real is None:
             contexts, _ = self.gru(tokens, start[None])
         else:  # a padded row is turned until its padding is behind it, and back
@@ -29,7 +38,7 @@ class GruBlock(nn.Module):
             places = torch.arange(stream.shape[1], device=stream.device)[None]
             contexts, _ = self.gru(_turned(tokens, (places + turn) % stream.shape[1]), start[None])
             contexts = torch.where(real, _turned(contexts, (places - turn) % stream.shape[1]), start[:, None])
-        solution = Solution(contexts, contexts, 1, contexts.new_zeros(contexts.shape[:2]))
+        solution = Solution(contexts, State(contexts[:, -1]), contexts, 1, contexts.new_zeros(contexts.shape[:2]))
         return stream + self.to_stream(self.dropout(contexts)), solution
 
 

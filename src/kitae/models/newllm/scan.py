@@ -34,6 +34,8 @@ class LinearScan(torch.autograd.Function):
 
 def linear_scan(a: torch.Tensor, b: torch.Tensor, start: torch.Tensor) -> torch.Tensor:
     """`a`, `b`: [batch, time, width]; `start`: [batch, width]. Gives all c, [batch, time, width]."""
+    if b.shape[1] == 1:
+        return torch.addcmul(b, a, start[:, None])
     states: torch.Tensor = LinearScan.apply(a, b, start)  # type: ignore[no-untyped-call]
     return states
 

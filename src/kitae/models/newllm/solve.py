@@ -1,7 +1,7 @@
 """Finding the contexts of a whole sequence.
 
-A context depends on the one before it, c_t = a_t · c_{t-1} + b_t, where a and b are computed from c_{t-1} and the token.
-Walking through time is exact and slow. All other solvers guess the contexts before every token, compute a and b for all
+What a block carries from token to token follows from terms that are computed from the context before it and the token.
+Walking through time is exact and slow. All other solvers guess the contexts before every token, compute the terms of all
 tokens at once, and solve what remains, which is linear; each such pass brings the guess nearer to what a walk would give.
 They differ in the slope they take from one context to the next:
 
@@ -16,23 +16,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import torch
 
 from kitae.models.newllm.config import SOLVERS
-from kitae.models.newllm.scan import linear_scan
+from kitae.models.newllm.terms import Diagonal, State, Terms
 
 _PROBES = 2
 _STEEPEST = 1.0  # slopes above it make errors grow from token to token, until there is no number for them
-
-
-class Terms(NamedTuple):
-    """What a cell computes from the contexts before each token."""
-
-    a: torch.Tensor
-    b: torch.Tensor
-    reading: torch.Tensor  # for the blocks after it
+TermsOf = Callable[[torch.Tensor, slice], Terms]  # the terms of some tokens, given the contexts before them
 
 
 @dataclass(frozen=True)
@@ -51,81 +43,77 @@ class Plan:
 @dataclass(frozen=True)
 class Solution:
     contexts: torch.Tensor  # after each token, [batch, time, width]
-    reading: torch.Tensor  # what the last pass says to the blocks after it
+    end: State  # behind the last token
+    hidden: torch.Tensor  # of the feed-forward layers in the last pass
     passes: int
-    change: torch.Tensor  # of each token's context in the last pass, relative, [batch, time]
+    change: torch.Tensor  # of each token's context in the last pass: squared, relative, [batch, time]
     unsettled: bool = False  # the passes were given up, and time was walked
 
 
-def solve(
-    terms: Callable[[torch.Tensor, slice], Terms],
-    shape: tuple[int, int, int],
-    start: torch.Tensor,
-    plan: Plan,
-) -> Solution:
-    """`terms(before, times)`: the terms of some tokens, given the contexts before them."""
-    if plan.solver == "sequential" or shape[1] == 1:
-        return _walk(terms, shape, start)
-    found = _refine(terms, shape, start, plan)
-    settled = found.contexts.isfinite().all() and (plan.tolerance is None or (found.change < plan.tolerance).all())
-    return found if settled else replace(_walk(terms, shape, start), passes=found.passes, unsettled=True)
+def solve(terms: TermsOf, time: int, start: State, plan: Plan, guess: torch.Tensor | None = None) -> Solution:
+    """`guess`: contexts to begin with, [batch, time, width]; without it they are taken for zero."""
+    if plan.solver == "sequential" or time == 1:
+        return _walk(terms, time, start)
+    found = _refine(terms, time, start, plan, guess)
+    settled = found.contexts.isfinite().all() and (plan.tolerance is None or _within(found.change, plan.tolerance))
+    return found if settled else replace(_walk(terms, time, start), passes=found.passes, unsettled=True)
 
 
-def _refine(
-    terms: Callable[[torch.Tensor, slice], Terms],
-    shape: tuple[int, int, int],
-    start: torch.Tensor,
-    plan: Plan,
-) -> Solution:
-    contexts = start.new_zeros(shape)
+def _refine(terms: TermsOf, time: int, start: State, plan: Plan, guess: torch.Tensor | None) -> Solution:
+    batch, width = start.context.shape
+    contexts = start.context.new_zeros(batch, time, width) if guess is None else guess
     for number in range(1, plan.passes + 1):
-        known = torch.cat([start[:, None], contexts[:, :-1]], dim=1)
+        known = torch.cat([start.context[:, None], contexts[:, :-1]], dim=1)
         found = terms(known, slice(None))
         # A slope taken at contexts that are all zero would lead Newton astray.
         solver = "gate-scan" if plan.solver == "newton" and number == 1 else plan.solver
-        solved = _pass(solver, terms, found, known, start)
+        solved, end = _pass(solver, terms, found, known, start)
         change = relative_change(contexts, solved)
         contexts = solved
-        if plan.tolerance is not None and bool((change < plan.tolerance).all()):
+        if plan.tolerance is not None and _within(change, plan.tolerance):
             break
-    return Solution(contexts, found.reading, number, change)
+    return Solution(contexts, end, found.hidden, number, change)
 
 
 def relative_change(old: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
-    with torch.no_grad():
-        size: torch.Tensor = torch.linalg.vector_norm(new, dim=-1)
-        difference: torch.Tensor = torch.linalg.vector_norm(new - old, dim=-1)
-        return difference / size.clamp(min=1e-6)
+    """Squared, so that a gradient can flow through it also where nothing changed."""
+    size = new.detach().square().sum(-1).clamp(min=1e-12)
+    return (new - old).square().sum(-1) / size
 
 
-def _walk(terms: Callable[[torch.Tensor, slice], Terms], shape: tuple[int, int, int], start: torch.Tensor) -> Solution:
-    state, contexts, readings = start, [], []
-    for time in range(shape[1]):
-        found = terms(state[:, None], slice(time, time + 1))
-        state = torch.addcmul(found.b[:, 0], found.a[:, 0], state)
-        contexts.append(state)
-        readings.append(found.reading)
-    return Solution(torch.stack(contexts, dim=1), torch.cat(readings, dim=1), 1, start.new_zeros(shape[:2]))
+def _within(change: torch.Tensor, tolerance: float) -> bool:
+    return bool((change < tolerance**2).all())
 
 
-def _pass(
-    solver: str, terms: Callable[[torch.Tensor, slice], Terms], found: Terms, known: torch.Tensor, start: torch.Tensor
-) -> torch.Tensor:
+def _walk(terms: TermsOf, time: int, start: State) -> Solution:
+    state, contexts, hidden = start, [], []
+    for number in range(time):
+        found = terms(state.context[:, None], slice(number, number + 1))
+        after, state = found.carry(state)
+        contexts.append(after)
+        hidden.append(found.hidden)
+    whole = torch.cat(contexts, dim=1)
+    return Solution(whole, state, torch.cat(hidden, dim=1), 1, whole.new_zeros(whole.shape[:2]))
+
+
+def _pass(solver: str, terms: TermsOf, found: Terms, known: torch.Tensor, start: State) -> tuple[torch.Tensor, State]:
+    if not isinstance(found, Diagonal):  # a matrix: the config allows it no other solver
+        return found.carry(start)
     if solver == "jacobi":
-        return torch.addcmul(found.b, found.a, known)
-    slope = found.a
-    if solver == "newton":
-        slope = slope + _rest_of_slope(terms, found, known)
+        contexts = torch.addcmul(found.b, found.a, known)
+        return contexts, State(contexts[:, -1])
+    slope = found.a if solver == "gate-scan" else found.a + _rest_of_slope(terms, found, known)
     bounded = slope.clamp(-_STEEPEST, _STEEPEST)
     # f(known) + slope · (c - known); where the slope is the gate itself, this is b.
-    return linear_scan(bounded, found.b + (found.a - bounded) * known, start)
+    return Diagonal(bounded, found.b + (found.a - bounded) * known, found.hidden).carry(start)
 
 
-def _rest_of_slope(terms: Callable[[torch.Tensor, slice], Terms], found: Terms, known: torch.Tensor) -> torch.Tensor:
+def _rest_of_slope(terms: TermsOf, found: Diagonal, known: torch.Tensor) -> torch.Tensor:
     """What the diagonal of ∂c_t/∂c_{t-1} has beside the gate: the mean of v · (J v) over random signs v."""
 
     def without_gate(before: torch.Tensor) -> torch.Tensor:
         new = terms(before, slice(None))
+        assert isinstance(new, Diagonal)
         return new.a * known.detach() + new.b
 
     total = torch.zeros_like(known)
