@@ -1,8 +1,8 @@
 """Kitae: train, verify and ship small language models.
 
 `kitae.train`, `kitae.verify`, `kitae.ship`, `kitae.generate`, `kitae.merge`, `kitae.export` and `kitae.quickstart` do what
-the commands of the same names do, and return the value that the command prints with `--json`; so do `kitae.train_tokenizer`
-and `kitae.inspect_tokenizer`. Importing this package imports neither torch nor transformers.
+the commands of the same names do, and return the value that the command prints with `--json`; so do `kitae.evaluate` (`eval`),
+`kitae.train_tokenizer` and `kitae.inspect_tokenizer`. Importing this package imports neither torch nor transformers.
 """
 
 from __future__ import annotations
@@ -12,8 +12,19 @@ from importlib import import_module
 from kitae.architectures import announce
 
 __version__ = "0.1.0"
-__all__ = ["export", "generate", "inspect_tokenizer", "merge", "quickstart", "ship", "train", "train_tokenizer", "verify"]
-_ROOMS = ("generate", "ship", "train", "verify")  # packages that can be called
+__all__ = [
+    "evaluate",
+    "export",
+    "generate",
+    "inspect_tokenizer",
+    "merge",
+    "quickstart",
+    "ship",
+    "train",
+    "train_tokenizer",
+    "verify",
+]
+_ROOMS = ("evaluate", "generate", "ship", "train", "verify")  # packages that can be called
 
 
 def __getattr__(name: str) -> object:

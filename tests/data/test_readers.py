@@ -65,7 +65,7 @@ def test_a_bad_line_in_the_middle_is_named(tmp_path: Path, line: bytes) -> None:
     assert error.why and len(error.why) < 500
 
 
-@pytest.mark.parametrize("line", [b"{}", b'{"text": "x"}', b'{"prompt": "x"}'])
+@pytest.mark.parametrize("line", [b"{}", b'{"body": "x"}', b'{"prompt": "x"}'])
 def test_rows_of_no_known_format(tmp_path: Path, line: bytes) -> None:
     path = written(tmp_path, GOOD, line)
     assert (refusal(path).kind, refusal(path).where) == ("row-format", f"{path}:2")

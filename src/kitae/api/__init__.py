@@ -1,6 +1,7 @@
 """Each command as a function. Rooms that may not know each other are joined here: the CLI has no logic of its own."""
 
 from kitae.api.estimate import estimate
+from kitae.api.evaluation import evaluate
 from kitae.api.preview import preview
 from kitae.api.quickstart import quickstart
 from kitae.api.shipping import export, merge, ship, verify
@@ -12,6 +13,7 @@ __all__ = [
     "answer",
     "conversation",
     "estimate",
+    "evaluate",
     "export",
     "generate",
     "inspect_tokenizer",

@@ -7,8 +7,8 @@ import psutil
 from kitae.api.rows import gather_rows
 from kitae.errors import InputError
 from kitae.files import JsonDict
-from kitae.models import Design, locate, peek, size_of
-from kitae.recipe import Recipe
+from kitae.models import Design, Size, locate_tokenizer, peek, size_of
+from kitae.recipe import New, Recipe
 
 _CHARACTERS_PER_TOKEN = 3.2
 # Bytes of activations that one token leaves behind for the backward pass, a layer, in multiples of the hidden size;
@@ -18,13 +18,17 @@ _OVERHEAD_MB = 900  # Python, torch and transformers themselves
 _FLOPS = 250e9  # what two ordinary cores reach in training, all losses included
 
 
+def _size(new: New, longest: int) -> Size:
+    return size_of(Design(**new.design), locate_tokenizer(new.tokenizer), longest)
+
+
 def estimate(recipe: Recipe) -> JsonDict:
     rows = gather_rows(recipe)
-    answered, least = sum(bool(row.answer) for row in rows.validation), recipe.verify.min_validation_rows
+    answered, least = sum(row.teaches for row in rows.validation), recipe.verify.min_validation_rows
     if answered < least:
         raise InputError("few-validation", where=recipe.name, count=answered, least=least)
     new = recipe.model.new
-    size = size_of(Design(**new.design), locate(new.tokenizer), recipe.model.max_length) if new else peek(recipe.model.source)
+    size = peek(recipe.model.source) if new is None else _size(new, recipe.model.max_length)
     parameters, hidden, layers = size.parameters, size.hidden, size.layers
     train = recipe.train
     full = train.method == "full"

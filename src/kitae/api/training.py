@@ -16,7 +16,7 @@ from kitae.data import Rows
 from kitae.errors import InputError, KitaeError, Refused
 from kitae.files import JsonDict, read_text, remove_leftovers, write_json
 from kitae.i18n import t
-from kitae.models import locate
+from kitae.models import locate, locate_tokenizer
 from kitae.recipe import Recipe, load_recipe, recipe_yaml, resolve_paths
 from kitae.runs import Run, create_run, find_run
 
@@ -122,7 +122,10 @@ def _begin(recipe: Recipe | str | Path, overrides: Sequence[str]) -> tuple[Run, 
     )
     rows = gather_rows(wanted)
     quiet_libraries()
-    locate(wanted.model.new.tokenizer if wanted.model.new else wanted.model.source)
+    if wanted.model.new is not None:
+        locate_tokenizer(wanted.model.new.tokenizer)
+    else:
+        locate(wanted.model.source)
     run = _new_run(wanted)
     console.say(t("say.run", run=run.id))
     if rows.duplicates:
@@ -163,5 +166,5 @@ def _stop_if_refused(run: Run, gates: Sequence[Gate]) -> None:
 
 
 def _shared_system(rows: Sequence[Conversation]) -> str | None:
-    systems = {row.messages[0].content if row.messages[0].role == "system" else None for row in rows}
+    systems = {row.messages[0].content if row.messages[0].role == "system" else None for row in rows if not row.is_text}
     return systems.pop() if len(systems) == 1 else None

@@ -16,7 +16,7 @@ from kitae.data import read_texts
 from kitae.errors import InputError
 from kitae.files import JsonDict, refuse_taken, staged_folder
 from kitae.i18n import t
-from kitae.models import locate, open_codec, open_tokenizer
+from kitae.models import locate_tokenizer, open_codec, open_tokenizer
 from kitae.models.vocabulary import (
     LANGUAGES,
     Order,
@@ -122,16 +122,12 @@ def _read(files: Sequence[Path], roles: bool = False) -> Iterator[str]:
 
 
 def _folder(target: str) -> Path:
-    """A folder with a tokenizer: one without a model will do."""
-    path = Path(target).expanduser()
-    if (path / "tokenizer.json").is_file() or (path / "tokenizer_config.json").is_file():
-        return path.absolute()
     if is_run(target):
         from kitae.train import base_folder
 
         run = find_run(target)
         return base_folder(load_recipe(run.recipe_path), run)
-    return locate(target)
+    return locate_tokenizer(target)
 
 
 def _terminator(folder: Path) -> str | None:

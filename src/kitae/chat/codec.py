@@ -38,11 +38,22 @@ class Encoded:
     loss_mask: list[bool]
     spans: list[Span]
     source: str = ""
-    notes: list[str] = field(default_factory=list)  # "turn-by-turn": see encode; "joined": see _alone; "pieces": see _join
+    # "turn-by-turn": see encode; "joined": see _alone; "pieces": see _join; "text": it is plain text; "cut": and goes on
+    notes: list[str] = field(default_factory=list)
 
     @property
     def labelled(self) -> int:
         return sum(self.loss_mask)
+
+    def cut(self, longest: int) -> list[Encoded]:
+        """Plain text in pieces. A piece begins with the token that the one before it ended with, so each is predicted once."""
+        starts = range(0, max(1, len(self.ids) - 1), longest - 1)
+        return [self._piece(start, start + longest) for start in starts] if "text" in self.notes else [self]
+
+    def _piece(self, start: int, end: int) -> Encoded:
+        ids = self.ids[start:end]
+        notes = self.notes if end >= len(self.ids) else [*self.notes, "cut"]
+        return Encoded(ids, [False, *self.loss_mask[start + 1 : end]], [Span(1, len(ids))], self.source, notes)
 
 
 class ChatCodec:
@@ -76,6 +87,8 @@ class ChatCodec:
 
     def encode(self, conversation: Conversation) -> list[Encoded]:
         """One sequence a conversation; one an answer where earlier turns, or their tokens, would not stay as they were."""
+        if conversation.is_text:
+            return [self._text(conversation)]
         messages, disguise = self._disguised(conversation.messages)
         answers = [i for i, message in enumerate(messages) if message.role == "assistant"]
         pieces: list[Piece] = []
@@ -91,6 +104,12 @@ class ChatCodec:
         if len(answers) > 1 and "pieces" in joined.notes:  # later prompts would show the pieces, which no server does
             return [self._alone(messages, j, disguise, conversation.source, len(answers)) for j in answers]
         return [joined]
+
+    def _text(self, conversation: Conversation) -> Encoded:
+        """The text between two terminators, the first of which is there to predict the text's own first token."""
+        end = [] if self.terminator is None else [self.terminator]
+        ids = [*end, *self.vocabulary.encode(conversation.messages[0].content, parse_control=False), *end]
+        return Encoded(ids, [False, *[True] * (len(ids) - 1)], [Span(1, len(ids))], conversation.source, ["text"])
 
     def _turn(self, messages: Sequence[Message], i: int) -> list[Piece] | None:
         """The pieces up to the end of answer i, or None if the rendering is not prompt + answer + closing."""

@@ -1,4 +1,4 @@
-"""A conversation, as every room passes it around."""
+"""A conversation, as every room passes it around. Plain text is one too: a single message that nobody speaks."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 ROLES = ("system", "user", "assistant", "tool")
+_TEXT = "text"
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,19 @@ class Conversation:
     @staticmethod
     def of(messages: Sequence[Mapping[str, str]], source: str = "") -> Conversation:
         return Conversation(tuple(Message(m["role"], m["content"]) for m in messages), source)
+
+    @staticmethod
+    def of_text(text: str, source: str = "") -> Conversation:
+        return Conversation((Message(_TEXT, text),), source)
+
+    @property
+    def is_text(self) -> bool:
+        return self.messages[0].role == _TEXT
+
+    @property
+    def teaches(self) -> bool:
+        """Whether there is anything to learn from it: an answer, or a text."""
+        return self.is_text or bool(self.answer)
 
     @property
     def prompt(self) -> tuple[Message, ...]:

@@ -158,6 +158,21 @@ def verify(
     return Result(value, f"{gate_lines(value['gates'])}\n\n{t('report.verdict.' + value['verdict'])}", code)
 
 
+@app.command("eval", help=t("help.eval"))
+def evaluate(
+    target: Target,
+    suite: Annotated[list[str] | None, typer.Option(help=t("help.suite"))] = None,
+    against: Annotated[str | None, typer.Option(help=t("help.eval-against"))] = None,
+    data: Annotated[Path | None, typer.Option(help=t("help.eval-data"))] = None,
+    rows: Annotated[int | None, typer.Option(min=1, help=t("help.eval-rows"))] = None,
+) -> Result:
+    from kitae.api import evaluate
+    from kitae.cli.scores import score_table
+
+    value = evaluate(target, suite or [], against, data, rows)
+    return Result(value, score_table(value))
+
+
 @app.command(help=t("help.merge"))
 def merge(run: RunId) -> Result:
     from kitae.api import merge

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import codecs
-import contextlib
-import gzip
 import json
-import zlib
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
 from kitae.chat import ROLES, Conversation, Message
+from kitae.data.opening import is_plain_text, opened, text_blocks
 from kitae.errors import InputError
 
-Format = Literal["auto", "messages", "prompt-completion"]
+Format = Literal["auto", "messages", "prompt-completion", "text"]
 
 
 def read_conversations(
@@ -29,13 +27,15 @@ def each_conversation(
     path: Path, form: Format = "auto", limit: int | None = None, source_key: str | None = None
 ) -> Iterator[Conversation]:
     """One row at a time, for files that are larger than memory."""
+    if is_plain_text(path):
+        yield from islice((Conversation.of_text(text, f"{path}:{line}") for line, text in text_blocks(path)), limit)
+        return
     empty = True
     for line, row in islice(_lines(path), limit):
         where = f"{path}:{line}"
-        messages = _messages(row, form, where)
-        source = row.get(source_key) if source_key else None
+        source = row.pop(source_key, None) if source_key else None
         empty = False
-        yield Conversation(tuple(messages), source if isinstance(source, str) else where)
+        yield _conversation(row, form, where, source if isinstance(source, str) else where)
     if empty:
         raise InputError("data-empty", where=str(path))
 
@@ -50,18 +50,6 @@ def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             yield number, _row(line, f"{path}:{number}", first=number == 1)
 
 
-@contextlib.contextmanager
-def opened(path: Path) -> Iterator[IO[bytes]]:
-    """A file, packed or not; whatever goes wrong while it is read is said of it."""
-    try:
-        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
-            yield file  # type: ignore[misc]  # a GzipFile reads as any file does
-    except FileNotFoundError as error:
-        raise InputError("file-missing", where=str(path)) from error
-    except (OSError, EOFError, zlib.error, ValueError) as error:
-        raise InputError("file-unreadable", where=str(path), why=str(error)) from error
-
-
 def _row(line: bytes, where: str, first: bool) -> dict[str, Any]:
     try:
         row = json.loads(line.decode("utf-8"))
@@ -74,12 +62,23 @@ def _row(line: bytes, where: str, first: bool) -> dict[str, Any]:
     return row
 
 
-def _messages(row: dict[str, Any], form: Format, where: str) -> list[Message]:
+def _conversation(row: dict[str, Any], form: Format, where: str, source: str) -> Conversation:
     if form in ("auto", "messages") and "messages" in row:
-        return _chat(row["messages"], where)
+        return Conversation(tuple(_chat(row["messages"], where)), source)
     if form in ("auto", "prompt-completion") and "prompt" in row and "completion" in row:
-        return _chat([{"role": "user", "content": row["prompt"]}, {"role": "assistant", "content": row["completion"]}], where)
+        turns = [{"role": "user", "content": row["prompt"]}, {"role": "assistant", "content": row["completion"]}]
+        return Conversation(tuple(_chat(turns, where)), source)
+    if form in ("auto", "text") and "text" in row:
+        return Conversation.of_text(_text(row, where), source)
     raise InputError("row-format", where=where, why=", ".join(map(str, row)))
+
+
+def _text(row: dict[str, Any], where: str) -> str:
+    text = row["text"]
+    if not isinstance(text, str) or not text.strip():
+        raise InputError("bad-row", where=where, why=f"text: {text!r}"[:80])
+    _check_whole(text, where, "text")
+    return text
 
 
 def _chat(value: object, where: str) -> list[Message]:
@@ -94,9 +93,13 @@ def _chat(value: object, where: str) -> list[Message]:
             raise InputError("bad-row", where=where, why=f"messages[{i}].role: {role!r} (known: {', '.join(ROLES)})")
         if not isinstance(content, str):
             raise InputError("bad-row", where=where, why=f"messages[{i}].content: {type(content).__name__}")
-        try:
-            content.encode("utf-8")  # JSON can spell half a character
-        except UnicodeEncodeError as error:
-            raise InputError("bad-row", where=where, why=f"messages[{i}].content: {error}") from error
+        _check_whole(content, where, f"messages[{i}].content")
         messages.append(Message(role, content))
     return messages
+
+
+def _check_whole(text: str, where: str, key: str) -> None:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:  # JSON can spell half a character
+        raise InputError("bad-row", where=where, why=f"{key}: {error}") from error

@@ -58,7 +58,7 @@ class Rows:
                 rows: list[Conversation] = getattr(self, part)
                 write_jsonl(
                     stage / f"{part}.jsonl",
-                    ({"messages": [m.as_dict() for m in row.messages], _SOURCE: row.source} for row in rows),
+                    ({**_content(row), _SOURCE: row.source} for row in rows),
                 )
             write_json(stage / _COUNTS, {"duplicates": self.duplicates})
 
@@ -70,6 +70,10 @@ class Rows:
 
         counts = read_json(folder / _COUNTS)
         return Rows(part("train"), part("validation"), part("test"), counts["duplicates"])
+
+
+def _content(row: Conversation) -> dict[str, object]:
+    return {"text": row.messages[0].content} if row.is_text else {"messages": [m.as_dict() for m in row.messages]}
 
 
 def _read(sources: Sequence[SourceLike]) -> list[Conversation]:

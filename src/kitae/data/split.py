@@ -37,7 +37,8 @@ def hold_back(rows: Sequence[Conversation], fraction: float, seed: int) -> tuple
     """(training, validation). Rows with the same prompt stay together; the choice depends on the rows and the seed alone."""
     groups: dict[str, list[Conversation]] = defaultdict(list)
     for row in rows:
-        groups[" ".join(m.content for m in row.prompt if m.role == "user").casefold()].append(row)
+        asked = " ".join(m.content for m in row.prompt if row.is_text or m.role == "user")
+        groups[asked.casefold()].append(row)
     order = sorted(groups, key=lambda prompt: hashlib.sha256(f"{seed}\n{prompt}".encode()).digest())
     wanted = round(len(rows) * fraction)
     training: list[Conversation] = []

@@ -21,22 +21,22 @@ class TorchEngine:
     width = 64
 
     def __init__(self, model: PreTrainedModel, codec: ChatCodec, stop_tokens: set[int], context: int | None) -> None:
-        self._model = model.eval()
+        self.model = model.eval()
         self.codec = codec
         self.stop_tokens = stop_tokens
         self.context = context or 2048
 
     def begin(self, prompts: Sequence[Sequence[int]], room: int) -> TorchSession:
-        return TorchSession(self._model, prompts)
+        return TorchSession(self.model, prompts)
 
     @torch.inference_mode()
     def logits(self, ids: Sequence[int], start: int) -> Logits:
-        row = torch.tensor([list(ids)], device=self._model.device)
-        keep = torch.arange(start, len(ids) - 1, device=self._model.device)
-        return _array(self._model(input_ids=row, use_cache=False, logits_to_keep=keep).logits[0])
+        row = torch.tensor([list(ids)], device=self.model.device)
+        keep = torch.arange(start, len(ids) - 1, device=self.model.device)
+        return _array(self.model(input_ids=row, use_cache=False, logits_to_keep=keep).logits[0])
 
     def close(self) -> None:
-        del self._model
+        del self.model
 
 
 class TorchSession:

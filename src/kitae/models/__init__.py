@@ -6,7 +6,7 @@ from kitae.models.llama import LlamaModel, LlamaVocabulary, library
 from kitae.models.new import NEWLLM, Design, create_model, size_of
 from kitae.models.open import add_lora, open_codec, open_model, open_tokenizer, open_with_adapter
 from kitae.models.peek import Size, peek
-from kitae.models.source import STARTERS, check_folder, check_safetensors, is_adapter, is_model_folder, locate
+from kitae.models.source import STARTERS, check_folder, check_safetensors, is_adapter, is_model_folder, locate, locate_tokenizer
 
 __all__ = [
     "NEWLLM",
@@ -26,6 +26,7 @@ __all__ = [
     "is_model_folder",
     "library",
     "locate",
+    "locate_tokenizer",
     "open_codec",
     "open_model",
     "open_tokenizer",

@@ -55,6 +55,13 @@ def locate(source: str) -> Path:
     return _from_hub(source)
 
 
+def locate_tokenizer(source: str) -> Path:
+    """A folder with a tokenizer: one of `kitae tokenizer train`, which holds no model, or whatever `locate` finds."""
+    path = Path(source).expanduser()
+    own = any((path / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json"))
+    return path.absolute() if own else locate(source)
+
+
 def check_folder(folder: Path) -> None:
     """Says what a model folder lacks, before a library says something else."""
     if is_adapter(folder) and not is_model_folder(folder):

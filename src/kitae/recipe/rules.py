@@ -48,7 +48,8 @@ _READ = {  # beside arch, tokenizer, hidden_size and dropout
 
 def _unused(new: New) -> Iterator[tuple[KeyPath, str]]:
     """A setting that an architecture doesn't read would look like a choice that was made."""
-    read, kind = _READ[new.arch], new.arch
+    read: set[str] = _READ[new.arch]
+    kind: str = new.arch
     if new.arch == "newllm" and new.cell != "matrix":
         read, kind = read - {"heads"}, f"newllm, cell {new.cell},"
     every = set().union(*_READ.values())

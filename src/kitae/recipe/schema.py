@@ -63,8 +63,10 @@ class Model(Section):
 
 
 class Source(Section):
-    path: str = Field(min_length=1, description="a .jsonl or .jsonl.gz file; relative to the recipe")
-    format: Literal["auto", "messages", "prompt-completion"] = "auto"
+    path: str = Field(min_length=1, description="a .jsonl or .txt file, or either as .gz; relative to the recipe")
+    format: Literal["auto", "messages", "prompt-completion", "text"] = Field(
+        "auto", description="text: plain text, from .txt files or the field `text` of each row; all of it is learned"
+    )
     licence: str = Field("unknown", description="SPDX name; printed in the model card and the notices")
     limit: int | None = Field(None, ge=1, description="only the first rows")
 

@@ -10,7 +10,17 @@ from pathlib import Path
 from kitae.chat import ChatCodec, Conversation, Encoded
 from kitae.data import Rows
 from kitae.errors import InputError
-from kitae.models import Design, Facts, check_folder, create_model, folder_facts, is_model_folder, locate, open_codec
+from kitae.models import (
+    Design,
+    Facts,
+    check_folder,
+    create_model,
+    folder_facts,
+    is_model_folder,
+    locate,
+    locate_tokenizer,
+    open_codec,
+)
 from kitae.recipe import Recipe
 from kitae.runs import Run
 from kitae.train.batches import Plan, collate, layout
@@ -73,7 +83,8 @@ def base_folder(recipe: Recipe, run: Run) -> Path:
     new = recipe.model.new
     if new is not None:
         if not is_model_folder(run.start):
-            create_model(Design(**new.design), locate(new.tokenizer), recipe.model.max_length, recipe.train.seed, run.start)
+            tokenizer = locate_tokenizer(new.tokenizer)
+            create_model(Design(**new.design), tokenizer, recipe.model.max_length, recipe.train.seed, run.start)
         return run.start
     if run.has_manifest:
         recorded = Path(run.manifest["model"]["folder"])
@@ -107,7 +118,7 @@ def _encode(codec: ChatCodec, rows: Sequence[Conversation], limit: int) -> tuple
                 error.where = row.source
                 error.args = (error.message,)
             raise
-        for sequence in encoded:
+        for sequence in (piece for whole in encoded for piece in whole.cut(limit)):
             if len(sequence.ids) <= limit:
                 fitting.append(sequence)
             else:

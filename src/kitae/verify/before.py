@@ -64,7 +64,7 @@ class BeforeTraining:
             longest = max(tokens for _, tokens in lost)
             limit = self._prepared.recipe.model.max_length
             return refused(gate, "cut", len(lost), 0, evidence, allowed=limit, longest=longest)
-        bad = [row.row.source for row in self._rows if not _ends_labelled(row, terminator)]
+        bad = [row.row.source for row in self._rows if "cut" not in row.row.notes and not _ends_labelled(row, terminator)]
         rate = 1 - len(bad) / max(1, len(self._rows))
         if bad:
             return refused(gate, "unlabelled", round(rate, 4), 1.0, bad[:_SHOWN])
@@ -93,8 +93,8 @@ class BeforeTraining:
         return passed("chat.prefix-kept", 0, 0)
 
     def system_default(self) -> Gate:
-        own = sum(c.messages[0].role == "system" for c in self._prepared.rows.train)
-        total = len(self._prepared.rows.train)
+        chats = [row for row in self._prepared.rows.train if not row.is_text]
+        own, total = sum(chat.messages[0].role == "system" for chat in chats), len(chats)
         default = self._prepared.codec.template.default_system()
         evidence = [repr(default), f"{own} / {total}"]
         if 0 < own < total:
@@ -169,6 +169,9 @@ def _ends_labelled(row: CollatedRow, terminator: int) -> bool:
 
 def _boundary_problem(codec: ChatCodec, conversation: Conversation, row: CollatedRow) -> str:
     labelled = [i for i, label in enumerate(row.labels) if label != IGNORED]
+    if "text" in row.row.notes and labelled:
+        silent = len(row.labels) - 1 - len(labelled)
+        return f"{silent} of {len(row.labels)} tokens without a label" if silent or row.labels[0] != IGNORED else ""
     if not labelled:
         return ""  # chat.labels-present speaks of it
     start = labelled[0]

@@ -20,7 +20,7 @@ _SURE = 0.05  # a loss is counted against a form only when chance would rarely m
 def stops(gate: str, seen: Observation, limits: Thresholds) -> Gate:
     """Greedy and sampled answers end by themselves."""
     if not seen.answers:
-        return skipped(gate, "no-prompts")
+        return skipped(gate, "no-prompts", required=not seen.job.sequences)  # plain text has no answers to end
     greedy, sampled = Share(sum(stopped(seen.answers)), len(seen.answers)), None
     worst = greedy
     if seen.sampled:
@@ -46,7 +46,7 @@ def stops_like(gate: str, reference: Observation, seen: Observation, limits: Thr
 def loops(gate: str, seen: Observation, limits: Thresholds) -> Gate:
     answers = [*seen.answers, *seen.sampled]
     if not answers:
-        return skipped(gate, "no-prompts")
+        return skipped(gate, "no-prompts", required=not seen.job.sequences)  # plain text has no answers to end
     # Every looping answer is a defect; one in a small sample is not yet a rate.
     bad = [f"…{a.text[-80:]!r}" for a in answers if looping(a.tokens)]
     share = Share(len(bad), len(answers))

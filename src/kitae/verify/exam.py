@@ -40,6 +40,7 @@ class Exam:
     limits: Thresholds
     max_new_tokens: int
     exact: bool
+    longest: int | None  # tokens of a piece, where texts are cut
     own_task: bool  # the user's held-out rows, not Kitae's general questions
 
     @property
@@ -51,14 +52,17 @@ class Exam:
         return observe(self.job(form, answers, sampled), scratch)
 
     def job(self, form: Form, answers: bool = True, sampled: bool = True) -> Job:
-        sequences, starts = job_sequences([e for row in self.rows for e in self.codec.encode(row)])
+        encoded = [sequence for row in self.rows for sequence in self.codec.encode(row)]
+        if self.longest is not None:
+            encoded = [sequence.cut(self.longest)[0] for sequence in encoded]
+        sequences, starts = job_sequences(encoded)
         return Job(
             path=str(form.path),
             base=str(form.base) if form.base else None,
             template=form.template,
             extra_stops=list(form.extra_stops),
             texts=probe_texts(),
-            chats=[[m.as_dict() for m in row.messages] for row in [*self.rows, *self.prompts]],
+            chats=[[m.as_dict() for m in row.messages] for row in [*self.rows, *self.prompts] if not row.is_text],
             sequences=sequences,
             starts=starts,
             prompts=[[m.as_dict() for m in row.prompt] for row in self.prompts] if answers else [],
@@ -70,14 +74,15 @@ class Exam:
 def own_exam(recipe: Recipe, codec: ChatCodec, test: Sequence[Conversation], validation: Sequence[Conversation]) -> Exam:
     """On rows that training never saw; test rows if there are any with an answer."""
     wanted = recipe.evaluate
-    single = [row for row in test if row.answer] or [row for row in validation if row.answer]
+    single = [row for row in test if row.teaches] or [row for row in validation if row.teaches]
     return Exam(
         codec=codec,
         rows=single[: wanted.rows],
-        prompts=single[: wanted.prompts],
+        prompts=[row for row in single if not row.is_text][: wanted.prompts],
         limits=recipe.verify,
         max_new_tokens=wanted.max_new_tokens,
         exact="exact_match" in wanted.suites,
+        longest=recipe.model.max_length,
         own_task=True,
     )
 
@@ -91,5 +96,6 @@ def general_exam(codec: ChatCodec, limits: Thresholds) -> Exam:
         limits=limits,
         max_new_tokens=256,
         exact=False,
+        longest=None,
         own_task=False,
     )

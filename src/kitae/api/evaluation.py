@@ -1,0 +1,114 @@
+"""`kitae eval`: scores with intervals, alone or beside another model on the same rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from kitae.api.libraries import quiet_libraries
+from kitae.api.talking import open_target
+from kitae.chat import Conversation
+from kitae.data import Rows, read_conversations
+from kitae.errors import InputError
+from kitae.files import JsonDict, write_json
+from kitae.recipe import Recipe, load_recipe
+from kitae.runs import find_run, is_run
+
+SUITES = ("language", "exact_match")
+_LONGEST = 1024  # tokens of a piece of text, where no recipe says how long the model's own were
+
+
+def evaluate(
+    target: str, suites: Sequence[str] = (), against: str | None = None, data: Path | None = None, limit: int | None = None
+) -> JsonDict:
+    """`data`: rows to ask; otherwise those that a run held out."""
+    unknown = [name for name in suites if name not in SUITES]
+    if unknown:
+        raise InputError("suite-unknown", where=", ".join(unknown), why=", ".join(SUITES))
+    quiet_libraries()
+    recipe, rows = _rows(target, against, data)
+    rows = [row for row in rows if row.teaches][:limit]
+    if not rows:
+        raise InputError("eval-rows", where=str(data or target))
+    wanted = list(suites) or (["language", *recipe.evaluate.suites] if recipe else ["language"])
+    longest = recipe.model.max_length if recipe else _LONGEST
+    scores, result = _score(target, rows, wanted, longest, recipe)
+    if is_run(target) and recipe is not None and recipe.model.new is not None and "language" in wanted and data is None:
+        result["language"]["bigrams"] = _bigrams(target, recipe, rows)
+    report: JsonDict = {"target": target, "rows": len(rows), "suites": result}
+    if against is not None:
+        theirs, result = _score(against, rows, wanted, longest, recipe)
+        report |= {"against": against, "suites_against": result, "difference": _difference(scores, theirs)}
+    if is_run(target) and data is None:
+        write_json(find_run(target).reports / "eval.json", report)
+    return report
+
+
+def _rows(target: str, against: str | None, data: Path | None) -> tuple[Recipe | None, list[Conversation]]:
+    run = next((find_run(name) for name in (target, against) if name is not None and is_run(name)), None)
+    recipe = load_recipe(run.recipe_path) if run else None
+    if data is not None:
+        return recipe, read_conversations(data)
+    if run is None:
+        raise InputError("eval-data", where=target)
+    if not run.data.exists():
+        raise InputError("run-untrained", where=run.id, why=run.state)
+    kept = Rows.load(run.data)
+    return recipe, kept.test or kept.validation
+
+
+def _score(
+    target: str, rows: Sequence[Conversation], suites: Sequence[str], longest: int, recipe: Recipe | None
+) -> tuple[dict[str, list[float]], JsonDict]:
+    """(what each row got in each suite, the summaries)"""
+    from kitae.evaluate import Share, exact_match
+    from kitae.evaluate.language import by_engine, contexts, predict, summary
+    from kitae.generate import Settings, complete
+
+    engine, _ = open_target(target)
+    each: dict[str, list[float]] = {}
+    result: JsonDict = {}
+    try:
+        if "language" in suites:
+            found = predict(engine.codec, rows, min(longest, engine.context), by_engine(engine))
+            if not found:
+                raise InputError("eval-rows", where=target)
+            each["language"] = [row.bits_per_byte for row in found]
+            result["language"] = summary(found)
+            solved = contexts(engine, engine.codec, rows, longest)
+            if solved is not None:
+                result["language"]["contexts"] = solved
+        if "exact_match" in suites:
+            asked = [row for row in rows if not row.is_text]
+            if not asked:
+                raise InputError("eval-rows", where=target)
+            settings = Settings(max_tokens=recipe.evaluate.max_new_tokens if recipe else 128)
+            answers = complete(engine, [engine.codec.prompt(row.prompt) for row in asked], settings)
+            hits = exact_match(answers, [row.answer for row in asked])
+            share = Share(sum(hits), len(hits))
+            each["exact_match"] = [float(hit) for hit in hits]
+            result["exact_match"] = {"share": share.value, "interval": list(share.interval), "rows": len(hits)}
+    finally:
+        engine.close()
+    return each, result
+
+
+def _bigrams(target: str, recipe: Recipe, rows: Sequence[Conversation]) -> JsonDict:
+    from kitae.evaluate.language import bigrams, predict, summary
+    from kitae.models import open_codec
+
+    run = find_run(target)
+    codec = open_codec(run.output, recipe.model.chat_template)
+    return summary(predict(codec, rows, recipe.model.max_length, bigrams(codec, Rows.load(run.data).train)))
+
+
+def _difference(ours: dict[str, list[float]], theirs: dict[str, list[float]]) -> JsonDict:
+    """Ours less theirs over the same rows, with the half width of the 95 % interval."""
+    from kitae.evaluate import mean_difference
+
+    found: JsonDict = {}
+    for suite in ours:
+        if len(ours[suite]) == len(theirs[suite]):
+            mean, error = mean_difference(theirs[suite], ours[suite])
+            found[suite] = {"mean": mean, "plus_minus": 1.96 * error}
+    return found

@@ -1,0 +1,153 @@
+"""How well a model predicts text. Bits per byte can be compared between models; perplexity only within one vocabulary."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import islice, pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from kitae.chat import ChatCodec, Conversation
+from kitae.files import JsonDict
+from kitae.generate import Engine
+
+_RESAMPLED = 1000
+_PIECES = 8  # on which a slow walk through time is compared with passes
+Floats = npt.NDArray[np.float64]
+Scorer = Callable[[list[int]], tuple[Floats, list[bool]]]  # nats of each token but the first, and whether it was the likeliest
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """What of one row was predicted: all of a text, the answers of a conversation; and the ends of both."""
+
+    nats: float
+    tokens: int
+    right: int
+    bytes: int
+    unknown: int  # targets that stand for any word the vocabulary lacks
+
+    @property
+    def bits_per_byte(self) -> float:
+        return self.nats / math.log(2) / self.bytes
+
+
+def predict(codec: ChatCodec, rows: Iterable[Conversation], longest: int, score: Scorer) -> list[Predicted]:
+    unknown = getattr(getattr(codec.vocabulary, "tokenizer", None), "unk_token_id", None)
+    found = []
+    for row in rows:
+        total = Counter[str]()
+        nats = 0.0
+        for piece in (piece for whole in codec.encode(row) for piece in whole.cut(longest)):
+            if len(piece.ids) < 2 or len(piece.ids) > longest:
+                continue
+            losses, right = score(piece.ids)
+            for token, labelled, loss, hit in zip(piece.ids[1:], piece.loss_mask[1:], losses, right, strict=True):
+                if labelled:
+                    nats += float(loss)
+                    total.update(tokens=1, right=int(hit), unknown=int(token == unknown))
+        size = sum(len(m.content.encode()) for m in row.messages if row.is_text or m.role == "assistant")
+        if total["tokens"] and size:
+            found.append(Predicted(nats, total["tokens"], total["right"], size, total["unknown"]))
+    return found
+
+
+def by_engine(engine: Engine) -> Scorer:
+    def score(ids: list[int]) -> tuple[Floats, list[bool]]:
+        logits = engine.logits(ids, 0)
+        wanted = np.asarray(ids[1:])
+        peak = logits.max(axis=1, keepdims=True)
+        whole = np.log(np.exp(logits - peak, dtype=np.float64).sum(axis=1)) + peak[:, 0]
+        return whole - logits[np.arange(len(wanted)), wanted], (logits.argmax(axis=1) == wanted).tolist()
+
+    return score
+
+
+def summary(rows: Sequence[Predicted]) -> JsonDict:
+    tokens, size = sum(row.tokens for row in rows), sum(row.bytes for row in rows)
+    nats = sum(row.nats for row in rows)
+    return {
+        "bits_per_byte": nats / math.log(2) / size,
+        "interval": _interval(rows),
+        "perplexity": math.exp(min(nats / tokens, 700.0)),
+        "accuracy": sum(row.right for row in rows) / tokens,
+        "unknown": sum(row.unknown for row in rows) / tokens,
+        "rows": len(rows),
+        "tokens": tokens,
+        "bytes": size,
+    }
+
+
+def _interval(rows: Sequence[Predicted]) -> list[float]:
+    """95 %, by drawing rows anew. The same rows always give the same interval."""
+    generator = np.random.default_rng(0)
+    chosen = generator.integers(0, len(rows), (_RESAMPLED, len(rows)))
+    nats, sizes = np.array([row.nats for row in rows]), np.array([row.bytes for row in rows])
+    drawn = nats[chosen].sum(axis=1) / math.log(2) / sizes[chosen].sum(axis=1)
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return [float(low), float(high)]
+
+
+def bigrams(codec: ChatCodec, training: Iterable[Conversation]) -> Scorer:
+    """What counting pairs of tokens gets (Witten-Bell smoothing, nothing to tune): a model has to beat that to be one."""
+    pairs: dict[int, Counter[int]] = defaultdict(Counter)
+    single = Counter[int]()
+    for row in training:
+        for sequence in codec.encode(row):
+            single.update(sequence.ids)
+            for first, second in pairwise(sequence.ids):
+                pairs[first][second] += 1
+    total, size = single.total(), codec.vocabulary.size
+    likeliest = {first: after.most_common(1)[0][0] for first, after in pairs.items()}
+    commonest = single.most_common(1)[0][0]
+
+    def probability(first: int, second: int) -> float:
+        alone = (single[second] + len(single) / size) / (total + len(single))
+        after = pairs.get(first)
+        return alone if after is None else (after[second] + len(after) * alone) / (after.total() + len(after))
+
+    def score(ids: list[int]) -> tuple[Floats, list[bool]]:
+        steps = list(pairwise(ids))
+        right = [likeliest.get(first, commonest) == second for first, second in steps]
+        return np.array([-math.log(probability(first, second)) for first, second in steps]), right
+
+    return score
+
+
+def contexts(engine: Engine, codec: ChatCodec, rows: Iterable[Conversation], longest: int) -> JsonDict | None:
+    """For a New-LLM: passes until its contexts are found, and how far the few passes of training are from a walk."""
+    from kitae.generate.torch_engine import TorchEngine
+
+    if not isinstance(engine, TorchEngine) or not hasattr(engine.model, "model") or not hasattr(engine.model.model, "solving"):
+        return None
+    from kitae.models.newllm.solve import Plan
+
+    inner, config = engine.model.model, engine.model.config
+    pieces = (piece for row in rows for whole in codec.encode(row) for piece in whole.cut(longest))
+    chosen = [piece.ids for piece in islice(pieces, _PIECES) if 1 < len(piece.ids) <= longest]
+    score, tokens = by_engine(engine), sum(len(ids) - 1 for ids in chosen)
+
+    def mean(plan: Plan) -> float:
+        with inner.solving(plan):
+            return sum(float(score(ids)[0].sum()) for ids in chosen) / tokens
+
+    passes = []
+    with inner.solving(Plan(config.solver, config.max_passes, config.tolerance)) as solutions:
+        for ids in chosen:
+            score(ids)
+            passes.append(max(solution.passes for solution in solutions))
+    few, walked = mean(Plan(config.solver, config.passes)), mean(Plan("sequential"))
+    return {
+        "passes": sum(passes) / len(passes),
+        "nats_in_training_passes": few,
+        "nats_walked": walked,
+        "gap": (few - walked) / math.log(2) * tokens / sum(_bytes(codec, ids) for ids in chosen),
+    }
+
+
+def _bytes(codec: ChatCodec, ids: list[int]) -> int:
+    return max(1, len(codec.vocabulary.decode(ids[1:]).encode()))
