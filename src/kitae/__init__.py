@@ -20,6 +20,7 @@ __all__ = [
     "merge",
     "quickstart",
     "ship",
+    "sweep",
     "train",
     "train_tokenizer",
     "verify",

@@ -5,6 +5,7 @@ from kitae.api.evaluation import evaluate
 from kitae.api.preview import preview
 from kitae.api.quickstart import quickstart
 from kitae.api.shipping import export, merge, ship, verify
+from kitae.api.sweep import sweep
 from kitae.api.talking import answer, conversation, generate, open_target
 from kitae.api.training import train
 from kitae.api.vocabulary import inspect_tokenizer, train_tokenizer
@@ -22,6 +23,7 @@ __all__ = [
     "preview",
     "quickstart",
     "ship",
+    "sweep",
     "train",
     "train_tokenizer",
     "verify",

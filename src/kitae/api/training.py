@@ -90,8 +90,7 @@ def _before_gates(prepared: Prepared, verifier: RunVerifier) -> Iterator[Gate]:
     found = list(BeforeTraining(prepared).gates())
     yield from found
     if not any(gate.verdict == "refuse" for gate in found):  # no use in asking a model with a broken template
-        console.say(t("say.exam", form="base"))
-        yield stop_token_trainable(prepared, verifier.stop_probability())
+        yield stop_token_trainable(prepared, verifier.stop_probability)
 
 
 @contextlib.contextmanager

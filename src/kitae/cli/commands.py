@@ -173,6 +173,21 @@ def evaluate(
     return Result(value, score_table(value))
 
 
+@app.command(help=t("help.sweep"))
+def sweep(
+    recipe: RecipePath,
+    grid: Annotated[list[str], typer.Option(help=t("help.grid"))],
+    set_: Overrides = None,
+) -> Result:
+    from kitae.api import sweep
+    from kitae.cli.scores import sweep_table
+    from kitae.errors import EXIT_FAILED
+
+    value = sweep(recipe, grid, set_ or [])
+    failed = all("failure" in trial for trial in value["trials"])
+    return Result(value, sweep_table(value), EXIT_FAILED if failed else 0)
+
+
 @app.command(help=t("help.merge"))
 def merge(run: RunId) -> Result:
     from kitae.api import merge

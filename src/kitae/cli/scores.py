@@ -36,3 +36,41 @@ def score_table(report: JsonDict) -> str:
 
 def _with_interval(value: float, interval: list[float], form: str = ".4f") -> str:
     return f"{value:{form}} ({interval[0]:{form}}–{interval[1]:{form}})"
+
+
+_COLUMNS = {  # of a trial, and how each is written
+    "bits_per_byte": ".4f",
+    "perplexity": ".2f",
+    "accuracy": ".1%",
+    "unknown": ".1%",
+    "exact_match": ".1%",
+    "passes": ".1f",
+    "gap": "+.4f",
+    "parameters": ",",
+    "tokens_per_second": ",.0f",
+    "seconds": ",.0f",
+    "memory_mb": ",",
+}
+
+
+def sweep_table(value: JsonDict) -> str:
+    trials = value["trials"]
+    settings = [key for key in trials[0] if "." in key]
+    shown = [name for name in _COLUMNS if any(name in trial for trial in trials)]
+    head = [*(key.rpartition(".")[2] for key in settings), *shown]
+    rows = [[*(trial[key] for key in settings), *(_cell(trial, name) for name in shown)] for trial in trials]
+    tables = [grid([head, *rows])]
+    failures = [t("sweep.failure") + f": {trial['run'] or ''} {trial['failure']}" for trial in trials if "failure" in trial]
+    if value["means"]:
+        varied = [key for key in settings if key in value["means"][0]]
+        head = [*(key.rpartition(".")[2] for key in varied), t("sweep.seeds"), t("sweep.mean"), t("sweep.spread")]
+        means = [
+            [*(mean[key] for key in varied), mean["seeds"], f"{mean['mean']:.4f}", f"{mean['spread']:.4f}"]
+            for mean in value["means"]
+        ]
+        tables.append(grid([head, *means]))
+    return "\n\n".join([*tables, *failures])
+
+
+def _cell(trial: JsonDict, name: str) -> str:
+    return f"{trial[name]:{_COLUMNS[name]}}" if name in trial else "–"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ class Design:
 
     arch: str
     hidden_size: int
+    parameters: int | None  # when given, hidden_size follows from it
     layers: int
     heads: int
     kv_heads: int
@@ -44,7 +46,7 @@ def create_model(design: Design, tokenizer_folder: Path, longest: int, seed: int
     from transformers import AutoModelForCausalLM, set_seed
 
     tokenizer = open_tokenizer(tokenizer_folder)
-    config = _config(design, tokenizer, longest)
+    config = _config(_sized(design, tokenizer, longest), tokenizer, longest)
     set_seed(seed)
     model = AutoModelForCausalLM.from_config(config)
     model.generation_config.eos_token_id = tokenizer.eos_token_id
@@ -54,14 +56,37 @@ def create_model(design: Design, tokenizer_folder: Path, longest: int, seed: int
 
 
 def size_of(design: Design, tokenizer_folder: Path, longest: int) -> Size:
-    """Counted on a model without weights."""
+    tokenizer = open_tokenizer(tokenizer_folder)
+    design = _sized(design, tokenizer, longest)
+    config = _config(design, tokenizer, longest)
+    return Size(_count(config), design.hidden_size, config.num_hidden_layers, config.vocab_size)
+
+
+def _sized(design: Design, tokenizer: PreTrainedTokenizerBase, longest: int) -> Design:
+    """The width with which a model comes nearest to the parameters that it should have."""
+    wanted = design.parameters
+    if wanted is None:
+        return design
+    step = math.lcm(8, 2 * design.heads)  # rotary embeddings take pairs of each head
+
+    def count(steps: int) -> int:
+        return _count(_config(replace(design, hidden_size=steps * step), tokenizer, longest))
+
+    low, high = 1, 65536 // step
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if count(middle) <= wanted else (low, middle)
+    nearest = min((low, high), key=lambda steps: abs(count(steps) - wanted))
+    return replace(design, hidden_size=nearest * step, parameters=None)
+
+
+def _count(config: PreTrainedConfig) -> int:
+    """On a model without weights."""
     import torch
     from transformers import AutoModelForCausalLM
 
-    config = _config(design, open_tokenizer(tokenizer_folder), longest)
     with torch.device("meta"):
-        parameters = sum(weights.numel() for weights in AutoModelForCausalLM.from_config(config).parameters())
-    return Size(parameters, design.hidden_size, config.num_hidden_layers, config.vocab_size)
+        return sum(weights.numel() for weights in AutoModelForCausalLM.from_config(config).parameters())
 
 
 def _config(design: Design, tokenizer: PreTrainedTokenizerBase, longest: int) -> PreTrainedConfig:

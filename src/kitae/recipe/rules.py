@@ -48,6 +48,8 @@ _READ = {  # beside arch, tokenizer, hidden_size and dropout
 
 def _unused(new: New) -> Iterator[tuple[KeyPath, str]]:
     """A setting that an architecture doesn't read would look like a choice that was made."""
+    if new.parameters is not None and new.hidden_size != New.model_fields["hidden_size"].default:
+        yield ("model", "new", "parameters"), t("recipe.parameters-and-width")
     read: set[str] = _READ[new.arch]
     kind: str = new.arch
     if new.arch == "newllm" and new.cell != "matrix":
@@ -56,7 +58,7 @@ def _unused(new: New) -> Iterator[tuple[KeyPath, str]]:
     for name in sorted(new.model_fields_set & (every - read)):
         if getattr(new, name) != New.model_fields[name].default:
             yield ("model", "new", name), t("recipe.not-for-arch", name=name, arch=kind)
-    if "heads" in read and new.hidden_size % new.heads:
+    if "heads" in read and new.parameters is None and new.hidden_size % new.heads:
         yield ("model", "new", "heads"), t("recipe.heads", heads=new.heads, width=new.hidden_size)
     if new.cell == "matrix" and new.solver in ("jacobi", "newton"):
         yield ("model", "new", "solver"), t("recipe.matrix-solver", solver=new.solver)

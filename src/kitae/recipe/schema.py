@@ -34,6 +34,9 @@ class New(Section):
         min_length=1, description="a folder of `kitae tokenizer train`, or any model whose tokenizer is taken"
     )
     hidden_size: int = Field(256, ge=8, le=65536)
+    parameters: int | None = Field(
+        None, ge=1000, description="instead of hidden_size: as wide as it takes to have about so many parameters"
+    )
     layers: int = Field(4, ge=1, le=1024, description="not for newllm, which has blocks")
     heads: int = Field(4, ge=1, description="of attention, or of a matrix")
     kv_heads: int = Field(4, ge=1, description="of attention: how many keys and values the heads share")

@@ -27,6 +27,7 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
         self._process = psutil.Process()
         self._began = time.monotonic()
         self._seen = 0
+        self._earlier = max((float(step["seconds"]) for step in run.events("step")), default=0.0)  # before a resumption
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         self._began = time.monotonic()
@@ -45,7 +46,8 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
             console.say("  " + t("say.validation", step=state.global_step, loss=f"{logs['eval_loss']:.4f}"))
         elif "loss" in logs:
             self._seen += self._tokens[state.global_step - 1]
-            speed = self._seen / max(time.monotonic() - self._began, 1e-6)
+            seconds = time.monotonic() - self._began
+            speed = self._seen / max(seconds, 1e-6)
             memory = self._process.memory_info().rss // 2**20
             self._run.record(
                 "step",
@@ -55,6 +57,7 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
                 grad_norm=logs.get("grad_norm"),
                 tokens_per_second=round(speed, 1),
                 memory_mb=memory,
+                seconds=round(self._earlier + seconds, 1),
             )
             note = t("say.step", loss=f"{logs['loss']:.4f}", speed=round(speed), memory=f"{memory / 1024:.1f}")
             self._progress.update(state.global_step, note)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from kitae.chat import ChatCodec
 from kitae.files import hash_text, sha256
+from kitae.models import count_parameters
 from kitae.runs import Run
 from kitae.train.prepare import Prepared
 
@@ -39,6 +40,7 @@ def manifest(prepared: Prepared) -> dict[str, object]:
         "model": {
             "source": recipe.model.source,
             "folder": str(prepared.base),
+            "parameters": count_parameters(prepared.base),
             "stop_tokens": sorted(prepared.stop_tokens),
             "terminator": prepared.codec.terminator,
         },

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 
 from kitae.chat import ChatCodec, Conversation
@@ -147,14 +147,17 @@ def stop_tokens(codec: ChatCodec, stops: set[int], places: dict[str, list[int]])
     return passed("chat.stop-tokens", sorted(stops), terminator, evidence)
 
 
-def stop_token_trainable(prepared: Prepared, probability: float) -> Gate:
-    """`probability`: what the untrained model gives the true terminator where answers end (geometric mean)."""
+def stop_token_trainable(prepared: Prepared, ask: Callable[[], float]) -> Gate:
+    """`ask`: what the untrained model gives the true terminator where answers end (geometric mean)."""
     gate, limit = "train.stop-token-trainable", prepared.recipe.verify.stop_probability
     terminator = prepared.codec.terminator
     text = "" if terminator is None else prepared.codec.vocabulary.decode([terminator])
-    trainable = prepared.recipe.train.method == "full"
-    evidence = [f"P({text}) = {probability:.3g}", f"method: {prepared.recipe.train.method}"]
-    if not trainable and probability < limit:
+    method = f"method: {prepared.recipe.train.method}"
+    if prepared.recipe.train.method == "full":  # every token can be learned, so there is nothing to ask
+        return passed(gate, None, limit, [method])
+    probability = ask()
+    evidence = [f"P({text}) = {probability:.3g}", method]
+    if probability < limit:
         return refused(gate, "frozen", probability, limit, evidence, token=text)
     return passed(gate, probability, limit, evidence)
 

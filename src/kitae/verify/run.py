@@ -8,10 +8,12 @@ from functools import cached_property
 from pathlib import Path
 
 from kitae.chat import Encoded
+from kitae.console import console
 from kitae.data import Rows
 from kitae.evaluate import exact_match, stopped
 from kitae.evaluate.observe import Observation
 from kitae.files import read_json, write_json
+from kitae.i18n import t
 from kitae.models import is_adapter, open_codec
 from kitae.recipe import QUANTS, Recipe, load_recipe
 from kitae.runs import Run
@@ -126,6 +128,7 @@ class RunVerifier:
         yield from after_training(self.run)
 
     def stop_probability(self) -> float:
+        console.say(t("say.exam", form="base"))
         terminator = self.exam.codec.terminator
         return 0.0 if terminator is None else behaviour.stop_probability(self.seen(self.base), terminator)
 

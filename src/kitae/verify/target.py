@@ -141,7 +141,7 @@ def _file_gates(verifier: RunVerifier, quant: str, path: Path, folder: Path | No
 def _folder_gates(run: Run, verifier: RunVerifier) -> Iterator[Gate]:
     prepared = prepare(verifier.recipe, run, Rows.load(run.data))
     yield from BeforeTraining(prepared).gates()
-    yield stop_token_trainable(prepared, verifier.stop_probability())
+    yield stop_token_trainable(prepared, verifier.stop_probability)
     if not run.output.exists():
         return
     yield from verifier.training_gates()
