@@ -31,7 +31,7 @@ def estimate(recipe: Recipe) -> JsonDict:
     size = peek(recipe.model.source) if new is None else _size(new, recipe.model.max_length)
     parameters, hidden, layers = size.parameters, size.hidden, size.layers
     train = recipe.train
-    full = train.method == "full"
+    full = train.whole
     weights = parameters * (4 if full else 2)
     trained = parameters if full else 16 * train.lora_settings.r * hidden * layers
     states = trained * 12  # gradient and two moments in fp32

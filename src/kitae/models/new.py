@@ -39,6 +39,7 @@ class Design:
     longest_memory: float
     dropout: float
     block_dropout: float
+    mixing: float
 
 
 def create_model(design: Design, tokenizer_folder: Path, longest: int, seed: int, folder: Path) -> None:
@@ -131,6 +132,7 @@ def _config(design: Design, tokenizer: PreTrainedTokenizerBase, longest: int) ->
             longest_memory=design.longest_memory,
             dropout=design.dropout,
             block_dropout=design.block_dropout,
+            mixing=design.mixing,
         )
     except (ValueError, TypeError) as error:
         raise InputError("design", where="model.new", why=str(error).splitlines()[0][:300]) from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kitae.i18n import t
-from kitae.recipe.schema import NO_GGUF, New, Recipe
+from kitae.recipe.schema import NO_GGUF, New, Recipe, Train
 
 KeyPath = tuple[str | int, ...]
 
@@ -15,13 +15,16 @@ def contradictions(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
     if (model.source == "new") != (model.new is not None):
         yield ("model", "source" if model.new else "new"), t("recipe.new-and-source")
     if model.new is not None:
-        if train.method != "full":
+        if not train.whole:
             yield ("train", "method"), t("recipe.new-needs-full")
         if recipe.ship.gguf and model.new.arch in NO_GGUF:
             yield ("ship", "gguf"), t("recipe.no-gguf", arch=model.new.arch)
         yield from _unused(model.new)
-    if train.method == "full" and train.lora is not None:
+    if train.whole and train.lora is not None:
         yield ("train", "lora"), t("recipe.lora-with-full")
+    yield from _phases(recipe)
+    if train.restarts != Train.model_fields["restarts"].default and train.schedule != "restarts":
+        yield ("train", "restarts"), t("recipe.restarts-unused")
     if isinstance(data.validation, list) and not data.validation:
         yield ("data", "validation"), t("recipe.no-validation")
     used = {source.path: "data.train" for source in data.train}
@@ -35,6 +38,17 @@ def contradictions(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
         yield ("evaluate", "suites"), t("recipe.suite-without-test")
 
 
+def _phases(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
+    train, new = recipe.train, recipe.model.new
+    if train.method != "newllm":
+        if train.newllm is not None:
+            yield ("train", "newllm"), t("recipe.phases-unused")
+    elif new is None or new.arch != "newllm":
+        yield ("train", "method"), t("recipe.phases-need-newllm")
+    elif new.cell.startswith("seed") and train.phases.epochs:
+        yield ("model", "new", "cell"), t("recipe.phases-of-seed")
+
+
 _ATTENTION = {"layers", "heads", "kv_heads", "feed_forward"}
 _READ = {  # beside arch, tokenizer, hidden_size and dropout
     "llama": _ATTENTION,
@@ -42,7 +56,10 @@ _READ = {  # beside arch, tokenizer, hidden_size and dropout
     "alibi": {"layers", "heads"},
     "gru": {"layers"},
     "mingru": {"layers", "longest_memory"},
-    "newllm": {"blocks", "cell", "heads", "solver", "passes", "settling", "tolerance", "longest_memory", "block_dropout"},
+    "newllm": {
+        *("blocks", "cell", "heads", "longest_memory", "block_dropout", "mixing"),
+        *("solver", "passes", "settling", "tolerance"),
+    },
 }
 
 

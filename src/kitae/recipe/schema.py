@@ -51,6 +51,9 @@ class New(Section):
     longest_memory: float = Field(256.0, ge=1.0, description="newllm, mingru: slowest time-scale at the start, in tokens")
     dropout: float = Field(0.0, ge=0.0, lt=1.0)
     block_dropout: float = Field(0.0, ge=0.0, lt=1.0, description="newllm: share of blocks that a training step passes over")
+    mixing: float = Field(
+        0.0, ge=0.0, le=1.0, description="newllm: share of training rows that begin with the contexts another row ended with"
+    )
 
     @property
     def design(self) -> dict[str, Any]:
@@ -98,14 +101,30 @@ class EarlyStopping(Section):
     min_delta: float = Field(0.001, ge=0.0)
 
 
+class Phases(Section):
+    """A New-LLM in two phases: its contexts first, then what follows from them. docs/newllm.md says what that is worth."""
+
+    epochs: int = Field(1, ge=0, le=1000, description="of phase 1; 0 leaves contexts as they began")
+    ahead: int = Field(4, ge=1, le=16, description="how many next tokens phase 1 predicts from a context")
+    variety: float = Field(1.0, ge=0.0, description="weight of the loss that keeps the channels of contexts apart")
+    converged: Share = Field(0.99, description="share of held-out contexts that must be found before phase 1 may stop early")
+    patience: int = Field(3, ge=1, description="scorings without a better loss after which it then stops")
+    freeze: bool = Field(False, description="phase 2 leaves contexts as they are, and learns to read them only")
+    remember_mb: int = Field(2048, ge=0, description="with freeze: contexts kept on disk for the next epoch and run; 0: none")
+
+
 class Train(Section):
-    method: Literal["lora", "full"] = Field("lora", description="a new model needs full")
+    method: Literal["lora", "full", "newllm"] = Field("lora", description="a new model needs full, or newllm: in two phases")
+    newllm: Phases | None = None
     lora: Lora | None = None
     epochs: int = Field(2, ge=1, le=1000)
     learning_rate: float | None = Field(
         None, gt=0.0, lt=1.0, description="default: 1e-3 for lora, 1e-4 for full, 3e-3 for a new model"
     )
-    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    schedule: Literal["cosine", "restarts", "linear", "constant", "plateau"] = Field(
+        "cosine", description="restarts: cosine several times over; plateau: halved where validation stops getting better"
+    )
+    restarts: int = Field(3, ge=1, le=100, description="how many cosines, with schedule: restarts")
     warmup: float = Field(0.05, ge=0.0, lt=1.0, description="share of the steps")
     weight_decay: float = Field(0.0, ge=0.0)
     max_grad_norm: float = Field(1.0, gt=0.0)
@@ -115,6 +134,15 @@ class Train(Section):
     evaluations: int = Field(4, ge=1, description="times the validation rows are scored, evenly over the run")
     early_stopping: EarlyStopping | None = EarlyStopping(patience=3, min_delta=0.001)
     seed: int = Field(0, ge=0)
+
+    @property
+    def whole(self) -> bool:
+        """Whether the model's own weights are trained, and not an adapter."""
+        return self.method != "lora"
+
+    @property
+    def phases(self) -> Phases:
+        return self.newllm or Phases.model_validate({})
 
     @property
     def lora_settings(self) -> Lora:

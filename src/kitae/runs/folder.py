@@ -60,6 +60,11 @@ class Run:
         return self.path / "start"
 
     @property
+    def contexts(self) -> Path:
+        """A New-LLM after its first phase."""
+        return self.path / "contexts"
+
+    @property
     def output(self) -> Path:
         """What training left: an adapter, or a whole model."""
         adapter = self.path / "adapter"

@@ -16,12 +16,15 @@ from kitae.i18n import t
 from kitae.runs import Run
 from kitae.train.batches import Plan
 
+_SCORED = {"tokens": "validation", "contexts": "contexts"}  # the event in which held-out rows were scored
+
 
 class Recorder(TrainerCallback):  # type: ignore[misc]
     """Writes every step and every validation to the run's events, and shows a progress line."""
 
-    def __init__(self, run: Run, plan: Plan, lengths: list[int]) -> None:
+    def __init__(self, run: Run, plan: Plan, lengths: list[int], phase: str) -> None:
         self._run = run
+        self._phase = phase
         self._tokens = [sum(lengths[i] for i in step) for step in plan.steps]
         self._progress = Progress(t("say.training"), len(plan))
         self._process = psutil.Process()
@@ -42,7 +45,8 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
     ) -> None:
         logs = logs or {}
         if "eval_loss" in logs:
-            self._run.record("validation", step=state.global_step, loss=logs["eval_loss"])
+            found = {name.removeprefix("eval_"): value for name, value in logs.items() if name.startswith("eval_")}
+            self._run.record(_SCORED[self._phase], step=state.global_step, **found)
             console.say("  " + t("say.validation", step=state.global_step, loss=f"{logs['eval_loss']:.4f}"))
         elif "loss" in logs:
             self._seen += self._tokens[state.global_step - 1]
@@ -51,6 +55,7 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
             memory = self._process.memory_info().rss // 2**20
             self._run.record(
                 "step",
+                phase=self._phase,
                 step=state.global_step,
                 loss=logs["loss"],
                 learning_rate=logs.get("learning_rate"),

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import gc
 import math
+import shutil
 import signal
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +19,25 @@ from kitae.errors import EXIT_INTERRUPTED, KitaeError
 from kitae.files import staged_folder
 from kitae.i18n import t
 from kitae.models import add_lora, open_model
-from kitae.recipe import Recipe
+from kitae.recipe import Phases, Recipe
+from kitae.runs import Run
+from kitae.train.batches import Plan
 from kitae.train.callbacks import EarlyStop, Recorder, StopWhenAsked
 from kitae.train.prepare import Prepared
-from kitae.train.trainer import KitaeTrainer, checkpoints
+from kitae.train.trainer import KitaeTrainer, Loss, checkpoints
 
 # Under this length the plain attention of a CPU beats its fused one, whose backward pass is slow (docs/benchmarks.md).
 _SHORT = 256
+
+
+_SMALL = 1e-3  # the least by which a loss must fall to count as better
+_SCHEDULES: dict[str, tuple[str, dict[str, Any]]] = {
+    "cosine": ("cosine", {}),
+    "restarts": ("cosine_with_restarts", {}),
+    "linear": ("linear", {}),
+    "constant": ("constant_with_warmup", {}),
+    "plateau": ("reduce_lr_on_plateau", {"factor": 0.5, "patience": 0, "threshold": _SMALL, "threshold_mode": "abs"}),
+}
 
 
 class Interrupted(KitaeError):
@@ -30,33 +45,106 @@ class Interrupted(KitaeError):
 
 
 def fit(prepared: Prepared, resume: bool = False) -> None:
-    recipe, run = prepared.recipe, prepared.run
-    train = recipe.train
-    set_seed(train.seed)
+    """Trains in the phases that the recipe asks for. Each leaves a whole folder, so a resumed run begins with the first
+    that hasn't, at its last checkpoint."""
+    train, run = prepared.recipe.train, prepared.run
+    phases = train.phases if train.method == "newllm" else None
     compute = compute_dtype(train.precision)
-    lengths = [len(row.ids) for row in prepared.train]
-    model = _model(prepared, compute, lengths)
-    plan = prepared.plan
-    every = max(1, math.ceil(len(plan) / train.evaluations))
-    stopper = StopWhenAsked()
-    callbacks: list[TrainerCallback] = [Recorder(run, plan, lengths), stopper]
+    if phases and phases.epochs and not run.contexts.exists():
+        console.say(t("say.phase-contexts"))
+        _contexts(prepared, phases, compute, resume)
+    if phases:
+        console.say(t("say.phase-tokens"))
+    _tokens(prepared, phases, compute, resume)
+
+
+def _tokens(prepared: Prepared, phases: Phases | None, compute: torch.dtype, resume: bool) -> None:
+    recipe, run = prepared.recipe, prepared.run
+    train, plan = recipe.train, prepared.plan
+    set_seed(train.seed)
+    model = _model(prepared, compute)
+    remembered = None
+    if phases and phases.freeze:
+        from kitae.train.contexts import freeze_contexts, remember_contexts
+
+        freeze_contexts(model)
+        remembered = remember_contexts(model, phases.remember_mb)
+    callbacks = []
     if train.early_stopping is not None:
-        callbacks.append(EarlyStop(train.early_stopping.patience, train.early_stopping.min_delta))
-    trainer = KitaeTrainer(
-        model,
-        _arguments(recipe, run.checkpoints, len(plan), every),
-        prepared.train,
-        prepared.validation,
-        plan,
-        train.micro_batch_tokens,
-        compute,
-        callbacks,
-    )
-    last = checkpoints(run.checkpoints)
-    start = str(last[-1][1]) if resume and last else None
+        callbacks = [EarlyStop(train.early_stopping.patience, train.early_stopping.min_delta)]
+    trainer = _Phase(prepared, "tokens", plan, run.checkpoints, callbacks).trainer(KitaeTrainer, model, compute)
+    start = _start(run.checkpoints, resume)
     if start is None:
-        before = trainer.evaluate()["eval_loss"]
-        run.record("before", validation_loss=before)
+        run.record("before", validation_loss=trainer.evaluate()["eval_loss"])
+    _steps(trainer, run, start)
+    if remembered is not None:
+        remembered.write_index()
+        count = remembered.hits + remembered.misses
+        run.record("remembered", hits=remembered.hits, count=count)
+        console.say("  " + t("say.remembered", hits=remembered.hits, count=count))
+    best = trainer.state.best_metric
+    run.record("fitted", best_step=trainer.state.best_global_step, best_validation_loss=best)
+    _save(trainer.model, prepared)  # last, because a run that has an output is taken for trained
+    if best is not None:
+        console.say("  " + t("say.fitted", loss=f"{best:.4f}", step=trainer.state.best_global_step))
+    del trainer, model
+    gc.collect()
+
+
+def _contexts(prepared: Prepared, phases: Phases, compute: torch.dtype, resume: bool) -> None:
+    from kitae.train.contexts import ContextLoss, ContextTrainer, EnoughConverged, add_heads
+
+    train, run = prepared.recipe.train, prepared.run
+    set_seed(train.seed)
+    model = open_model(prepared.base, torch.float32)
+    add_heads(model, phases.ahead)
+    plan = Plan([len(row.ids) for row in prepared.train], train.batch_tokens, phases.epochs, train.seed)
+    folder = run.path / "checkpoints-contexts"
+    callbacks = [EnoughConverged(phases.patience, _SMALL, phases.converged)]
+    loss = ContextLoss(model, phases.variety)
+    trainer = _Phase(prepared, "contexts", plan, folder, callbacks).trainer(ContextTrainer, model, compute, loss)
+    _steps(trainer, run, _start(folder, resume))
+    del trainer.model.ahead
+    with staged_folder(run.contexts) as stage:
+        trainer.model.save_pretrained(stage)
+    shutil.rmtree(folder)
+
+
+@dataclass(frozen=True)
+class _Phase:
+    prepared: Prepared
+    name: str
+    plan: Plan
+    checkpoints: Path
+    callbacks: Sequence[TrainerCallback]
+
+    def trainer(
+        self, kind: type[KitaeTrainer], model: PreTrainedModel, compute: torch.dtype, loss: Loss | None = None
+    ) -> KitaeTrainer:
+        prepared, train = self.prepared, self.prepared.recipe.train
+        lengths = [len(row.ids) for row in prepared.train]
+        every = max(1, math.ceil(len(self.plan) / train.evaluations))
+        return kind(
+            model,
+            _arguments(prepared.recipe, self.checkpoints, len(self.plan), every),
+            prepared.train,
+            prepared.validation,
+            self.plan,
+            train.micro_batch_tokens,
+            compute,
+            [Recorder(prepared.run, self.plan, lengths, self.name), *self.callbacks],
+            loss,
+        )
+
+
+def _start(folder: Path, resume: bool) -> str | None:
+    last = checkpoints(folder)
+    return str(last[-1][1]) if resume and last else None
+
+
+def _steps(trainer: KitaeTrainer, run: Run, start: str | None) -> None:
+    stopper = StopWhenAsked()
+    trainer.add_callback(stopper)
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         trainer.train(resume_from_checkpoint=start)
@@ -65,13 +153,6 @@ def fit(prepared: Prepared, resume: bool = False) -> None:
             signal.signal(number, handler)
     if stopper.asked:
         raise Interrupted("interrupted", run=run.id)
-    best = trainer.state.best_metric
-    run.record("fitted", best_step=trainer.state.best_global_step, best_validation_loss=best)
-    _save(trainer.model, prepared)  # last, because a run that has an output is taken for trained
-    if best is not None:
-        console.say("  " + t("say.fitted", loss=f"{best:.4f}", step=trainer.state.best_global_step))
-    del trainer, model
-    gc.collect()
 
 
 def compute_dtype(precision: str) -> torch.dtype:
@@ -89,12 +170,13 @@ def compute_dtype(precision: str) -> torch.dtype:
     return torch.bfloat16 if fast else torch.float32
 
 
-def _model(prepared: Prepared, compute: torch.dtype, lengths: list[int]) -> PreTrainedModel:
-    train = prepared.recipe.train
-    short = not torch.cuda.is_available() and sorted(lengths)[len(lengths) * 95 // 100] <= _SHORT
+def _model(prepared: Prepared, compute: torch.dtype) -> PreTrainedModel:
+    train, run = prepared.recipe.train, prepared.run
+    lengths = sorted(len(row.ids) for row in prepared.train)
+    short = not torch.cuda.is_available() and lengths[len(lengths) * 95 // 100] <= _SHORT
     attention = "eager" if short else None  # None: the best that the model has
-    if train.method == "full":  # the weights themselves are trained, so they stay fp32 and only the arithmetic is bf16
-        return open_model(prepared.base, torch.float32, attention)
+    if train.whole:  # the weights themselves are trained, so they stay fp32 and only the arithmetic is bf16
+        return open_model(run.contexts if run.contexts.exists() else prepared.base, torch.float32, attention)
     lora = train.lora_settings
     model = open_model(prepared.base, compute, attention)
     return add_lora(model, lora.r, lora.alpha, lora.rslora, lora.dropout, lora.targets)
@@ -102,12 +184,15 @@ def _model(prepared: Prepared, compute: torch.dtype, lengths: list[int]) -> PreT
 
 def _arguments(recipe: Recipe, folder: Path, steps: int, every: int) -> TrainingArguments:
     train = recipe.train
-    schedules = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
+    kind, settings = _SCHEDULES[train.schedule]
+    if train.schedule == "restarts":
+        settings = {"num_cycles": train.restarts}
     return TrainingArguments(
         output_dir=str(folder),
         max_steps=steps,
         learning_rate=recipe.peak_learning_rate,
-        lr_scheduler_type=schedules[train.schedule],
+        lr_scheduler_type=kind,
+        lr_scheduler_kwargs=settings,
         warmup_steps=math.ceil(steps * train.warmup),
         weight_decay=train.weight_decay,
         max_grad_norm=train.max_grad_norm,
@@ -131,7 +216,7 @@ def _arguments(recipe: Recipe, folder: Path, steps: int, every: int) -> Training
 
 def _save(model: PreTrainedModel, prepared: Prepared) -> None:
     run = prepared.run
-    if prepared.recipe.train.method == "full":
+    if prepared.recipe.train.whole:
         from kitae.models import open_tokenizer
 
         with staged_folder(run.path / "model") as stage:

@@ -6,7 +6,7 @@ import contextlib
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch.utils.data import DataLoader
@@ -21,6 +21,14 @@ from kitae.train.loss import LabelledLoss
 PREFIX = "checkpoint-"
 
 
+class Loss(Protocol):
+    added: torch.Tensor | None  # what the model itself adds to the mean loss of the last batch
+
+    def __call__(self, batch: MicroBatch) -> torch.Tensor:
+        """Summed over the labels."""
+        ...
+
+
 class KitaeTrainer(Trainer):  # type: ignore[misc]
     def __init__(
         self,
@@ -32,10 +40,11 @@ class KitaeTrainer(Trainer):  # type: ignore[misc]
         micro_batch_tokens: int,
         compute_dtype: torch.dtype,
         callbacks: list[TrainerCallback],
+        loss: Loss | None = None,
     ) -> None:
         self._plan = plan
-        self._validation = validation
-        self._micro_batch_tokens = micro_batch_tokens
+        self.validation = validation
+        self.micro_batch_tokens = micro_batch_tokens
         self._compute_dtype = compute_dtype
         self._stage: Path | None = None
         super().__init__(
@@ -46,13 +55,13 @@ class KitaeTrainer(Trainer):  # type: ignore[misc]
             callbacks=callbacks,
         )
         self.remove_callback(PrinterCallback)
-        self._loss = LabelledLoss(model)
+        self._loss = loss or LabelledLoss(model)
 
     def get_train_dataloader(self) -> DataLoader[Step]:
         loader: DataLoader[Step] = DataLoader(
             self.train_dataset,
             batch_sampler=self._plan,
-            collate_fn=collate(self._micro_batch_tokens),
+            collate_fn=collate(self.micro_batch_tokens),
         )
         prepared: DataLoader[Step] = self.accelerator.prepare_data_loader(loader, device_placement=False)
         return prepared
@@ -74,10 +83,13 @@ class KitaeTrainer(Trainer):  # type: ignore[misc]
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         self.model.eval()
-        metrics = {"eval_loss": self.score(in_batches(self._validation, self._micro_batch_tokens))}
+        metrics = {"eval_loss": self.score(in_batches(self.validation, self.micro_batch_tokens)), **self.more_metrics()}
         self.log(metrics)
         self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
+
+    def more_metrics(self) -> dict[str, float]:
+        return {}
 
     def score(self, batches: Iterator[MicroBatch]) -> float:
         """Mean negative log-likelihood of the labelled tokens."""

@@ -153,7 +153,7 @@ def stop_token_trainable(prepared: Prepared, ask: Callable[[], float]) -> Gate:
     terminator = prepared.codec.terminator
     text = "" if terminator is None else prepared.codec.vocabulary.decode([terminator])
     method = f"method: {prepared.recipe.train.method}"
-    if prepared.recipe.train.method == "full":  # every token can be learned, so there is nothing to ask
+    if prepared.recipe.train.whole:  # every token can be learned, so there is nothing to ask
         return passed(gate, None, limit, [method])
     probability = ask()
     evidence = [f"P({text}) = {probability:.3g}", method]

@@ -20,6 +20,7 @@ from kitae.models.newllm.cache import ContextLayer
 from kitae.models.newllm.cells import Cell, make_cell
 from kitae.models.newllm.config import NewLLMConfig
 from kitae.models.newllm.gru import GruBlock
+from kitae.models.newllm.remembered import RememberedContexts
 from kitae.models.newllm.solve import Plan, Solution, solve
 from kitae.models.newllm.terms import State, Terms
 
@@ -105,6 +106,8 @@ class NewLLMModel(NewLLMPreTrainedModel):
         self.plan: Plan | None = None  # None: what the config says
         self.solutions: list[Solution] = []  # of the last forward pass, while they are asked for
         self.watched = False
+        self.remembered: RememberedContexts | None = None
+        self._ends: dict[int, State] = {}  # of the last batch in training, by block
         self._told = False
         self.post_init()
 
@@ -119,7 +122,7 @@ class NewLLMModel(NewLLMPreTrainedModel):
         if self.plan is not None:
             return self.plan
         config = self.config
-        if self.training:
+        if self.training and self.embed_tokens.weight.requires_grad:  # frozen contexts need no steps of equal cost
             return Plan(config.solver, config.passes)
         return Plan(config.solver, config.max_passes, config.tolerance)
 
@@ -155,7 +158,11 @@ class NewLLMModel(NewLLMPreTrainedModel):
             real = attention_mask[:, -stream.shape[1] :, None].bool()
         plan = self.current_plan
         self.solutions.clear()
+        remembered = self.remembered if past_key_values is None and plan.tolerance is not None else None
+        if remembered is not None and input_ids is not None:
+            guesses = guesses or remembered.guesses(input_ids, [self.config.context_size] * len(self.blocks))
         unsettled = stream.new_zeros(()) if self.training else None
+        contexts: list[torch.Tensor] = []
         block: Block | GruBlock
         for index, block in enumerate(self.blocks):  # type: ignore[assignment]
             layer = past_key_values.layers[index] if past_key_values is not None else None
@@ -164,9 +171,14 @@ class NewLLMModel(NewLLMPreTrainedModel):
             state = block.start(len(stream), stream.device)
             if isinstance(layer, ContextLayer) and layer.state is not None:
                 state = layer.state.to(stream.device)
+            if self.training and self.config.mixing:
+                state = self._mixed(index, state)
             stream, solution = block(stream, state, plan, real, guesses[index] if guesses else None)
+            if self.training and self.config.mixing:
+                self._ends[index] = solution.end.each(torch.Tensor.detach)
             if isinstance(layer, ContextLayer):
                 layer.put(solution.end, stream.shape[1])
+            contexts.append(solution.contexts)
             if self.watched:
                 self.solutions.append(solution)
             if unsettled is not None and solution.passes > 1:
@@ -174,7 +186,24 @@ class NewLLMModel(NewLLMPreTrainedModel):
             if solution.unsettled and not self._told:
                 self._told = True
                 console.say(t("say.unsettled", block=index, solver=plan.solver, passes=solution.passes))
+        if remembered is not None and input_ids is not None and len(contexts) == len(self.blocks):
+            remembered.keep(input_ids, [block.detach() for block in contexts])
         return BlocksOutput(self.norm(stream), past_key_values, unsettled=unsettled)
+
+    def _mixed(self, index: int, start: State) -> State:
+        """Some rows begin where a row of the last batch ended, as dialogues and long texts do when a model is used."""
+        ends = self._ends.get(index)
+        if ends is None:
+            return start
+        rows = len(start.context)
+        chosen = torch.randint(len(ends.context), (rows,))
+        taken = torch.rand(rows) < self.config.mixing
+
+        def choose(own: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+            return torch.where(taken.to(own.device).view(-1, *[1] * (own.dim() - 1)), other[chosen], own)
+
+        memory = None if start.memory is None or ends.memory is None else choose(start.memory, ends.memory)
+        return State(choose(start.context, ends.context), memory)
 
 
 class NewLLMForCausalLM(NewLLMPreTrainedModel, GenerationMixin):  # type: ignore[misc]
