@@ -1,18 +1,18 @@
 """New-LLM beside other architectures, on the bytes of a text: python benchmarks/newllm.py PART --text FILE … [--json]
 
-    compare   bits per byte at equal parameters, bytes and steps, each with several learning rates and seeds
     solver    passes until contexts are found, and how far few passes are from a walk through time, on a trained model
     speed     training bytes a second: passes against a walk, and against a Llama-style transformer
     decode    a million tokens: seconds and memory per hundred thousand
     track     parity and S5: learnt on up to 32 tokens, asked on 256
 
-FILE: .txt, or .jsonl(.gz) whose texts are taken. Everything is trained here, in fp32; `--steps`, `--seeds` and `--width` set
-the size. Every architecture sees the same bytes in the same order.
+FILE: .txt, or .jsonl(.gz) whose texts are taken. Everything is trained here, in fp32; `--steps` and `--width` set
+the size. Which architecture learns more is compared with recipes: examples/newllm/README.md.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gzip
 import json
 import math
@@ -34,7 +34,6 @@ from kitae.models.newllm.modeling import NewLLMForCausalLM
 from kitae.models.newllm.solve import Plan
 
 BATCH, LENGTH = 32, 128
-RATES = (1e-3, 3e-3, 1e-2)
 Row = dict[str, Any]
 
 
@@ -44,7 +43,7 @@ def main() -> None:
     parser.add_argument("--text", type=Path, nargs="+", default=[])
     parser.add_argument("--width", type=int, default=128)
     parser.add_argument("--steps", type=int, default=160)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--rate", type=float, default=1e-2)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     if not options.text and options.part != "track":
@@ -60,9 +59,6 @@ def main() -> None:
         print("  ".join(f"{_shown(row.get(column)):>16}" for column in columns))
 
 
-# Models of about the same size
-
-
 def newllm(width: int, **settings: Any) -> NewLLMForCausalLM:
     return NewLLMForCausalLM(NewLLMConfig(**{"vocab_size": 256, "hidden_size": width} | settings))
 
@@ -74,76 +70,25 @@ def llama(width: int, layers: int, positions: int = 1 << 14) -> LlamaForCausalLM
     )
 
 
-def size(model: torch.nn.Module) -> int:
-    return sum(weights.numel() for weights in model.parameters())
-
-
-def as_large(target: int, make: Callable[[int], torch.nn.Module]) -> int:
-    """The width, a multiple of 8, at which an architecture has about as many parameters."""
-    return min(range(32, 1024, 8), key=lambda width: abs(size(_empty(make, width)) - target))
-
-
-def contestants(width: int) -> dict[str, Callable[[], torch.nn.Module]]:
-    makers: dict[str, Callable[[int], torch.nn.Module]] = {
-        "newllm gated": lambda w: newllm(w, blocks=[2, 2]),
-        "newllm residual": lambda w: newllm(w, blocks=[2, 2], cell="residual"),
-        "mingru": lambda w: newllm(w, blocks=[2, 2], cell="mingru"),
-        "gru": lambda w: newllm(w, blocks=[1, 1], cell="gru"),
-        "llama": lambda w: llama(w, 2),
-    }
-    target = size(_empty(makers["newllm gated"], width))
-    return {name: _fixed(make, as_large(target, make)) for name, make in makers.items()}
-
-
-def _fixed(make: Callable[[int], torch.nn.Module], width: int) -> Callable[[], torch.nn.Module]:
-    return lambda: make(width)
-
-
-def _empty(make: Callable[[int], torch.nn.Module], width: int) -> torch.nn.Module:
-    with torch.device("meta"):
-        return make(width)
-
-
 # Parts
-
-
-def compare(options: argparse.Namespace) -> list[Row]:
-    train, held_out = corpus(options.text)
-    rows = []
-    for name, make in contestants(options.width).items():
-        by_rate = {}
-        began = time.perf_counter()
-        for rate in RATES:
-            scores = []
-            for seed in range(options.seeds):
-                torch.manual_seed(seed)
-                model = make()
-                fit(model, batches(train, seed), options.steps, rate)
-                scores.append(bits_per_byte(model, held_out))
-            by_rate[rate] = scores
-        best = min(RATES, key=lambda rate: statistics.mean(by_rate[rate]))
-        scores = by_rate[best]
-        row = {"model": name, "parameters": size(make()), "rate": best, "bits/byte": statistics.mean(scores)}
-        row |= {"±": max(scores) - min(scores), "seconds": time.perf_counter() - began}
-        print(row, flush=True, file=sys.stderr)
-        rows.append(row)
-    return rows
 
 
 def solver(options: argparse.Namespace) -> list[Row]:
     train, held_out = corpus(options.text)
     rows = []
-    for cell in ("gated", "residual"):
+    for cell in ("gated", "matrix", "residual"):
         torch.manual_seed(0)
         model = newllm(options.width, cell=cell)
-        fit(model, batches(train, 0), options.steps, 3e-3)
+        fit(model, batches(train, 0), options.steps, options.rate)
         for length in (128, 1024, 8192):
             ids = held_out[:length][None] if length > 1024 else held_out[: 8 * length].view(8, length)
             rows.append({"cell": cell, "length": length, **_passes(model, ids)})
+            print(rows[-1], flush=True, file=sys.stderr)
         walked = bits_per_byte(model, held_out, Plan("sequential"))
         for number in (1, 2, 3, 4):
             few = bits_per_byte(model, held_out, Plan("gate-scan", number))
             rows.append({"cell": cell, "passes": number, "bits/byte": few, "walked": walked, "gap": few - walked})
+            print(rows[-1], flush=True, file=sys.stderr)
     return rows
 
 
@@ -171,23 +116,31 @@ def _passes(model: NewLLMForCausalLM, ids: torch.Tensor) -> Row:
 def speed(options: argparse.Namespace) -> list[Row]:
     train, _ = corpus(options.text)
     rows = []
-    for length in (512, 2048, 8192):
-        ids = train[: max(8192, length)].view(-1, length)
-        ours = newllm(options.width)
-        times = {"passes": [], "walk": [], "llama": []}  # type: dict[str, list[float]]
-        theirs = llama(options.width, 2)
-        for _ in range(3):
-            with ours.model.solving(Plan("gate-scan", 3)):
-                times["passes"].append(_step_seconds(ours, ids))
-            times["llama"].append(_step_seconds(theirs, ids))
-            if length <= 2048:
-                with ours.model.solving(Plan("sequential")):
-                    times["walk"].append(_step_seconds(ours, ids))
-        medians = {name: ids.numel() / statistics.median(found) for name, found in times.items() if found}
-        row = {"length": length, **{f"{name}/s": rate for name, rate in medians.items()}}
-        row["passes/llama"] = medians["passes"] / medians["llama"]
-        if "walk" in medians:
-            row["passes/walk"] = medians["passes"] / medians["walk"]
+    for batch, length in ((16, 512), (4, 2048), (1, 2048), (1, 8192)):
+        ids = train[: batch * length].view(batch, length)
+        contestants: dict[str, tuple[Any, Plan | None]] = {
+            "gated": (newllm(options.width), Plan("gate-scan", 3)),
+            "matrix": (newllm(options.width, cell="matrix"), Plan("gate-scan", 3)),
+            "walk": (newllm(options.width), Plan("sequential")),
+            "matrix walk": (newllm(options.width, cell="matrix"), Plan("sequential")),
+            "llama": (llama(options.width, 2), None),
+        }
+        if length > 2048:
+            contestants = {name: one for name, one in contestants.items() if "walk" not in name}
+        times: dict[str, list[float]] = {name: [] for name in contestants}
+        for turn in range(4):
+            for name, (model, plan) in contestants.items():
+                with model.model.solving(plan) if plan else contextlib.nullcontext():
+                    seconds = _step_seconds(model, ids)
+                if turn:  # the first is to warm up
+                    times[name].append(seconds)
+        rates = {name: ids.numel() / statistics.median(found) for name, found in times.items()}
+        row: Row = {"rows": batch, "length": length, **{f"{name}/s": rate for name, rate in rates.items()}}
+        for cell, walk in (("gated", "walk"), ("matrix", "matrix walk")):
+            row[f"{cell}/llama"] = rates[cell] / rates["llama"]
+            if walk in rates:
+                row[f"{cell}/walk"] = rates[cell] / rates[walk]
+        print(row, flush=True, file=sys.stderr)
         rows.append(row)
     return rows
 
@@ -203,7 +156,7 @@ def decode(options: argparse.Namespace) -> list[Row]:
     train, _ = corpus(options.text)
     torch.manual_seed(0)
     model = newllm(options.width).eval()
-    fit(model, batches(train, 0), options.steps, 3e-3)
+    fit(model, batches(train, 0), options.steps, options.rate)
     model.eval()
     token, cache, rows = train[None, :1], None, []
     process = psutil.Process()
@@ -226,6 +179,7 @@ def track(options: argparse.Namespace) -> list[Row]:
     for task in ("parity", "s5"):
         makers: dict[str, Callable[[], Any]] = {
             "newllm gated": lambda: newllm(options.width, blocks=[2, 2]),
+            "newllm matrix": lambda: newllm(options.width, blocks=[2, 2], cell="matrix"),
             "newllm gated, 1 pass": lambda: newllm(options.width, blocks=[2, 2], passes=1),
             "newllm seed": lambda: newllm(options.width, blocks=[2], cell="seed-residual", solver="sequential"),
             "mingru": lambda: newllm(options.width, blocks=[2, 2], cell="mingru"),
@@ -241,8 +195,7 @@ def track(options: argparse.Namespace) -> list[Row]:
                 length = int(torch.randint(2, 33, (1,), generator=generator))
                 ids, states = puzzle(task, 64, length, generator)
                 _set_rate(optimiser, 3e-3, step, options.steps)
-                loss: Any = torch.nn.functional.cross_entropy(model(ids).logits.flatten(0, 1), states.flatten())
-                loss.backward()
+                _loss(model, ids, states).backward()
                 torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
                 optimiser.step()
                 optimiser.zero_grad()
@@ -282,11 +235,13 @@ def _s5() -> torch.Tensor:
 
 
 def corpus(files: list[Path]) -> tuple[torch.Tensor, torch.Tensor]:
-    """(training bytes, the last twentieth held out)."""
-    data = b"\n\n".join(text.encode() for file in files for text in _texts(file))
-    whole = torch.frombuffer(bytearray(data), dtype=torch.uint8).long()
-    cut = len(whole) * 19 // 20
-    return whole[:cut], whole[cut : cut + 64 * 1024]
+    """(training bytes, the last twentieth of each file held out)."""
+    parts = []
+    for file in files:
+        data = b"\n\n".join(text.encode() for text in _texts(file))
+        whole = torch.frombuffer(bytearray(data), dtype=torch.uint8).long()
+        parts.append(whole.split([len(whole) * 19 // 20, len(whole) - len(whole) * 19 // 20]))
+    return torch.cat([train for train, _ in parts]), torch.cat([held_out[: 32 * 1024] for _, held_out in parts])
 
 
 def _texts(file: Path) -> Iterator[str]:
@@ -312,13 +267,18 @@ def fit(model: Any, data: Iterator[torch.Tensor], steps: int, rate: float) -> No
     for step in range(steps):
         _set_rate(optimiser, rate, step, steps)
         ids = next(data)
-        logits = model(ids[:, :-1]).logits
-        loss: Any = torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten())
-        loss.backward()
+        _loss(model, ids[:, :-1], ids[:, 1:]).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         optimiser.zero_grad()
     model.eval()
+
+
+def _loss(model: Any, ids: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    found = model(ids)
+    loss: torch.Tensor = torch.nn.functional.cross_entropy(found.logits.flatten(0, 1), targets.flatten())
+    added = getattr(found, "added_loss", None)  # that passes settle is part of what a New-LLM learns
+    return loss if added is None else loss + added.mean()
 
 
 def _set_rate(optimiser: torch.optim.Optimizer, peak: float, step: int, steps: int) -> None:
@@ -348,7 +308,6 @@ def _shown(value: object) -> str:
 
 
 PARTS: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
-    "compare": compare,
     "solver": solver,
     "speed": speed,
     "decode": decode,

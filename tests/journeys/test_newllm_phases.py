@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -191,3 +193,28 @@ def test_texts_that_are_none(kitae: Kitae, texts: Path, tmp_path: Path, change: 
     done = kitae("train", path, "--json")
     assert (done.code, done.json["error"]["kind"]) == (2, kind)
     assert not (kitae.home / "runs").exists()
+
+
+@pytest.mark.parametrize("train", ["method: full", "method: newllm, newllm: {variety: 0}"])
+def test_two_processes_take_the_steps_of_one(kitae: Kitae, texts: Path, tmp_path: Path, train: str) -> None:
+    path = recipe(tmp_path, texts, f"{train}, epochs: 1, micro_batch_tokens: 256")
+    alone = kitae("train", path, "--json")
+    assert alone.code == 0, alone.err
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [*command, "-m", "kitae.cli.main", "train", str(path), "--json"],
+        capture_output=True,
+        text=True,
+        env=Kitae(tmp_path / "two").environment(),
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    (run,) = (tmp_path / "two" / "runs").iterdir()
+    assert json.loads(done.stdout)["run"] == run.name  # one process speaks, and writes
+
+    def losses(folder: Path) -> list[float]:
+        return [event["loss"] for event in Run(folder).events("step", "validation", "contexts")]
+
+    expected = losses(Path(alone.json["path"]))
+    assert losses(run) == pytest.approx(expected, abs=1e-4)
+    assert len(expected) > 10

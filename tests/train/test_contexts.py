@@ -31,7 +31,7 @@ def test_sameness_tells_independent_channels_from_repeated_and_dead_ones() -> No
 def test_the_first_head_predicts_the_next_token_and_the_second_the_one_after() -> None:
     network = model(settling=0.0).eval()
     add_heads(network, 2)
-    batch = MicroBatch(IDS, IDS)
+    batch = MicroBatch(IDS, IDS, torch.full((8,), 32))
     logits = network(IDS).logits  # heads begin as the identity
     expected = torch.zeros(())
     for distance in (1, 2):

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kitae import processes
 from kitae.api.libraries import quiet_libraries
 from kitae.api.rows import gather_rows
 from kitae.chat import Conversation
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 def train(recipe: Recipe | str | Path | None = None, overrides: Sequence[str] = (), resume: str | None = None) -> JsonDict:
     """Trains, and returns the run with the gates before and after. Raises `Refused` when a gate says no."""
+    if processes.number() > 0:
+        return _help()
     rows: Rows | None = None
     if resume is not None:
         if recipe is not None or overrides:
@@ -69,6 +72,7 @@ def _train(run: Run, rows: Rows | None) -> JsonDict:
     _stop_if_refused(run, before)
     if not run.output.exists():
         try:
+            processes.first_says((run.path, resumed))
             fit(prepared, resume=resumed)
         except Interrupted:
             run.set_state("interrupted")
@@ -91,6 +95,20 @@ def _before_gates(prepared: Prepared, verifier: RunVerifier) -> Iterator[Gate]:
     yield from found
     if not any(gate.verdict == "refuse" for gate in found):  # no use in asking a model with a broken template
         yield stop_token_trainable(prepared, verifier.stop_probability)
+
+
+def _help() -> JsonDict:
+    """One of several processes: takes its share of the steps of a run that the first has begun, and writes nothing."""
+    quiet_libraries()
+    from kitae.train import prepare
+    from kitae.train.fit import fit
+
+    console.quiet = True
+    said: tuple[Path, bool] = processes.first_says(None)
+    path, resumed = said
+    run = Run(path, silent=True)
+    fit(prepare(load_recipe(run.recipe_path), run, Rows.load(run.data)), resume=resumed)
+    return {"run": run.id, "path": str(run.path)}
 
 
 @contextlib.contextmanager
@@ -159,9 +177,14 @@ def _stop_if_refused(run: Run, gates: Sequence[Gate]) -> None:
     refusing = [gate for gate in gates if gate.verdict == "refuse"]
     if refusing:
         run.set_state("refused")
-        why = "\n".join(f"{g.id}: {g.why()}\n    {'; '.join(g.evidence[:3])}\n    → {g.fix()}" for g in refusing)
+        why = "\n".join(line for gate in refusing for line in _told(gate))
         where = str(run.reports / "train.json")
         raise Refused("refused-gate", [gate.as_dict() for gate in refusing], where=where, why=why)
+
+
+def _told(gate: Gate) -> list[str]:
+    evidence = "; ".join(gate.evidence[:3])
+    return [f"{gate.id}: {gate.why()}", *([f"    {evidence}"] if evidence else []), f"    → {gate.fix()}"]
 
 
 def _shared_system(rows: Sequence[Conversation]) -> str | None:

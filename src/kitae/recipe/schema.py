@@ -106,7 +106,9 @@ class Phases(Section):
 
     epochs: int = Field(1, ge=0, le=1000, description="of phase 1; 0 leaves contexts as they began")
     ahead: int = Field(4, ge=1, le=16, description="how many next tokens phase 1 predicts from a context")
-    variety: float = Field(1.0, ge=0.0, description="weight of the loss that keeps the channels of contexts apart")
+    variety: float = Field(
+        1.0, ge=0.0, description="weight of the loss that keeps the channels of contexts apart, within a micro-batch"
+    )
     converged: Share = Field(0.99, description="share of held-out contexts that must be found before phase 1 may stop early")
     patience: int = Field(3, ge=1, description="scorings without a better loss after which it then stops")
     freeze: bool = Field(False, description="phase 2 leaves contexts as they are, and learns to read them only")
@@ -129,7 +131,9 @@ class Train(Section):
     weight_decay: float = Field(0.0, ge=0.0)
     max_grad_norm: float = Field(1.0, gt=0.0)
     batch_tokens: int = Field(2048, ge=16, description="tokens of an optimiser step")
-    micro_batch_tokens: int = Field(2048, ge=16, description="tokens held in memory at once; doesn't change the result")
+    micro_batch_tokens: int = Field(
+        2048, ge=16, description="tokens held in memory at once; changes no result but that of newllm.variety"
+    )
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     evaluations: int = Field(4, ge=1, description="times the validation rows are scored, evenly over the run")
     early_stopping: EarlyStopping | None = EarlyStopping(patience=3, min_delta=0.001)

@@ -28,6 +28,7 @@ STATES = ("running", "interrupted", "failed", "trained", "refused", "shipped")
 @dataclass(frozen=True)
 class Run:
     path: Path
+    silent: bool = False  # nothing is recorded: another process does
 
     @property
     def id(self) -> str:
@@ -93,6 +94,8 @@ class Run:
 
     def record(self, event: str, **fields: object) -> None:
         """Appends one event. A line is written at once and whole, so a reader never sees half of one."""
+        if self.silent:
+            return
         line = json.dumps({"at": _now(), "event": event, **fields}, ensure_ascii=False) + "\n"
         with explained(self.path), (self.path / "events.jsonl").open("ab+") as file:
             if file.tell():

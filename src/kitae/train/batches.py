@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch.utils.data import Dataset, Sampler
@@ -19,9 +19,15 @@ _WINDOW = 8  # steps' worth of rows among which rows of like length are put toge
 class MicroBatch:
     input_ids: torch.Tensor  # right-padded: with causal attention no real token sees the padding, so no mask is needed
     labels: torch.Tensor  # the token itself where it is to be learned, else IGNORED
+    lengths: torch.Tensor  # of the rows, without padding
 
     def to(self, device: torch.device) -> MicroBatch:
-        return MicroBatch(self.input_ids.to(device), self.labels.to(device))
+        return MicroBatch(self.input_ids.to(device), self.labels.to(device), self.lengths.to(device))
+
+    @property
+    def real(self) -> torch.Tensor:
+        """Which tokens are no padding."""
+        return torch.arange(self.input_ids.shape[1], device=self.lengths.device) < self.lengths[:, None]
 
     @property
     def labelled(self) -> int:
@@ -34,17 +40,11 @@ class Step:
 
     micro: list[MicroBatch]
     rows: list[str]
+    labelled: int  # in all processes together, if several take the step
+    tokens: int
 
     def to(self, device: torch.device, non_blocking: bool = False) -> Step:
-        return Step([batch.to(device) for batch in self.micro], self.rows)
-
-    @property
-    def labelled(self) -> int:
-        return sum(batch.labelled for batch in self.micro)
-
-    @property
-    def tokens(self) -> int:
-        return sum(batch.input_ids.numel() for batch in self.micro)
+        return Step([batch.to(device) for batch in self.micro], self.rows, self.labelled, self.tokens)
 
 
 class EncodedRows(Dataset[Encoded]):
@@ -108,10 +108,18 @@ def layout(rows: Sequence[Encoded], tokens: int) -> list[list[int]]:
     return list(_fill(sorted(range(len(rows)), key=lambda i: lengths[i]), lengths, tokens))
 
 
-def collate(micro_batch_tokens: int) -> Callable[[Sequence[Encoded]], Step]:
+def collate(micro_batch_tokens: int, part: int = 0, parts: int = 1) -> Callable[[Sequence[Encoded]], Step]:
+    """With several `parts`, the share of a step's rows that one of them takes."""
+
     def step(rows: Sequence[Encoded]) -> Step:
-        groups = layout(rows, micro_batch_tokens)
-        return Step([_pad([rows[i] for i in group]) for group in groups], [rows[i].source for g in groups for i in g])
+        labelled = sum(sum(row.loss_mask[1:]) for row in rows)
+        tokens = sum(len(row.ids) for row in rows)
+        own = rows[part::parts]
+        if not own:  # too few rows for all: this part takes the step along with one that teaches nothing
+            own = [replace(rows[0], loss_mask=[False] * len(rows[0].ids))]
+        groups = layout(own, micro_batch_tokens)
+        batches = [_pad([own[i] for i in group]) for group in groups]
+        return Step(batches, [own[i].source for g in groups for i in g], labelled, tokens)
 
     return step
 
@@ -125,7 +133,7 @@ def _pad(rows: Sequence[Encoded]) -> MicroBatch:
         ids[i, :length] = torch.tensor(row.ids)
         mask = torch.tensor(row.loss_mask)
         labels[i, :length][mask] = ids[i, :length][mask]
-    return MicroBatch(ids, labels)
+    return MicroBatch(ids, labels, torch.tensor([len(row.ids) for row in rows]))
 
 
 def in_batches(rows: Sequence[Encoded], tokens: int) -> Iterator[MicroBatch]:

@@ -8,9 +8,11 @@ from types import FrameType
 from typing import Any
 
 import psutil
+import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import ExportableState
 
+from kitae import processes
 from kitae.console import Progress, console
 from kitae.i18n import t
 from kitae.runs import Run
@@ -120,6 +122,7 @@ class StopWhenAsked(TrainerCallback):  # type: ignore[misc]
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        if self.asked:
+        if processes.summed(torch.tensor(int(self.asked), device=args.device)):  # all stop, or none
+            self.asked = True
             control.should_save = True
             control.should_training_stop = True

@@ -52,7 +52,8 @@ class ContextLoss:
             total = total + functional.cross_entropy(model.lm_head(head(hidden)).float(), targets[kept], reduction="sum")
         self.added = None
         if found.unsettled is not None:
-            self.added = model.config.settling * found.unsettled + self._variety * sum(map(sameness, contexts))
+            same = torch.stack([sameness(block) for block in contexts]).sum()
+            self.added = model.config.settling * found.unsettled + self._variety * same
         mean: torch.Tensor = total / len(heads)
         return mean
 

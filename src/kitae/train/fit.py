@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, TrainerCallback, TrainingArguments, set_seed
 
+from kitae import processes
 from kitae.console import console
 from kitae.errors import EXIT_INTERRUPTED, KitaeError
 from kitae.files import staged_folder
@@ -84,7 +85,9 @@ def _tokens(prepared: Prepared, phases: Phases | None, compute: torch.dtype, res
         console.say("  " + t("say.remembered", hits=remembered.hits, count=count))
     best = trainer.state.best_metric
     run.record("fitted", best_step=trainer.state.best_global_step, best_validation_loss=best)
-    _save(trainer.model, prepared)  # last, because a run that has an output is taken for trained
+    if processes.is_first():
+        _save(trainer.model, prepared)  # last, because a run that has an output is taken for trained
+    processes.wait_for_all()
     if best is not None:
         console.say("  " + t("say.fitted", loss=f"{best:.4f}", step=trainer.state.best_global_step))
     del trainer, model
@@ -105,9 +108,11 @@ def _contexts(prepared: Prepared, phases: Phases, compute: torch.dtype, resume: 
     trainer = _Phase(prepared, "contexts", plan, folder, callbacks).trainer(ContextTrainer, model, compute, loss)
     _steps(trainer, run, _start(folder, resume))
     del trainer.model.ahead
-    with staged_folder(run.contexts) as stage:
-        trainer.model.save_pretrained(stage)
-    shutil.rmtree(folder)
+    if processes.is_first():
+        with staged_folder(run.contexts) as stage:
+            trainer.model.save_pretrained(stage)
+        shutil.rmtree(folder)
+    processes.wait_for_all()
 
 
 @dataclass(frozen=True)
@@ -208,6 +213,7 @@ def _arguments(recipe: Recipe, folder: Path, steps: int, every: int) -> Training
         restore_callback_states_from_checkpoint=True,
         report_to="none",
         disable_tqdm=True,
+        ddp_backend=None if torch.cuda.is_available() or processes.count() == 1 else "gloo",
         log_level="error",
         dataloader_pin_memory=False,
         seed=train.seed,

@@ -26,7 +26,7 @@ class LabelledLoss:
     def __init__(self, model: nn.Module) -> None:
         self._model = model
         self._chosen: torch.Tensor | None = None
-        self.added: torch.Tensor | None = None  # what the model itself adds to the mean loss of the last batch
+        self.added: torch.Tensor | None = None  # what the model itself adds to the loss of each token of the last batch
         self.shares: bool | None = None  # None: not tried yet
         _head(model).register_forward_pre_hook(self._choose)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,6 +14,7 @@ import torch
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
+from kitae import processes
 from kitae.chat import Encoded
 from kitae.errors import KitaeError
 from kitae.files import staged_folder
@@ -22,7 +25,7 @@ PREFIX = "checkpoint-"
 
 
 class Loss(Protocol):
-    added: torch.Tensor | None  # what the model itself adds to the mean loss of the last batch
+    added: torch.Tensor | None  # what the model itself adds to the loss of each token of the last batch
 
     def __call__(self, batch: MicroBatch) -> torch.Tensor:
         """Summed over the labels."""
@@ -61,10 +64,9 @@ class KitaeTrainer(Trainer):  # type: ignore[misc]
         loader: DataLoader[Step] = DataLoader(
             self.train_dataset,
             batch_sampler=self._plan,
-            collate_fn=collate(self.micro_batch_tokens),
+            collate_fn=collate(self.micro_batch_tokens, processes.number(), processes.count()),
         )
-        prepared: DataLoader[Step] = self.accelerator.prepare_data_loader(loader, device_placement=False)
-        return prepared
+        return loader
 
     def training_step(self, model: torch.nn.Module, inputs: Step, num_items_in_batch: Any = None) -> torch.Tensor:
         """Gradients of the mean over all labelled tokens of the step, whatever micro-batches it is cut into."""
@@ -74,12 +76,14 @@ class KitaeTrainer(Trainer):  # type: ignore[misc]
             with self._autocast():
                 loss = self._loss(batch.to(self.args.device)) / inputs.labelled
                 if self._loss.added is not None:
-                    loss = loss + self._loss.added * (batch.input_ids.numel() / inputs.tokens)
+                    real = batch.real.to(self.args.device)[:, -self._loss.added.shape[1] :]
+                    loss = loss + (self._loss.added * real).sum() / inputs.tokens
             if not torch.isfinite(loss):
                 raise KitaeError("loss-not-finite", step=self.state.global_step + 1, why="\n".join(inputs.rows[:8]))
             self.accelerator.backward(loss)
             total += loss.detach()
-        return total
+        processes.sum_gradients(model.parameters())
+        return processes.summed(total)
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         self.model.eval()
@@ -93,12 +97,12 @@ class KitaeTrainer(Trainer):  # type: ignore[misc]
 
     def score(self, batches: Iterator[MicroBatch]) -> float:
         """Mean negative log-likelihood of the labelled tokens."""
-        total, count = 0.0, 0
+        found = torch.zeros(2, dtype=torch.float64, device=self.args.device)  # loss, labels
         with torch.no_grad(), self._autocast():
-            for batch in batches:
-                total += float(self._loss(batch.to(self.args.device)))
-                count += batch.labelled
-        return total / max(count, 1)
+            for batch in islice(batches, processes.number(), None, processes.count()):
+                found += torch.tensor([float(self._loss(batch.to(self.args.device))), batch.labelled]).to(found)
+        total, count = processes.summed(found).tolist()
+        return float(total / max(count, 1.0))
 
     def _autocast(self) -> contextlib.AbstractContextManager[object]:
         enabled = self._compute_dtype != torch.float32
@@ -120,7 +124,7 @@ class KitaeTrainer(Trainer):  # type: ignore[misc]
     def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
         folder = Path(self.args.output_dir)
         name = f"{PREFIX}{self.state.global_step}"
-        with staged_folder(folder / name) as stage:
+        with self._staged(folder / name) as stage:
             self._stage = stage
             try:
                 super()._save_checkpoint(model, trial)
@@ -132,10 +136,23 @@ class KitaeTrainer(Trainer):  # type: ignore[misc]
             best = self.state.best_global_step
             self.state.best_model_checkpoint = str(folder / f"{PREFIX}{best}") if best else None
             self.state.save_to_json(str(stage / "trainer_state.json"))
+        processes.wait_for_all()
+        if not processes.is_first():
+            return
         keep = {self.state.global_step, self.state.best_global_step}
         for step, old in checkpoints(folder):
             if step not in keep:
                 shutil.rmtree(old)
+
+    @contextlib.contextmanager
+    def _staged(self, folder: Path) -> Iterator[Path]:
+        """The parent's saving waits for all processes within it, so each has to go through it; one result is kept."""
+        if processes.is_first():
+            with staged_folder(folder) as stage:
+                yield stage
+        else:
+            with tempfile.TemporaryDirectory() as scratch:
+                yield Path(scratch)
 
 
 def checkpoints(folder: Path) -> list[tuple[int, Path]]:

@@ -61,12 +61,12 @@ class Block(nn.Module):
 
 @dataclass
 class BlocksOutput(BaseModelOutputWithPast):  # type: ignore[misc]
-    unsettled: torch.Tensor | None = None  # how much the last pass still changed, mean over tokens, sum over blocks
+    unsettled: torch.Tensor | None = None  # how much the last pass still changed, summed over blocks, [batch, time]
 
 
 @dataclass
 class NewLLMOutput(CausalLMOutputWithPast):  # type: ignore[misc]
-    added_loss: torch.Tensor | None = None  # what the model adds to the mean loss of a batch
+    added_loss: torch.Tensor | None = None  # what the model adds to the loss of each token, [batch, time]
 
 
 class NewLLMPreTrainedModel(PreTrainedModel):  # type: ignore[misc]
@@ -161,7 +161,7 @@ class NewLLMModel(NewLLMPreTrainedModel):
         remembered = self.remembered if past_key_values is None and plan.tolerance is not None else None
         if remembered is not None and input_ids is not None:
             guesses = guesses or remembered.guesses(input_ids, [self.config.context_size] * len(self.blocks))
-        unsettled = stream.new_zeros(()) if self.training else None
+        unsettled = stream.new_zeros(stream.shape[:2], dtype=torch.float32) if self.training else None
         contexts: list[torch.Tensor] = []
         block: Block | GruBlock
         for index, block in enumerate(self.blocks):  # type: ignore[assignment]
@@ -182,7 +182,7 @@ class NewLLMModel(NewLLMPreTrainedModel):
             if self.watched:
                 self.solutions.append(solution)
             if unsettled is not None and solution.passes > 1:
-                unsettled = unsettled + solution.change.mean()
+                unsettled = unsettled + solution.change
             if solution.unsettled and not self._told:
                 self._told = True
                 console.say(t("say.unsettled", block=index, solver=plan.solver, passes=solution.passes))
@@ -253,7 +253,7 @@ class NewLLMForCausalLM(NewLLMPreTrainedModel, GenerationMixin):  # type: ignore
         loss = None
         if labels is not None:
             loss = functional.cross_entropy(logits[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten())
-            loss = loss if added_loss is None else loss + added_loss
+            loss = loss if added_loss is None else loss + added_loss.mean()
         return NewLLMOutput(loss, logits, found.past_key_values, added_loss=added_loss)
 
 

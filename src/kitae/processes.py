@@ -1,0 +1,71 @@
+"""Several processes that train one model: each takes a share of every step's rows, and all take the same step.
+
+Gradients are summed, not averaged, since a step's loss is already divided by all its labels; so any number of processes
+takes the step that one would take. Only the first writes files and speaks.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from types import ModuleType
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    import torch
+
+Value = TypeVar("Value")
+
+
+def count() -> int:
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def number() -> int:
+    return int(os.environ.get("RANK", "0"))
+
+
+def is_first() -> bool:
+    return number() == 0
+
+
+def first_says(value: Value | None) -> Value:
+    """What the first process has; the others wait for it."""
+    values: list[Value | None] = [value]
+    if count() > 1:
+        _joined().broadcast_object_list(values, src=0)
+    (said,) = values
+    assert said is not None
+    return said
+
+
+def summed(value: torch.Tensor) -> torch.Tensor:
+    if count() > 1:
+        _joined().all_reduce(value)
+    return value
+
+
+def sum_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
+    if count() == 1:
+        return
+    import torch
+
+    for weights in parameters:
+        if weights.requires_grad:
+            if weights.grad is None:  # this process had no row that reaches it, others may
+                weights.grad = torch.zeros_like(weights)
+            _joined().all_reduce(weights.grad)
+
+
+def wait_for_all() -> None:
+    if count() > 1:
+        _joined().barrier()
+
+
+def _joined() -> ModuleType:
+    import torch
+    from torch import distributed
+
+    if not distributed.is_initialized():
+        distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    return distributed
