@@ -195,7 +195,8 @@ def track(options: argparse.Namespace) -> list[Row]:
                 length = int(torch.randint(2, 33, (1,), generator=generator))
                 ids, states = puzzle(task, 64, length, generator)
                 _set_rate(optimiser, 3e-3, step, options.steps)
-                _loss(model, ids, states).backward()
+                loss: Any = _loss(model, ids, states)
+                loss.backward()
                 torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
                 optimiser.step()
                 optimiser.zero_grad()
@@ -240,7 +241,8 @@ def corpus(files: list[Path]) -> tuple[torch.Tensor, torch.Tensor]:
     for file in files:
         data = b"\n\n".join(text.encode() for text in _texts(file))
         whole = torch.frombuffer(bytearray(data), dtype=torch.uint8).long()
-        parts.append(whole.split([len(whole) * 19 // 20, len(whole) - len(whole) * 19 // 20]))
+        cut = len(whole) * 19 // 20
+        parts.append((whole[:cut], whole[cut:]))
     return torch.cat([train for train, _ in parts]), torch.cat([held_out[: 32 * 1024] for _, held_out in parts])
 
 
@@ -267,7 +269,8 @@ def fit(model: Any, data: Iterator[torch.Tensor], steps: int, rate: float) -> No
     for step in range(steps):
         _set_rate(optimiser, rate, step, steps)
         ids = next(data)
-        _loss(model, ids[:, :-1], ids[:, 1:]).backward()
+        loss: Any = _loss(model, ids[:, :-1], ids[:, 1:])
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         optimiser.zero_grad()
