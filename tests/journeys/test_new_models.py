@@ -61,3 +61,14 @@ def test_a_new_model_needs_a_tokenizer_that_exists(kitae: Kitae, tiny_model: Pat
         done = kitae(*(("recipe", "check") if command == "check" else (command,)), recipe, "--json")
         assert (done.code, done.json["error"]["kind"]) == (2, "model-missing")
     assert not (kitae.home / "runs").exists()
+
+
+def test_a_new_llama_with_its_own_tokenizer_ships_as_gguf(kitae: Kitae, tmp_path: Path) -> None:
+    recipe = recipe_for(tmp_path, "llama", tmp_path / "own", ", layers: 2")
+    made = kitae("tokenizer", "train", tmp_path / "train.jsonl", "--out", tmp_path / "own", "--vocab-size", 512)
+    assert made.code == 0, made.err
+    done = kitae("train", recipe, "--json")
+    assert done.code == 0, done.err + done.out
+    shipped = kitae("ship", done.json["run"], "--quant", "F16", "--json")
+    assert shipped.code == 0, shipped.err + shipped.out
+    assert {gate["id"]: gate["verdict"] for gate in shipped.json["gates"]}["gguf.tokens"] == "pass"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from kitae.errors import InputError, KitaeError
 from kitae.files import read_json, staged_file
 from kitae.models import NEWLLM, library
+from kitae.models.vocabulary import made_here
 from kitae.ship.converter import converter
 
 if TYPE_CHECKING:
@@ -21,6 +22,17 @@ if TYPE_CHECKING:
 
     Importance = Mapping[str, npt.NDArray[np.float32]]
 
+# The converter knows pre-tokenizers by what a vocabulary makes of one text, so it knows none of vocabularies made here. They
+# say themselves which of llama.cpp's they were made with; `gguf.tokens` then proves it.
+_WITH_PRE_TOKENIZER = """
+import runpy, sys
+home, pre = sys.argv[1:3]
+del sys.argv[1:3]
+sys.path.insert(0, home)
+from conversion.base import TextModel
+TextModel.get_vocab_base_pre = lambda self, tokenizer: pre
+runpy.run_path(f"{home}/convert_hf_to_gguf.py", run_name="__main__")
+"""
 _FTYPE = {
     "F16": "LLAMA_FTYPE_MOSTLY_F16",
     "Q8_0": "LLAMA_FTYPE_MOSTLY_Q8_0",
@@ -40,8 +52,9 @@ def to_gguf(folder: Path, target: Path) -> Path:
     check_convertible(folder)
     home = converter()
     with staged_file(target) as stage:
-        command = [sys.executable, str(home / "convert_hf_to_gguf.py"), str(folder)]
-        command += ["--outfile", str(stage), "--outtype", "f16"]
+        pre = made_here(folder).get("llama_cpp_pre")
+        script = [str(home / "convert_hf_to_gguf.py")] if pre is None else ["-c", _WITH_PRE_TOKENIZER, str(home), pre]
+        command = [sys.executable, *script, str(folder), "--outfile", str(stage), "--outtype", "f16"]
         process = subprocess.run(command, capture_output=True, text=True, check=False)
         if process.returncode:
             why = "\n".join((process.stderr or process.stdout).strip().splitlines()[-4:])

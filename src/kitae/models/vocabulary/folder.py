@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _OURS = "kitae"  # our key in tokenizer_config.json; transformers keeps keys that it doesn't know
 _CONFIG = "tokenizer_config.json"
 _TEMPLATE = Path(__file__).parent / "chatml.jinja"
+_WORDS_TEMPLATE = "{% for message in messages %}{{ message['content'] }} <eos>{% endfor %}"
 _CHAT_ROLES = {"eos_token": "<|im_end|>", "pad_token": "<|pad|>"}
 _WORD_ROLES = {"bos_token": "<bos>", "eos_token": "<eos>", "unk_token": UNKNOWN, "pad_token": "<pad>"}
 
@@ -43,8 +44,7 @@ def write_folder(tokenizer: Tokenizer, order: Order, folder: Path) -> None:
         "additional_special_tokens": [text for text in order.specials if text not in roles.values()],
         _OURS: {"kind": order.kind, "llama_cpp_pre": order.pre},
     }
-    if order.kind != "words":
-        config["chat_template"] = read_text(_TEMPLATE)
+    config["chat_template"] = _WORDS_TEMPLATE if order.kind == "words" else read_text(_TEMPLATE)
     write_json(folder / _CONFIG, config)
 
 
@@ -57,8 +57,9 @@ def prove_folder(order: Order, folder: Path) -> RoundTrip:
         as_text = vocabulary.encode(text, parse_control=False)
         if ids != [control.get(text)] or vocabulary.decode(ids) != text or (order.lossless and ids == as_text):
             raise InputError("vocabulary-special", where=text, why=f"{ids} → {vocabulary.decode(ids)}")
-    if order.kind != "words" and open_codec(folder).terminator != control[_CHAT_ROLES["eos_token"]]:
-        raise KitaeError("vocabulary-proof", where=str(folder), why=_CHAT_ROLES["eos_token"])
+    end = (_WORD_ROLES if order.kind == "words" else _CHAT_ROLES)["eos_token"]
+    if open_codec(folder).terminator != control[end]:
+        raise KitaeError("vocabulary-proof", where=str(folder), why=end)
     found = round_trip(vocabulary)
     if order.lossless and not found.exact:
         raise KitaeError("vocabulary-proof", where=str(folder), why=f"{found.lost[0][0]!r} → {found.lost[0][1]!r}")
