@@ -1,6 +1,7 @@
 """New-LLM beside other architectures, on the bytes of a text: python benchmarks/newllm.py PART --text FILE … [--json]
 
     solver    passes until contexts are found, and how far few passes are from a walk through time, on a trained model
+    settling  what it costs that passes settle: its weight in the loss, against bits per byte, gap and passes
     speed     training bytes a second: passes against a walk, and against a Llama-style transformer
     decode    a million tokens: seconds and memory per hundred thousand
     track     parity and S5: learnt on up to 32 tokens, asked on 256
@@ -89,6 +90,21 @@ def solver(options: argparse.Namespace) -> list[Row]:
             few = bits_per_byte(model, held_out, Plan("gate-scan", number))
             rows.append({"cell": cell, "passes": number, "bits/byte": few, "walked": walked, "gap": few - walked})
             print(rows[-1], flush=True, file=sys.stderr)
+    return rows
+
+
+def settling(options: argparse.Namespace) -> list[Row]:
+    train, held_out = corpus(options.text)
+    rows = []
+    for weight in (0.0, 0.1, 1.0, 2.0, 3.0, 10.0):
+        torch.manual_seed(0)
+        model = newllm(options.width, settling=weight)
+        fit(model, batches(train, 0), options.steps, options.rate)
+        walked = bits_per_byte(model, held_out, Plan("sequential"))
+        few = bits_per_byte(model, held_out, Plan("gate-scan", 3))
+        row = {"settling": weight, "walked": walked, "gap": few - walked, **_passes(model, held_out[:8192].view(8, 1024))}
+        print(row, flush=True, file=sys.stderr)
+        rows.append(row)
     return rows
 
 
@@ -312,6 +328,7 @@ def _shown(value: object) -> str:
 
 PARTS: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
     "solver": solver,
+    "settling": settling,
     "speed": speed,
     "decode": decode,
     "track": track,
