@@ -164,6 +164,7 @@ def test_a_failing_trial_does_not_end_a_sweep(kitae: Kitae, texts: Path, tmp_pat
     ("arguments", "kind"),
     [
         (("eval", "smollm2-135m-instruct"), "eval-data"),
+        (("eval", "no-such-run"), "run-missing"),
         (("eval", "smollm2-135m-instruct", "--suite", "nonsense"), "suite-unknown"),
         (("sweep", "{recipe}", "--grid", "train.seed"), "grid"),
         (("sweep", "{recipe}", "--grid", "train.seed=[1"), "grid"),

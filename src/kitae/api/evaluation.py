@@ -11,6 +11,7 @@ from kitae.chat import Conversation
 from kitae.data import Rows, read_conversations
 from kitae.errors import InputError
 from kitae.files import JsonDict, write_json
+from kitae.models import STARTERS
 from kitae.recipe import Recipe, load_recipe
 from kitae.runs import find_run, is_run
 
@@ -50,6 +51,8 @@ def _rows(target: str, against: str | None, data: Path | None) -> tuple[Recipe |
     if data is not None:
         return recipe, read_conversations(data)
     if run is None:
+        if target not in STARTERS and "/" not in target and not Path(target).exists():
+            find_run(target)  # which says what runs there are
         raise InputError("eval-data", where=target)
     if not run.data.exists():
         raise InputError("run-untrained", where=run.id, why=run.state)
