@@ -63,7 +63,7 @@ def only_run(kitae: Kitae) -> Path:
 def test_stopped_in_a_phase_and_resumed_is_as_if_never_stopped(
     kitae: Kitae, texts: Path, tmp_path: Path, phase: str, freeze: str
 ) -> None:
-    path = recipe(tmp_path, texts, f"method: newllm, newllm: {{epochs: 2, freeze: {freeze}}}, epochs: 2")
+    path = recipe(tmp_path, texts, f"method: newllm, newllm: {{epochs: 2, freeze: {freeze}}}, epochs: 2", ", mixing: 0.5")
     undisturbed = Kitae(tmp_path / "other")
     whole = undisturbed("train", path, "--json")
     assert whole.code == 0, whole.err + whole.out
@@ -93,7 +93,7 @@ def test_frozen_contexts_are_remembered_for_the_next_run(kitae: Kitae, texts: Pa
     path = recipe(tmp_path, texts, "method: newllm, newllm: {epochs: 0, freeze: true}, epochs: 1")
     hits = []
     for _ in range(2):
-        run = Path(kitae("train", path, "--json").json["path"])
+        run = Path(kitae("train", path, "--json", KITAE_CACHE=str(tmp_path / "cache")).json["path"])
         hits.append(next(Run(run).events("remembered"))["hits"])
     count = next(Run(run).events("remembered"))["count"]
     assert 0 < hits[0] < count
@@ -107,8 +107,12 @@ def test_text_is_learned_scored_proven_and_shipped(kitae: Kitae, texts: Path, tm
     done = kitae("train", path, "--json")
     assert done.code == 0, done.err + done.out
     run = done.json["run"]
+    report = Path(done.json["path"]) / "reports" / "eval.json"
+    assert kitae("eval", run, "--rows", 3, "--json").json["suites"]["language"]["rows"] == 3
+    assert not report.exists()  # a part is not taken for the whole
     score = kitae("eval", run, "--json")
     assert score.code == 0, score.err
+    assert read_json(report)["suites"] == score.json["suites"]
     language = score.json["suites"]["language"]
     assert language["bits_per_byte"] < 3.0
     assert language["interval"][0] < language["bits_per_byte"] < language["interval"][1]

@@ -81,6 +81,9 @@ def test_a_key_that_resembles_none_lists_the_known_ones() -> None:
     assert "gguf, dtype" in message
 
 
+NEWLLM = "model: {source: new, new: {arch: newllm, tokenizer: t}}\n"
+
+
 @pytest.mark.parametrize(
     ("extra", "line", "key"),
     [
@@ -118,6 +121,8 @@ def test_a_key_that_resembles_none_lists_the_known_ones() -> None:
         ("model: {source: new, new: {arch: llama, tokenizer: t, kv_heads: 3}}\ntrain: {method: full}", 4, "model.new.kv_heads"),
         ("model: {source: new, new: {arch: gru, tokenizer: t}}", 1, "train.method"),
         ("model: {new: {arch: gru, tokenizer: t}}\ntrain: {method: full}", 4, "model.source"),
+        (NEWLLM + "train: {method: newllm, newllm: {epochs: 0}}", 5, "train.newllm.epochs"),
+        (NEWLLM + "train: {method: newllm, newllm: {remember_mb: 9}}", 5, "train.newllm.remember_mb"),
         ("model: {stop_tokens: x}", 4, "model.stop_tokens"),
         ("ship: {gguf: [Q9]}", 4, "ship.gguf.0"),
         ("model: {source: new, new: {arch: newllm, tokenizer: t}}\ntrain: {method: full}\nship: {gguf: [F16]}", 6, "ship.gguf"),

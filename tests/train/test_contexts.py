@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-import torch
+from pathlib import Path
 
+import pytest
+import torch
+from transformers import TrainingArguments
+
+from kitae.chat import Encoded
 from kitae.models.newllm.config import NewLLMConfig
 from kitae.models.newllm.health import health
 from kitae.models.newllm.modeling import NewLLMForCausalLM
-from kitae.train.batches import MicroBatch
+from kitae.train.batches import MicroBatch, Plan, Step, collate
 from kitae.train.contexts import ContextLoss, add_heads, freeze_contexts, sameness
+from kitae.train.trainer import KitaeTrainer
 
 
 def model(**settings: object) -> NewLLMForCausalLM:
@@ -80,10 +86,63 @@ def test_health_tells_found_contexts_from_lost_and_collapsed_ones() -> None:
     assert chaotic.passes == float("inf")
 
 
-def test_some_rows_begin_where_others_ended() -> None:
-    network = model(mixing=1.0)
+def test_rows_begin_where_others_end() -> None:
+    network = model(mixing=1.0, passes=40)
     network.train()
-    first = network(IDS).logits
-    assert not torch.allclose(first, network(IDS).logits)
+    mixed = network(IDS[:2]).logits
+    alone = network(IDS[:1]).logits  # there is no other row
     network.eval()
-    assert torch.equal(network(IDS).logits, network(IDS).logits)
+    torch.testing.assert_close(alone, network(IDS[:1]).logits, atol=1e-4, rtol=0)
+    for own, other in ((0, 1), (1, 0)):
+        follows = network(torch.cat([IDS[other], IDS[own]])[None]).logits[:, IDS.shape[1] :]
+        torch.testing.assert_close(mixed[own : own + 1], follows, atol=1e-4, rtol=0)
+        assert not torch.allclose(mixed[own], network(IDS[own : own + 1]).logits[0], atol=1e-2)
+
+
+def test_what_the_last_pass_still_changed_is_learned_to_be_small() -> None:
+    network = model(settling=3.0, passes=2)
+    network.train()
+    found = network(IDS, labels=IDS)
+    plain = torch.nn.functional.cross_entropy(found.logits[:, :-1].flatten(0, 1), IDS[:, 1:].flatten())
+    assert found.added_loss.shape == IDS.shape
+    assert found.added_loss.min() >= 0
+    torch.testing.assert_close(found.loss, plain + found.added_loss.mean())
+    first = float(found.added_loss.detach().mean())
+    optimiser = torch.optim.SGD(network.parameters(), lr=0.05)
+    for _ in range(10):
+        optimiser.zero_grad()
+        network(IDS).added_loss.mean().backward()
+        optimiser.step()
+    assert network(IDS).added_loss.mean() < 0.7 * first
+    torch.testing.assert_close(model(settling=6.0, passes=2).train()(IDS).added_loss.mean(), torch.tensor(2 * first))
+    assert network.eval()(IDS, labels=IDS).added_loss is None
+
+
+def gradients(network: NewLLMForCausalLM, steps: list[Step], folder: Path) -> tuple[float, dict[str, torch.Tensor]]:
+    arguments = TrainingArguments(str(folder), report_to=[], use_cpu=True)
+    trainer = KitaeTrainer(network, arguments, ROWS, [], Plan([1], 1, 1, 0), 10**6, torch.float32, [])
+    network.zero_grad()
+    loss = sum(float(trainer.training_step(network, step)) for step in steps)
+    return loss, {name: weights.grad.clone() for name, weights in network.named_parameters() if weights.grad is not None}
+
+
+ROWS = [Encoded(IDS[i, :length].tolist(), [False] + [True] * (length - 1), [], str(i)) for i, length in enumerate((32, 5, 21))]
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [collate(10)(ROWS)],
+        [collate(10**6, part, 2)(ROWS) for part in (0, 1)],
+        [collate(10**6, part, 5)(ROWS) for part in range(5)],
+    ],
+    ids=["one row after another", "two processes", "more processes than rows"],
+)
+def test_a_step_is_the_same_however_it_is_cut(pieces: list[Step], tmp_path: Path) -> None:
+    loss, expected = gradients(model(), [collate(10**6)(ROWS)], tmp_path)
+    found_loss, found = gradients(model(), pieces, tmp_path)
+    assert found_loss == pytest.approx(loss, abs=1e-5)
+    for name, gradient in expected.items():
+        torch.testing.assert_close(found[name], gradient, atol=1e-5, rtol=1e-4)
+    settling_aside, _ = gradients(model(settling=0.0), [collate(10**6)(ROWS)], tmp_path)
+    assert loss > settling_aside

@@ -39,7 +39,8 @@ def estimate(recipe: Recipe) -> JsonDict:
     activations = tokens_at_once * layers * hidden * _ACTIVATIONS
     logits = tokens_at_once * size.vocabulary * 4 * 2
     memory = (weights + states + activations + logits) / 1e6 + _OVERHEAD_MB
-    tokens = sum(len(row.text) for row in rows.train) / _CHARACTERS_PER_TOKEN * train.epochs
+    epochs = train.epochs + (train.phases.epochs if train.method == "newllm" else 0)
+    tokens = sum(len(row.text) for row in rows.train) / _CHARACTERS_PER_TOKEN * epochs
     seconds = tokens * parameters * (6 if full else 4) / _FLOPS
     available = psutil.virtual_memory().available / 1e6
     if memory > available:

@@ -40,7 +40,7 @@ def evaluate(
     if against is not None:
         theirs, result = _score(against, rows, wanted, longest, recipe)
         report |= {"against": against, "suites_against": result, "difference": _difference(scores, theirs)}
-    if is_run(target) and data is None:
+    if is_run(target) and data is None and limit is None and not suites:  # a part must not be taken for the whole
         write_json(find_run(target).reports / "eval.json", report)
     return report
 
@@ -62,22 +62,22 @@ def _rows(target: str, against: str | None, data: Path | None) -> tuple[Recipe |
 
 def _score(
     target: str, rows: Sequence[Conversation], suites: Sequence[str], longest: int, recipe: Recipe | None
-) -> tuple[dict[str, list[float]], JsonDict]:
-    """(what each row got in each suite, the summaries)"""
+) -> tuple[dict[str, dict[int, float]], JsonDict]:
+    """(what each row got in each suite, by its number; the summaries)"""
     from kitae.evaluate import Share, exact_match
     from kitae.evaluate.language import by_engine, contexts, predict, summary
     from kitae.generate import Settings, complete
 
     engine, _ = open_target(target)
-    each: dict[str, list[float]] = {}
+    each: dict[str, dict[int, float]] = {}
     result: JsonDict = {}
     try:
         if "language" in suites:
             found = predict(engine.codec, rows, min(longest, engine.context), by_engine(engine))
             if not found:
                 raise InputError("eval-rows", where=target)
-            each["language"] = [row.bits_per_byte for row in found]
-            result["language"] = summary(found)
+            each["language"] = {row.row: row.bits_per_byte for row in found}
+            result["language"] = {**summary(found), "left_out": len(rows) - len(found)}
             solved = contexts(engine, engine.codec, rows, longest)
             if solved is not None:
                 result["language"]["contexts"] = solved
@@ -89,7 +89,7 @@ def _score(
             answers = complete(engine, [engine.codec.prompt(row.prompt) for row in asked], settings)
             hits = exact_match(answers, [row.answer for row in asked])
             share = Share(sum(hits), len(hits))
-            each["exact_match"] = [float(hit) for hit in hits]
+            each["exact_match"] = {number: float(hit) for number, hit in enumerate(hits)}
             result["exact_match"] = {"share": share.value, "interval": list(share.interval), "rows": len(hits)}
     finally:
         engine.close()
@@ -105,13 +105,14 @@ def _bigrams(target: str, recipe: Recipe, rows: Sequence[Conversation]) -> JsonD
     return summary(predict(codec, rows, recipe.model.max_length, bigrams(codec, Rows.load(run.data).train)))
 
 
-def _difference(ours: dict[str, list[float]], theirs: dict[str, list[float]]) -> JsonDict:
-    """Ours less theirs over the same rows, with the half width of the 95 % interval."""
+def _difference(ours: dict[str, dict[int, float]], theirs: dict[str, dict[int, float]]) -> JsonDict:
+    """Ours less theirs over the rows that both could be asked, with the half width of the 95 % interval."""
     from kitae.evaluate import mean_difference
 
     found: JsonDict = {}
     for suite in ours:
-        if len(ours[suite]) == len(theirs[suite]):
-            mean, error = mean_difference(theirs[suite], ours[suite])
+        both = sorted(ours[suite].keys() & theirs[suite].keys())
+        if both:
+            mean, error = mean_difference([theirs[suite][row] for row in both], [ours[suite][row] for row in both])
             found[suite] = {"mean": mean, "plus_minus": 1.96 * error}
     return found

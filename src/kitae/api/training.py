@@ -70,9 +70,9 @@ def _train(run: Run, rows: Rows | None) -> JsonDict:
     report["before"] = [gate.as_dict() for gate in before]
     write_json(run.reports / "train.json", report)
     _stop_if_refused(run, before)
+    processes.first_says((run.path, resumed))
     if not run.output.exists():
         try:
-            processes.first_says((run.path, resumed))
             fit(prepared, resume=resumed)
         except Interrupted:
             run.set_state("interrupted")
@@ -107,7 +107,8 @@ def _help() -> JsonDict:
     said: tuple[Path, bool] = processes.first_says(None)
     path, resumed = said
     run = Run(path, silent=True)
-    fit(prepare(load_recipe(run.recipe_path), run, Rows.load(run.data)), resume=resumed)
+    if not run.output.exists():
+        fit(prepare(load_recipe(run.recipe_path), run, Rows.load(run.data)), resume=resumed)
     return {"run": run.id, "path": str(run.path)}
 
 

@@ -17,6 +17,8 @@ def score_table(report: JsonDict) -> str:
         rows.append([t("eval.perplexity"), *(f"{found['perplexity']:.2f}" for found in language)])
         rows.append([t("eval.accuracy"), *(f"{found['accuracy']:.1%}" for found in language)])
         rows.append([t("eval.unknown"), *(f"{found['unknown']:.1%}" for found in language)])
+        if any(found["left_out"] for found in language):
+            rows.append([t("eval.left-out"), *(str(found["left_out"]) for found in language)])
         if "bigrams" in language[0]:
             counted = language[0]["bigrams"]
             text = t("eval.counted", bits=f"{counted['bits_per_byte']:.4f}", perplexity=f"{counted['perplexity']:.2f}")

@@ -27,7 +27,7 @@ def each_conversation(
     path: Path, form: Format = "auto", limit: int | None = None, source_key: str | None = None
 ) -> Iterator[Conversation]:
     """One row at a time, for files that are larger than memory."""
-    if is_plain_text(path):
+    if form in ("auto", "text") and is_plain_text(path):
         yield from islice((Conversation.of_text(text, f"{path}:{line}") for line, text in text_blocks(path)), limit)
         return
     empty = True

@@ -25,6 +25,7 @@ Scorer = Callable[[list[int]], tuple[Floats, list[bool]]]  # nats of each token 
 class Predicted:
     """What of one row was predicted: all of a text, the answers of a conversation; and the ends of both."""
 
+    row: int  # its number
     nats: float
     tokens: int
     right: int
@@ -37,14 +38,16 @@ class Predicted:
 
 
 def predict(codec: ChatCodec, rows: Iterable[Conversation], longest: int, score: Scorer) -> list[Predicted]:
+    """Rows with nothing to predict, or of which a part is too long to be predicted, are left out whole."""
     unknown = getattr(getattr(codec.vocabulary, "tokenizer", None), "unk_token_id", None)
     found = []
-    for row in rows:
+    for number, row in enumerate(rows):
+        pieces = [piece for whole in codec.encode(row) for piece in whole.cut(longest)]
+        if any(not 2 <= len(piece.ids) <= longest for piece in pieces):
+            continue
         total = Counter[str]()
         nats = 0.0
-        for piece in (piece for whole in codec.encode(row) for piece in whole.cut(longest)):
-            if len(piece.ids) < 2 or len(piece.ids) > longest:
-                continue
+        for piece in pieces:
             losses, right = score(piece.ids)
             for token, labelled, loss, hit in zip(piece.ids[1:], piece.loss_mask[1:], losses, right, strict=True):
                 if labelled:
@@ -52,7 +55,7 @@ def predict(codec: ChatCodec, rows: Iterable[Conversation], longest: int, score:
                     total.update(tokens=1, right=int(hit), unknown=int(token == unknown))
         size = sum(len(m.content.encode()) for m in row.messages if row.is_text or m.role == "assistant")
         if total["tokens"] and size:
-            found.append(Predicted(nats, total["tokens"], total["right"], size, total["unknown"]))
+            found.append(Predicted(number, nats, total["tokens"], total["right"], size, total["unknown"]))
     return found
 
 
@@ -85,9 +88,11 @@ def summary(rows: Sequence[Predicted]) -> JsonDict:
 def _interval(rows: Sequence[Predicted]) -> list[float]:
     """95 %, by drawing rows anew. The same rows always give the same interval."""
     generator = np.random.default_rng(0)
-    chosen = generator.integers(0, len(rows), (_RESAMPLED, len(rows)))
     nats, sizes = np.array([row.nats for row in rows]), np.array([row.bytes for row in rows])
-    drawn = nats[chosen].sum(axis=1) / math.log(2) / sizes[chosen].sum(axis=1)
+    drawn = []
+    for _ in range(_RESAMPLED):
+        chosen = generator.integers(0, len(rows), len(rows))
+        drawn.append(nats[chosen].sum() / math.log(2) / sizes[chosen].sum())
     low, high = np.quantile(drawn, [0.025, 0.975])
     return [float(low), float(high)]
 

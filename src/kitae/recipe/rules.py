@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kitae.i18n import t
-from kitae.recipe.schema import NO_GGUF, New, Recipe, Train
+from kitae.recipe.schema import NO_GGUF, New, Phases, Recipe, Train
 
 KeyPath = tuple[str | int, ...]
 
@@ -47,6 +47,10 @@ def _phases(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
         yield ("train", "method"), t("recipe.phases-need-newllm")
     elif new.cell.startswith("seed") and train.phases.epochs:
         yield ("model", "new", "cell"), t("recipe.phases-of-seed")
+    elif not train.phases.epochs and not train.phases.freeze:
+        yield ("train", "newllm", "epochs"), t("recipe.no-phases")
+    elif train.phases.remember_mb != Phases.model_fields["remember_mb"].default and not train.phases.freeze:
+        yield ("train", "newllm", "remember_mb"), t("recipe.remember-unused")
 
 
 _ATTENTION = {"layers", "heads", "kv_heads", "feed_forward"}

@@ -52,7 +52,7 @@ class New(Section):
     dropout: float = Field(0.0, ge=0.0, lt=1.0)
     block_dropout: float = Field(0.0, ge=0.0, lt=1.0, description="newllm: share of blocks that a training step passes over")
     mixing: float = Field(
-        0.0, ge=0.0, le=1.0, description="newllm: share of training rows that begin with the contexts another row ended with"
+        0.0, ge=0.0, le=1.0, description="newllm: share of training rows that begin where another row of their micro-batch ends"
     )
 
     @property

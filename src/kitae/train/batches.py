@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch.utils.data import Dataset, Sampler
@@ -115,8 +115,8 @@ def collate(micro_batch_tokens: int, part: int = 0, parts: int = 1) -> Callable[
         labelled = sum(sum(row.loss_mask[1:]) for row in rows)
         tokens = sum(len(row.ids) for row in rows)
         own = rows[part::parts]
-        if not own:  # too few rows for all: this part takes the step along with one that teaches nothing
-            own = [replace(rows[0], loss_mask=[False] * len(rows[0].ids))]
+        if not own:
+            return Step([_nothing(rows[0])], [], labelled, tokens)
         groups = layout(own, micro_batch_tokens)
         batches = [_pad([own[i] for i in group]) for group in groups]
         return Step(batches, [own[i].source for g in groups for i in g], labelled, tokens)
@@ -134,6 +134,12 @@ def _pad(rows: Sequence[Encoded]) -> MicroBatch:
         mask = torch.tensor(row.loss_mask)
         labels[i, :length][mask] = ids[i, :length][mask]
     return MicroBatch(ids, labels, torch.tensor([len(row.ids) for row in rows]))
+
+
+def _nothing(row: Encoded) -> MicroBatch:
+    """For a process that has no row of a step, which it must take along all the same: nothing of this one counts."""
+    batch = _pad([row])
+    return MicroBatch(batch.input_ids, torch.full_like(batch.labels, IGNORED), torch.zeros_like(batch.lengths))
 
 
 def in_batches(rows: Sequence[Encoded], tokens: int) -> Iterator[MicroBatch]:

@@ -95,8 +95,11 @@ class EarlyStop(TrainerCallback, ExportableState):  # type: ignore[misc]
             self.best, self.waited = loss, 0
         else:
             self.waited += 1
-        if self.waited >= self.patience:
+        if self.waited >= self.patience and self.may_stop(metrics or {}):
             control.should_training_stop = True
+
+    def may_stop(self, metrics: dict[str, float]) -> bool:
+        return True
 
     def state(self) -> dict[str, Any]:
         return {

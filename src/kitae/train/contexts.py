@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn import functional
-from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from kitae.console import console
 from kitae.i18n import t
@@ -90,18 +89,8 @@ class EnoughConverged(EarlyStop):
         super().__init__(patience, min_delta)
         self.converged = converged
 
-    def on_evaluate(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        metrics: dict[str, float] | None = None,
-        **_: Any,
-    ) -> None:
-        asked = control.should_training_stop
-        super().on_evaluate(args, state, control, metrics)
-        if (metrics or {})["eval_converged"] < self.converged:
-            control.should_training_stop = asked
+    def may_stop(self, metrics: dict[str, float]) -> bool:
+        return metrics["eval_converged"] >= self.converged
 
     def state(self) -> dict[str, Any]:
         value = super().state()

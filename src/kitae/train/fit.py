@@ -7,7 +7,6 @@ import math
 import shutil
 import signal
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -50,20 +49,19 @@ def fit(prepared: Prepared, resume: bool = False) -> None:
     that hasn't, at its last checkpoint."""
     train, run = prepared.recipe.train, prepared.run
     phases = train.phases if train.method == "newllm" else None
-    compute = compute_dtype(train.precision)
     if phases and phases.epochs and not run.contexts.exists():
         console.say(t("say.phase-contexts"))
-        _contexts(prepared, phases, compute, resume)
+        _contexts(prepared, phases, resume)
     if phases:
         console.say(t("say.phase-tokens"))
-    _tokens(prepared, phases, compute, resume)
+    _tokens(prepared, phases, resume)
 
 
-def _tokens(prepared: Prepared, phases: Phases | None, compute: torch.dtype, resume: bool) -> None:
+def _tokens(prepared: Prepared, phases: Phases | None, resume: bool) -> None:
     recipe, run = prepared.recipe, prepared.run
     train, plan = recipe.train, prepared.plan
     set_seed(train.seed)
-    model = _model(prepared, compute)
+    model = _model(prepared)
     remembered = None
     if phases and phases.freeze:
         from kitae.train.contexts import freeze_contexts, remember_contexts
@@ -73,7 +71,7 @@ def _tokens(prepared: Prepared, phases: Phases | None, compute: torch.dtype, res
     callbacks = []
     if train.early_stopping is not None:
         callbacks = [EarlyStop(train.early_stopping.patience, train.early_stopping.min_delta)]
-    trainer = _Phase(prepared, "tokens", plan, run.checkpoints, callbacks).trainer(KitaeTrainer, model, compute)
+    trainer = _trainer(KitaeTrainer, prepared, "tokens", model, plan, run.checkpoints, callbacks)
     start = _start(run.checkpoints, resume)
     if start is None:
         run.record("before", validation_loss=trainer.evaluate()["eval_loss"])
@@ -94,7 +92,7 @@ def _tokens(prepared: Prepared, phases: Phases | None, compute: torch.dtype, res
     gc.collect()
 
 
-def _contexts(prepared: Prepared, phases: Phases, compute: torch.dtype, resume: bool) -> None:
+def _contexts(prepared: Prepared, phases: Phases, resume: bool) -> None:
     from kitae.train.contexts import ContextLoss, ContextTrainer, EnoughConverged, add_heads
 
     train, run = prepared.recipe.train, prepared.run
@@ -105,7 +103,7 @@ def _contexts(prepared: Prepared, phases: Phases, compute: torch.dtype, resume: 
     folder = run.path / "checkpoints-contexts"
     callbacks = [EnoughConverged(phases.patience, _SMALL, phases.converged)]
     loss = ContextLoss(model, phases.variety)
-    trainer = _Phase(prepared, "contexts", plan, folder, callbacks).trainer(ContextTrainer, model, compute, loss)
+    trainer = _trainer(ContextTrainer, prepared, "contexts", model, plan, folder, callbacks, loss)
     _steps(trainer, run, _start(folder, resume))
     del trainer.model.ahead
     if processes.is_first():
@@ -115,31 +113,30 @@ def _contexts(prepared: Prepared, phases: Phases, compute: torch.dtype, resume: 
     processes.wait_for_all()
 
 
-@dataclass(frozen=True)
-class _Phase:
-    prepared: Prepared
-    name: str
-    plan: Plan
-    checkpoints: Path
-    callbacks: Sequence[TrainerCallback]
-
-    def trainer(
-        self, kind: type[KitaeTrainer], model: PreTrainedModel, compute: torch.dtype, loss: Loss | None = None
-    ) -> KitaeTrainer:
-        prepared, train = self.prepared, self.prepared.recipe.train
-        lengths = [len(row.ids) for row in prepared.train]
-        every = max(1, math.ceil(len(self.plan) / train.evaluations))
-        return kind(
-            model,
-            _arguments(prepared.recipe, self.checkpoints, len(self.plan), every),
-            prepared.train,
-            prepared.validation,
-            self.plan,
-            train.micro_batch_tokens,
-            compute,
-            [Recorder(prepared.run, self.plan, lengths, self.name), *self.callbacks],
-            loss,
-        )
+def _trainer(
+    kind: type[KitaeTrainer],
+    prepared: Prepared,
+    phase: str,
+    model: PreTrainedModel,
+    plan: Plan,
+    folder: Path,
+    callbacks: Sequence[TrainerCallback],
+    loss: Loss | None = None,
+) -> KitaeTrainer:
+    train = prepared.recipe.train
+    lengths = [len(row.ids) for row in prepared.train]
+    every = max(1, math.ceil(len(plan) / train.evaluations))
+    return kind(
+        model,
+        _arguments(prepared.recipe, folder, len(plan), every),
+        prepared.train,
+        prepared.validation,
+        plan,
+        train.micro_batch_tokens,
+        compute_dtype(train.precision),
+        [Recorder(prepared.run, plan, lengths, phase), *callbacks],
+        loss,
+    )
 
 
 def _start(folder: Path, resume: bool) -> str | None:
@@ -175,7 +172,7 @@ def compute_dtype(precision: str) -> torch.dtype:
     return torch.bfloat16 if fast else torch.float32
 
 
-def _model(prepared: Prepared, compute: torch.dtype) -> PreTrainedModel:
+def _model(prepared: Prepared) -> PreTrainedModel:
     train, run = prepared.recipe.train, prepared.run
     lengths = sorted(len(row.ids) for row in prepared.train)
     short = not torch.cuda.is_available() and lengths[len(lengths) * 95 // 100] <= _SHORT
@@ -183,7 +180,7 @@ def _model(prepared: Prepared, compute: torch.dtype) -> PreTrainedModel:
     if train.whole:  # the weights themselves are trained, so they stay fp32 and only the arithmetic is bf16
         return open_model(run.contexts if run.contexts.exists() else prepared.base, torch.float32, attention)
     lora = train.lora_settings
-    model = open_model(prepared.base, compute, attention)
+    model = open_model(prepared.base, compute_dtype(train.precision), attention)
     return add_lora(model, lora.r, lora.alpha, lora.rslora, lora.dropout, lora.targets)
 
 

@@ -125,7 +125,7 @@ class GatedCell(_Reading):
 class MatrixCell(_Reading):
     """A matrix for each head, in which a token writes a value at a key and reads at a query; the context is what it read.
 
-    Writing with 1 < β < 2 turns what lay at a key into its opposite, without which parity can't be tracked.
+    Writing with 1 < β < 2 turns what lay at a key into its opposite, which a memory that is only linear needs to count parity.
     """
 
     def __init__(self, config: NewLLMConfig, layers: int) -> None:

@@ -42,7 +42,7 @@ class NewLLMConfig(PreTrainedConfig):  # type: ignore[misc]
     longest_memory: float = 256.0  # in tokens: the slowest of the time-scales that contexts begin with
     dropout: float = 0.0
     block_dropout: float = 0.0
-    mixing: float = 0.0  # share of training rows that begin with the contexts that another row ended with
+    mixing: float = 0.0  # share of training rows that begin where another row of the batch ends
     max_position_embeddings: int = 1 << 20  # no position is embedded, so this is no limit of the model
     initializer_range: float = 0.02
     tie_word_embeddings: bool = True

@@ -107,7 +107,6 @@ class NewLLMModel(NewLLMPreTrainedModel):
         self.solutions: list[Solution] = []  # of the last forward pass, while they are asked for
         self.watched = False
         self.remembered: RememberedContexts | None = None
-        self._ends: dict[int, State] = {}  # of the last batch in training, by block
         self._told = False
         self.post_init()
 
@@ -163,6 +162,7 @@ class NewLLMModel(NewLLMPreTrainedModel):
             guesses = guesses or remembered.guesses(input_ids, [self.config.context_size] * len(self.blocks))
         unsettled = stream.new_zeros(stream.shape[:2], dtype=torch.float32) if self.training else None
         contexts: list[torch.Tensor] = []
+        mixed = self._mixed_starts(stream) if self.training and self.config.mixing and past_key_values is None else None
         block: Block | GruBlock
         for index, block in enumerate(self.blocks):  # type: ignore[assignment]
             layer = past_key_values.layers[index] if past_key_values is not None else None
@@ -171,11 +171,9 @@ class NewLLMModel(NewLLMPreTrainedModel):
             state = block.start(len(stream), stream.device)
             if isinstance(layer, ContextLayer) and layer.state is not None:
                 state = layer.state.to(stream.device)
-            if self.training and self.config.mixing:
-                state = self._mixed(index, state)
+            if mixed is not None:
+                state = mixed[index]
             stream, solution = block(stream, state, plan, real, guesses[index] if guesses else None)
-            if self.training and self.config.mixing:
-                self._ends[index] = solution.end.each(torch.Tensor.detach)
             if isinstance(layer, ContextLayer):
                 layer.put(solution.end, stream.shape[1])
             contexts.append(solution.contexts)
@@ -190,20 +188,28 @@ class NewLLMModel(NewLLMPreTrainedModel):
             remembered.keep(input_ids, [block.detach() for block in contexts])
         return BlocksOutput(self.norm(stream), past_key_values, unsettled=unsettled)
 
-    def _mixed(self, index: int, start: State) -> State:
-        """Some rows begin where a row of the last batch ended, as dialogues and long texts do when a model is used."""
-        ends = self._ends.get(index)
-        if ends is None:
-            return start
-        rows = len(start.context)
-        chosen = torch.randint(len(ends.context), (rows,))
-        taken = torch.rand(rows) < self.config.mixing
+    def _mixed_starts(self, stream: torch.Tensor) -> list[State]:
+        """Some rows begin where another row of the batch ends, as dialogues and long texts do when a model is used.
 
-        def choose(own: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-            return torch.where(taken.to(own.device).view(-1, *[1] * (own.dim() - 1)), other[chosen], own)
+        The ends are found in a run of its own, so nothing is carried from step to step that a checkpoint would have to hold.
+        """
+        rows = len(stream)
+        starts = [block.start(rows, stream.device) for block in self.blocks]  # type: ignore[operator]
+        if rows == 1:  # its own end would tell it its own future
+            return starts
+        others = torch.arange(rows).roll(int(torch.randint(1, rows, ())))
+        taken = (torch.rand(rows) < self.config.mixing).to(stream.device)
 
-        memory = None if start.memory is None or ends.memory is None else choose(start.memory, ends.memory)
-        return State(choose(start.context, ends.context), memory)
+        def choose(own: torch.Tensor, ends: torch.Tensor) -> torch.Tensor:
+            return torch.where(taken.view(-1, *[1] * (own.dim() - 1)), ends[others], own)
+
+        with torch.no_grad():
+            for index, (block, start) in enumerate(zip(self.blocks, starts, strict=True)):
+                stream, solution = block(stream, start, self.current_plan)
+                end = solution.end
+                memory = None if start.memory is None or end.memory is None else choose(start.memory, end.memory)
+                starts[index] = State(choose(start.context, end.context), memory)
+        return starts
 
 
 class NewLLMForCausalLM(NewLLMPreTrainedModel, GenerationMixin):  # type: ignore[misc]
