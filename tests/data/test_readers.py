@@ -113,6 +113,16 @@ def test_places_that_are_no_file(tmp_path: Path) -> None:
     assert refusal(Path("a\0b.jsonl")).kind == "file-unreadable"
 
 
+def test_a_text_file_is_text_unless_it_is_said_to_hold_rows(tmp_path: Path) -> None:
+    path = tmp_path / "rows.txt"
+    line = '{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}\n'
+    path.write_text(line)
+    assert [row.messages[0].content for row in read_conversations(path)] == [line]
+    assert read_conversations(path, "text") == read_conversations(path)
+    (row,) = read_conversations(path, "messages")
+    assert row.answer == "b"
+
+
 def test_rows_survive_saving(tmp_path: Path) -> None:
     rows = Rows(read_conversations(written(tmp_path, GOOD, GOOD)), [], [], 3)
     rows.save(tmp_path / "data")

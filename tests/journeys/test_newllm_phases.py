@@ -120,6 +120,12 @@ def test_text_is_learned_scored_proven_and_shipped(kitae: Kitae, texts: Path, tm
     assert language["bytes"] == sum(len(json.loads(line)["text"].encode()) for line in held_out)
     assert abs(language["contexts"]["gap"]) < 0.01
     assert 0 < language["bigrams"]["bits_per_byte"] < 4
+    chats = [[("user", "the cat"), ("assistant", answer)] for answer in ("sat on a mat", "the dog " * 200)]
+    (tmp_path / "chats.jsonl").write_text(
+        "".join(json.dumps({"messages": [{"role": r, "content": c} for r, c in chat]}) + "\n" for chat in chats)
+    )
+    part = kitae("eval", run, "--data", tmp_path / "chats.jsonl", "--suite", "language", "--json").json["suites"]["language"]
+    assert (part["rows"], part["left_out"], part["bytes"]) == (1, 1, len("sat on a mat"))
     assert "bits per byte" in kitae("eval", run, "--against", Path(done.json["path"]) / "start").out
     assert kitae("ship", run).code == 0
     verdict = kitae("verify", run, "--json").json
