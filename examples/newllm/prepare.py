@@ -13,22 +13,23 @@ import random
 from pathlib import Path
 
 FIELDS = ("text", "instruction", "context", "input", "response", "output")
-LONGEST = 20_000  # characters; a longer text is cut between paragraphs, so that both parts hold of every source
+LONGEST = 20_000  # characters; a longer document is cut between paragraphs, after it was decided in which part it is
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", type=Path, nargs="+")
-    parser.add_argument("--share", type=float, default=0.05, help="of each file's rows that are held out")
+    parser.add_argument("--share", type=float, default=0.05, help="of each file's documents that are held out")
     options = parser.parse_args()
     here = Path(__file__).parent
     with (here / "train.jsonl").open("w") as train, (here / "held_out.jsonl").open("w") as held_out:
         for file in options.files:
-            rows = [part for text in texts(file) for part in cut(text)]
-            random.Random(0).shuffle(rows)
-            kept = max(1, round(len(rows) * options.share))
-            for number, row in enumerate(rows):
-                print(json.dumps({"text": row}, ensure_ascii=False), file=held_out if number < kept else train)
+            documents = texts(file)
+            random.Random(0).shuffle(documents)
+            kept = max(1, round(len(documents) * options.share))
+            for number, document in enumerate(documents):
+                for part in cut(document):
+                    print(json.dumps({"text": part}, ensure_ascii=False), file=held_out if number < kept else train)
 
 
 def texts(file: Path) -> list[str]:
@@ -45,7 +46,7 @@ def cut(text: str) -> list[str]:
         end = end if end > start else start + LONGEST
         parts.append(text[start:end])
         start = end
-    return [*parts, text[start:]]
+    return [part for part in (*parts, text[start:]) if part.strip()]
 
 
 if __name__ == "__main__":
