@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 os.environ.setdefault("KITAE_CACHE", str(ROOT / ".cache" / "kitae-tests"))
 os.environ["KITAE_LANG"] = "en"
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side; threads that wait in circles take the others' cores
 
 STARTER = "smollm2-135m-instruct"
 

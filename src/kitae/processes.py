@@ -67,5 +67,7 @@ def _joined() -> ModuleType:
     from torch import distributed
 
     if not distributed.is_initialized():
+        if torch.cuda.is_available():
+            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))  # else all would talk through the first one's
         distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     return distributed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -121,6 +122,9 @@ def test_a_text_file_is_text_unless_it_is_said_to_hold_rows(tmp_path: Path) -> N
     assert read_conversations(path, "text") == read_conversations(path)
     (row,) = read_conversations(path, "messages")
     assert row.answer == "b"
+    assert read_conversations(path.rename(tmp_path / "chats.txt.jsonl")) == [
+        replace(row, source=f"{tmp_path}/chats.txt.jsonl:1")
+    ]
 
 
 def test_rows_survive_saving(tmp_path: Path) -> None:

@@ -67,13 +67,15 @@ class Kitae:
         assert "Traceback" not in done.stderr, done.stderr
         return Done(done.returncode, done.stdout, done.stderr)
 
-    def start(self, *arguments: object) -> subprocess.Popen[str]:
+    def start(self, *arguments: object, group: bool = False) -> subprocess.Popen[str]:
+        """`group`: with what it starts it makes a group of processes, as in a terminal."""
         return subprocess.Popen(
             [sys.executable, "-m", "kitae.cli.main", *map(str, arguments)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             env=self.environment(),
+            start_new_session=group,
             # A shell that runs the tests in the background makes them, and what they start, deaf to Ctrl-C.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )

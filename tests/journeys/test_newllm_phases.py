@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -63,7 +64,10 @@ def only_run(kitae: Kitae) -> Path:
 def test_stopped_in_a_phase_and_resumed_is_as_if_never_stopped(
     kitae: Kitae, texts: Path, tmp_path: Path, phase: str, freeze: str
 ) -> None:
-    path = recipe(tmp_path, texts, f"method: newllm, newllm: {{epochs: 2, freeze: {freeze}}}, epochs: 2", ", mixing: 0.5")
+    cache = ", remember_mb: 0" if freeze == "true" else ""  # what is remembered changes contexts, within the tolerance
+    path = recipe(
+        tmp_path, texts, f"method: newllm, newllm: {{epochs: 2, freeze: {freeze}{cache}}}, epochs: 2", ", mixing: 0.5"
+    )
     undisturbed = Kitae(tmp_path / "other")
     whole = undisturbed("train", path, "--json")
     assert whole.code == 0, whole.err + whole.out
@@ -83,7 +87,7 @@ def test_stopped_in_a_phase_and_resumed_is_as_if_never_stopped(
     expected, found = weights(Path(whole.json["path"])), weights(run)
     assert expected.keys() == found.keys()
     for name in expected:
-        torch.testing.assert_close(found[name], expected[name], atol=2e-3 if freeze == "true" else 1e-5, rtol=0)
+        torch.testing.assert_close(found[name], expected[name], atol=1e-5, rtol=0)
     kinds = [event["event"] for event in Run(run).events("contexts", "validation")]
     assert kinds.index("validation") > kinds.index("contexts")
     assert not (run / "checkpoints-contexts").exists()
@@ -159,6 +163,25 @@ def test_a_sweep_shows_every_trial_and_goes_on_where_it_was(kitae: Kitae, texts:
     assert kitae("runs", "rm", trials[2]["run"]).code == 0
     assert len(kitae(*command).json["trials"]) == 4
     assert len(list((kitae.home / "runs").iterdir())) == 4
+    with (texts / "train.jsonl").open("a") as file:  # other data, so other trials
+        file.write('{"text": "the dog sat on the cat"}\n')
+    again = kitae("sweep", path, "--grid", "train.seed=0", "--json").json["trials"]
+    assert again[0]["run"] not in {trial["run"] for trial in trials}
+
+
+def test_a_sweep_that_is_stopped_saves_what_it_has_and_goes_on(kitae: Kitae, texts: Path, tmp_path: Path) -> None:
+    path = recipe(tmp_path, texts, "method: full, epochs: 4").rename(tmp_path / "grid.yaml")
+    process = kitae.start("sweep", path, "--grid", "train.seed=0", group=True)
+    while not any('"step"' in file.read_text() for file in kitae.home.glob("runs/*/events.jsonl")):
+        assert process.poll() is None
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    process.communicate(timeout=120)
+    assert process.returncode == 130
+    run = only_run(kitae)
+    assert list((run / "checkpoints").iterdir())
+    (trial,) = kitae("sweep", path, "--grid", "train.seed=0", "--json").json["trials"]
+    assert trial["run"] == run.name
+    assert only_run(kitae) == run
 
 
 def test_a_failing_trial_does_not_end_a_sweep(kitae: Kitae, texts: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -116,3 +117,21 @@ def test_what_was_used_longest_ago_is_forgotten_first(tmp_path: Path) -> None:
     assert sum(file.stat().st_size for file in tmp_path.glob("*.safetensors")) <= 10**6
     assert remembered.guesses(many[:2], [512, 512]) is not None
     assert remembered.guesses(many[2:4], [512, 512]) is None
+
+
+def test_where_nothing_can_be_written_training_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network = model()
+    plain, _ = ask(network)
+    remembered = remembering(network, tmp_path)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("kitae.models.newllm.remembered.save_file", full)
+    for _ in range(2):
+        assert torch.equal(ask(network)[0], plain)
+    remembered.write_index()
+    assert capsys.readouterr().err.count("The disk is full.") == 1
+    assert remembered.hits == 0

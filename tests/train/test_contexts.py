@@ -12,7 +12,7 @@ from kitae.chat import Encoded
 from kitae.models.newllm.config import NewLLMConfig
 from kitae.models.newllm.health import health
 from kitae.models.newllm.modeling import NewLLMForCausalLM
-from kitae.train.batches import MicroBatch, Plan, Step, collate
+from kitae.train.batches import IGNORED, MicroBatch, Plan, Step, collate
 from kitae.train.contexts import ContextLoss, add_heads, freeze_contexts, sameness
 from kitae.train.trainer import KitaeTrainer
 
@@ -23,21 +23,26 @@ def model(**settings: object) -> NewLLMForCausalLM:
 
 
 IDS = torch.randint(0, 50, (8, 32), generator=torch.Generator().manual_seed(0))
+LENGTHS = torch.full((8,), 32)
+
+
+def whole(ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    return ids, torch.ones_like(ids, dtype=torch.bool)
 
 
 def test_sameness_tells_independent_channels_from_repeated_and_dead_ones() -> None:
-    noise = torch.randn(4, 500, 16, generator=torch.Generator().manual_seed(0))
+    noise = torch.randn(2000, 16, generator=torch.Generator().manual_seed(0))
     independent = sameness(noise)
     assert independent < 0.05
-    assert sameness(noise[:, :, :1].expand(-1, -1, 16)) > 0.9
-    assert sameness(torch.cat([noise[:, :, :8], torch.zeros(4, 500, 8)], dim=-1)) > independent + 0.4
+    assert sameness(noise[:, :1].expand(-1, 16)) > 0.9
+    assert sameness(torch.cat([noise[:, :8], torch.zeros(2000, 8)], dim=-1)) > independent + 0.4
     torch.testing.assert_close(sameness(noise * 7), independent, atol=0.02, rtol=0)
 
 
 def test_the_first_head_predicts_the_next_token_and_the_second_the_one_after() -> None:
     network = model(settling=0.0).eval()
     add_heads(network, 2)
-    batch = MicroBatch(IDS, IDS, torch.full((8,), 32))
+    batch = MicroBatch(IDS, IDS, LENGTHS)
     logits = network(IDS).logits  # heads begin as the identity
     expected = torch.zeros(())
     for distance in (1, 2):
@@ -68,7 +73,7 @@ def test_frozen_contexts_stay_while_the_output_is_learned() -> None:
 
 
 def test_health_tells_found_contexts_from_lost_and_collapsed_ones() -> None:
-    good = health(model().eval(), [IDS])
+    good = health(model().eval(), [whole(IDS)])
     assert good.agreement == 1.0
     assert good.converged > 0.9
     assert good.effective_rank > 0.2
@@ -79,24 +84,44 @@ def test_health_tells_found_contexts_from_lost_and_collapsed_ones() -> None:
             block.cell.heads.weight.zero_()
             block.cell.heads.bias[32:] = 1.0
             block.cell.forget.fill_(-20.0)
-    found = health(collapsed, [IDS])
+    found = health(collapsed, [whole(IDS)])
     assert found.distance < 1e-3
-    chaotic = health(model(cell="seed-gated").eval(), [torch.randint(0, 50, (2, 200))])
+    chaotic = health(model(cell="seed-gated").eval(), [whole(torch.randint(0, 50, (2, 200)))])
     assert chaotic.converged < 0.9
-    assert chaotic.passes == float("inf")
+    assert chaotic.passes == 64
+
+
+def test_padding_says_nothing_about_contexts() -> None:
+    network = model(blocks=[2], passes=2).eval()
+    padded = MicroBatch(torch.cat([IDS, torch.zeros_like(IDS)], dim=1), torch.cat([IDS, 0 * IDS + IGNORED], dim=1), LENGTHS)
+    expected, found = health(network, [whole(IDS)]), health(network, [(padded.input_ids, padded.real)])
+    assert found.as_dict() == pytest.approx(expected.as_dict(), abs=2e-3)
+    add_heads(network, 2)
+    loss = ContextLoss(network.train(), 1.0)
+    plain = loss(MicroBatch(IDS, IDS, LENGTHS)).detach(), loss.added
+    beside = loss(padded).detach(), loss.added[:, : IDS.shape[1]]
+    torch.testing.assert_close(beside, plain)
+
+
+def test_contexts_are_learned_with_all_blocks_dropped() -> None:
+    network = model(block_dropout=0.99).train()
+    add_heads(network, 2)
+    loss = ContextLoss(network, 1.0)
+    assert all(loss(MicroBatch(IDS, IDS, LENGTHS)).isfinite() for _ in range(3))
 
 
 def test_rows_begin_where_others_end() -> None:
     network = model(mixing=1.0, passes=40)
     network.train()
-    mixed = network(IDS[:2]).logits
+    mixed = network(IDS[:2], attention_mask=torch.arange(32) < torch.tensor([[32], [9]])).logits
     alone = network(IDS[:1]).logits  # there is no other row
     network.eval()
     torch.testing.assert_close(alone, network(IDS[:1]).logits, atol=1e-4, rtol=0)
-    for own, other in ((0, 1), (1, 0)):
-        follows = network(torch.cat([IDS[other], IDS[own]])[None]).logits[:, IDS.shape[1] :]
-        torch.testing.assert_close(mixed[own : own + 1], follows, atol=1e-4, rtol=0)
-        assert not torch.allclose(mixed[own], network(IDS[own : own + 1]).logits[0], atol=1e-2)
+    long, short = IDS[0], IDS[1, :9]
+    for own, before, found in ((long, short, mixed[0]), (short, long, mixed[1, :9])):
+        follows = network(torch.cat([before, own])[None]).logits[0, len(before) :]
+        torch.testing.assert_close(found, follows, atol=1e-4, rtol=0)
+        assert not torch.allclose(found, network(own[None]).logits[0], atol=1e-2)
 
 
 def test_what_the_last_pass_still_changed_is_learned_to_be_small() -> None:
@@ -126,7 +151,13 @@ def gradients(network: NewLLMForCausalLM, steps: list[Step], folder: Path) -> tu
     return loss, {name: weights.grad.clone() for name, weights in network.named_parameters() if weights.grad is not None}
 
 
-ROWS = [Encoded(IDS[i, :length].tolist(), [False] + [True] * (length - 1), [], str(i)) for i, length in enumerate((32, 5, 21))]
+def row(number: int, length: int) -> Encoded:
+    """All begin alike, as rows with the same system message do."""
+    ids = torch.cat([IDS[0, :12], IDS[number, 12:length]]).tolist()
+    return Encoded(ids, [False] * 10 + [True] * (length - 10), [], str(number))
+
+
+ROWS = [row(number, length) for number, length in ((0, 32), (1, 15), (2, 21))]
 
 
 @pytest.mark.parametrize(

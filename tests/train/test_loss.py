@@ -99,6 +99,20 @@ def test_a_model_that_disagrees_is_not_trusted_with_sharing(model: LlamaForCausa
     assert loss.shares is False
 
 
+def test_trying_to_share_draws_no_random_number(model: LlamaForCausalLM) -> None:
+    """Else a run that is resumed, and tries again, would go on with other numbers than one that was never stopped."""
+    model.config.attention_dropout = 0.3
+    for layer in model.model.layers:
+        layer.self_attn.attention_dropout = 0.3
+    model.train()
+    (batch,) = collate(10**6)(rows(3, prefix=16)).micro
+    before = torch.get_rng_state()
+    loss = LabelledLoss(model)
+    assert loss._agrees(batch, 16)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert model.training
+
+
 def test_the_first_label_is_never_swallowed_by_the_shared_part(model: LlamaForCausalLM) -> None:
     """Rows that are alike up to their first label: the token that predicts it must stay with the row."""
     ids = [list(range(20)), [*range(15), 50, 51, 52, 53, 54]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -80,7 +81,9 @@ def _score(
             result["language"] = {**summary(found), "left_out": len(rows) - len(found)}
             solved = contexts(engine, engine.codec, rows, longest)
             if solved is not None:
-                result["language"]["contexts"] = solved
+                gap = solved["nats_in_training_passes"] - solved["nats_walked"]
+                per_byte = result["language"]["tokens"] / result["language"]["bytes"] / math.log(2)
+                result["language"]["contexts"] = {**solved, "gap": gap * per_byte}
         if "exact_match" in suites:
             asked = [row for row in rows if not row.is_text]
             if not asked:
@@ -114,5 +117,5 @@ def _difference(ours: dict[str, dict[int, float]], theirs: dict[str, dict[int, f
         both = sorted(ours[suite].keys() & theirs[suite].keys())
         if both:
             mean, error = mean_difference([theirs[suite][row] for row in both], [ours[suite][row] for row in both])
-            found[suite] = {"mean": mean, "plus_minus": 1.96 * error}
+            found[suite] = {"mean": mean, "plus_minus": 1.96 * error if len(both) > 1 else None}
     return found

@@ -1,8 +1,8 @@
 """`kitae sweep`: one recipe with other settings, run after run, and the scores side by side.
 
 Every run is a process of its own, so one that fails takes nothing with it. Nothing is kept but the runs: their names say
-which recipe and settings they belong to, so the same command goes on where it was stopped, and shows the table when all is
-done.
+which recipe, settings and files they belong to, so the same command goes on where it was stopped, and shows the table when
+all is done.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache, cached_property
 from pathlib import Path
 
 import yaml
 
 from kitae.console import console
 from kitae.errors import EXIT_INTERRUPTED, InputError, KitaeError
-from kitae.files import JsonDict, hash_text, read_json
+from kitae.files import JsonDict, hash_text, read_json, sha256
 from kitae.i18n import t
 from kitae.recipe import Recipe, load_recipe, recipe_yaml
 from kitae.runs import Run, all_runs
@@ -34,14 +35,27 @@ class Trial:
     path: Path
     settings: tuple[str, ...]  # key=value, as --set takes them
 
-    @property
+    @cached_property
     def name(self) -> str:
-        return f"{self.recipe.name[:_LONGEST_NAME]}-{hash_text(recipe_yaml(self.recipe))[:8]}"
+        files = [_hash(path) for path in _files(self.recipe) if path.is_file()]
+        return f"{self.recipe.name[:_LONGEST_NAME]}-{hash_text(recipe_yaml(self.recipe), *files)[:8]}"
 
     @property
     def run(self) -> Run | None:
         """The newest run of this very recipe."""
         return next((run for run in all_runs() if run.id[:-23] == self.name), None)
+
+
+def _files(recipe: Recipe) -> list[Path]:
+    """What a run depends on beside its recipe, as far as it lies on this machine."""
+    validation = recipe.data.validation if isinstance(recipe.data.validation, list) else []
+    paths = [Path(source.path) for source in (*recipe.data.train, *validation, *recipe.data.test)]
+    return [*paths, Path(recipe.model.new.tokenizer) / "tokenizer.json"] if recipe.model.new else paths
+
+
+@cache
+def _hash(path: Path) -> str:
+    return sha256(path)
 
 
 def sweep(recipe: Path, grid: Sequence[str], overrides: Sequence[str] = ()) -> JsonDict:
@@ -81,7 +95,7 @@ def _outcome(trial: Trial) -> JsonDict:
     if run is None or run.state in ("failed", "refused"):
         failure = _kitae("train", trial.path, *settings, "--set", f"name={trial.name}")
     else:
-        failure = _kitae("train", "--resume", run.id) if run.state == "interrupted" else None
+        failure = _kitae("train", "--resume", run.id) if run.state in ("interrupted", "running") else None
     run = trial.run
     if run is not None and failure is None and not (run.reports / "eval.json").exists():
         failure = _kitae("eval", run.id)
@@ -93,16 +107,21 @@ def _outcome(trial: Trial) -> JsonDict:
 def _kitae(*arguments: object) -> str | None:
     """None, or what went wrong."""
     command = [sys.executable, "-m", "kitae.cli.main", *map(str, arguments), "--json"]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
-    if done.returncode == EXIT_INTERRUPTED:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            out, _ = process.communicate()
+        except KeyboardInterrupt:  # it reached the trial too, which now saves what it has
+            process.wait()
+            raise
+    if process.returncode == EXIT_INTERRUPTED:
         raise KeyboardInterrupt
-    if done.returncode == 0:
+    if process.returncode == 0:
         return None
     try:
-        error = json.loads(done.stdout)["error"]
+        error = json.loads(out)["error"]
         return f"{error['message']} {error['why']}".strip()[:300]
     except (ValueError, KeyError):
-        return KitaeError("trial", why=str(done.returncode)).message
+        return KitaeError("trial", why=str(process.returncode)).message
 
 
 def _scores(run: Run) -> JsonDict:

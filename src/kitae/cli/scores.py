@@ -32,7 +32,8 @@ def score_table(report: JsonDict) -> str:
         rows.append([t("report.exact"), *(_with_interval(found["share"], found["interval"], ".1%") for found in exact)])
     lines = [grid(rows)]
     for suite, found in report.get("difference", {}).items():
-        lines.append(t("eval.difference", suite=suite, mean=f"{found['mean']:+.4f}", error=f"{found['plus_minus']:.4f}"))
+        error = "–" if found["plus_minus"] is None else f"{found['plus_minus']:.4f}"  # one row says nothing of others
+        lines.append(t("eval.difference", suite=suite, mean=f"{found['mean']:+.4f}", error=error))
     return "\n".join(lines)
 
 

@@ -29,7 +29,7 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
 
 
 def is_plain_text(path: Path) -> bool:
-    return ".txt" in path.suffixes[-2:]
+    return (path.with_suffix("") if path.suffix == ".gz" else path).suffix == ".txt"
 
 
 def text_blocks(path: Path) -> Iterator[tuple[int, str]]:

@@ -124,7 +124,8 @@ def bigrams(codec: ChatCodec, training: Iterable[Conversation]) -> Scorer:
 
 
 def contexts(engine: Engine, codec: ChatCodec, rows: Iterable[Conversation], longest: int) -> JsonDict | None:
-    """For a New-LLM: passes until its contexts are found, and how far the few passes of training are from a walk."""
+    """For a New-LLM: passes until its contexts are found, and how far the few passes of training are from a walk, in nats
+    a token."""
     from kitae.generate.torch_engine import TorchEngine
 
     if not isinstance(engine, TorchEngine) or not hasattr(engine.model, "model") or not hasattr(engine.model.model, "solving"):
@@ -133,26 +134,20 @@ def contexts(engine: Engine, codec: ChatCodec, rows: Iterable[Conversation], lon
 
     inner, config = engine.model.model, engine.model.config
     pieces = (piece for row in rows for whole in codec.encode(row) for piece in whole.cut(longest))
-    chosen = [piece.ids for piece in islice(pieces, _PIECES) if 1 < len(piece.ids) <= longest]
-    score, tokens = by_engine(engine), sum(len(ids) - 1 for ids in chosen)
+    chosen = list(islice((piece for piece in pieces if 1 < len(piece.ids) <= longest and piece.labelled), _PIECES))
+    if not chosen:
+        return None
+    score = by_engine(engine)
 
     def mean(plan: Plan) -> float:
         with inner.solving(plan):
-            return sum(float(score(ids)[0].sum()) for ids in chosen) / tokens
+            losses = [score(piece.ids)[0][piece.loss_mask[1:]] for piece in chosen]
+        return float(np.concatenate(losses).mean())
 
     passes = []
     with inner.solving(Plan(config.solver, config.max_passes, config.tolerance)) as solutions:
-        for ids in chosen:
-            score(ids)
+        for piece in chosen:
+            score(piece.ids)
             passes.append(max(solution.passes for solution in solutions))
     few, walked = mean(Plan(config.solver, config.passes)), mean(Plan("sequential"))
-    return {
-        "passes": sum(passes) / len(passes),
-        "nats_in_training_passes": few,
-        "nats_walked": walked,
-        "gap": (few - walked) / math.log(2) * tokens / sum(_bytes(codec, ids) for ids in chosen),
-    }
-
-
-def _bytes(codec: ChatCodec, ids: list[int]) -> int:
-    return max(1, len(codec.vocabulary.decode(ids[1:]).encode()))
+    return {"passes": sum(passes) / len(passes), "nats_in_training_passes": few, "nats_walked": walked}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kitae.i18n import t
-from kitae.recipe.schema import NO_GGUF, New, Phases, Recipe, Train
+from kitae.recipe.schema import NO_GGUF, New, Recipe, Section
 
 KeyPath = tuple[str | int, ...]
 
@@ -23,8 +23,7 @@ def contradictions(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
     if train.whole and train.lora is not None:
         yield ("train", "lora"), t("recipe.lora-with-full")
     yield from _phases(recipe)
-    if train.restarts != Train.model_fields["restarts"].default and train.schedule != "restarts":
-        yield ("train", "restarts"), t("recipe.restarts-unused")
+    yield from _unread(recipe)
     if isinstance(data.validation, list) and not data.validation:
         yield ("data", "validation"), t("recipe.no-validation")
     used = {source.path: "data.train" for source in data.train}
@@ -49,8 +48,31 @@ def _phases(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
         yield ("model", "new", "cell"), t("recipe.phases-of-seed")
     elif not train.phases.epochs and not train.phases.freeze:
         yield ("train", "newllm", "epochs"), t("recipe.no-phases")
-    elif train.phases.remember_mb != Phases.model_fields["remember_mb"].default and not train.phases.freeze:
-        yield ("train", "newllm", "remember_mb"), t("recipe.remember-unused")
+
+
+def _unread(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
+    """A setting that nothing reads beside another would look like a choice that was made."""
+    train, new, phases = recipe.train, recipe.model.new, recipe.train.newllm
+    found: list[tuple[bool, KeyPath, Section, tuple[str, ...], str]] = [
+        (train.schedule != "restarts", ("train",), train, ("restarts",), f"schedule: {train.schedule}"),
+        (train.schedule == "plateau", ("train",), train, ("warmup",), "schedule: plateau"),
+    ]
+    if phases is not None:
+        found += [
+            (not phases.freeze, ("train", "newllm"), phases, ("remember_mb",), "freeze: false"),
+            (not phases.epochs, ("train", "newllm"), phases, ("ahead", "variety", "converged", "patience"), "epochs: 0"),
+        ]
+    if new is not None and new.arch == "newllm":
+        of = ("model", "new")
+        found += [
+            (new.solver == "sequential", of, new, ("passes", "settling"), "solver: sequential"),
+            (new.solver != "sequential" and new.passes == 1, of, new, ("settling",), "passes: 1"),
+            (new.cell.startswith("seed"), of, new, ("longest_memory",), f"cell: {new.cell}"),
+        ]
+    for unread, path, section, names, beside in found:
+        for name in names:
+            if unread and getattr(section, name) != type(section).model_fields[name].default:
+                yield (*path, name), t("recipe.unread", beside=beside)
 
 
 _ATTENTION = {"layers", "heads", "kv_heads", "feed_forward"}

@@ -81,6 +81,10 @@ class EarlyStop(TrainerCallback, ExportableState):  # type: ignore[misc]
         self.min_delta = min_delta
         self.best = float("inf")
         self.waited = 0
+        self.over = False
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        control.should_training_stop = self.over  # killed after it was, but before the result was saved
 
     def on_evaluate(
         self,
@@ -96,7 +100,7 @@ class EarlyStop(TrainerCallback, ExportableState):  # type: ignore[misc]
         else:
             self.waited += 1
         if self.waited >= self.patience and self.may_stop(metrics or {}):
-            control.should_training_stop = True
+            self.over = control.should_training_stop = True
 
     def may_stop(self, metrics: dict[str, float]) -> bool:
         return True
@@ -104,7 +108,7 @@ class EarlyStop(TrainerCallback, ExportableState):  # type: ignore[misc]
     def state(self) -> dict[str, Any]:
         return {
             "args": {"patience": self.patience, "min_delta": self.min_delta},
-            "attributes": {"best": self.best, "waited": self.waited},
+            "attributes": {"best": self.best, "waited": self.waited, "over": self.over},
         }
 
 

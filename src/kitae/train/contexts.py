@@ -41,8 +41,8 @@ class ContextLoss:
         model = self._model
         heads: nn.ModuleList = model.ahead
         with model.model.solving(model.model.current_plan) as solutions:
-            found = model.model(input_ids=batch.input_ids)
-            contexts = [solution.contexts for solution in solutions]
+            found = model.model(input_ids=batch.input_ids, attention_mask=batch.real)
+            contexts = [solution.contexts[batch.real] for solution in solutions]
         total = found.last_hidden_state.new_zeros(())
         for distance, head in enumerate(heads, 1):
             targets = batch.labels[:, distance:]
@@ -51,16 +51,15 @@ class ContextLoss:
             total = total + functional.cross_entropy(model.lm_head(head(hidden)).float(), targets[kept], reduction="sum")
         self.added = None
         if found.unsettled is not None:
-            same = torch.stack([sameness(block) for block in contexts]).sum()
+            same = sum((sameness(block) for block in contexts), start=found.unsettled.new_zeros(()))
             self.added = model.config.settling * found.unsettled + self._variety * same
         mean: torch.Tensor = total / len(heads)
         return mean
 
 
 def sameness(contexts: torch.Tensor) -> torch.Tensor:
-    """0 where channels vary alike and independently; each dead channel and each pair that says the same adds to it."""
-    flat = contexts.flatten(0, 1).float()
-    flat = flat[torch.randperm(len(flat))[:_SAMPLE].to(flat.device)]
+    """Of [tokens, channels]: 0 where channels vary alike and independently; dead ones add, and pairs that say the same."""
+    flat = contexts[torch.randperm(len(contexts))[:_SAMPLE].to(contexts.device)].float()
     centred = flat - flat.mean(0)
     deviation = (centred.square().mean(0) + 1e-8).sqrt()
     dead = functional.relu(1 - 2 * deviation / deviation.mean().clamp(min=1e-6)).mean()
@@ -75,8 +74,8 @@ class ContextTrainer(KitaeTrainer):
         rows = self.validation[:_LOOKED_AT]
         model: Any = self.model
         model.eval()
-        device = self.args.device
-        found = health(model, [batch.to(device).input_ids for batch in in_batches(rows, self.micro_batch_tokens)])
+        batches = [batch.to(self.args.device) for batch in in_batches(rows, self.micro_batch_tokens)]
+        found = health(model, [(batch.input_ids, batch.real) for batch in batches])
         shown = {name: f"{value:.1%}" for name, value in found.as_dict().items() if name != "passes"}
         console.say("  " + t("say.contexts", step=self.state.global_step, passes=f"{found.passes:.1f}", **shown))
         return {f"eval_{name}": value for name, value in found.as_dict().items()}
@@ -116,6 +115,7 @@ def freeze_contexts(model: NewLLMForCausalLM) -> None:
     for part in readers(model):
         for weights in part.parameters():
             weights.requires_grad_(True)
+    model.model.contexts_frozen = True
 
 
 def readers(model: NewLLMForCausalLM) -> Sequence[nn.Module]:

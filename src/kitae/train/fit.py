@@ -29,7 +29,7 @@ from kitae.train.trainer import KitaeTrainer, Loss, checkpoints
 # Under this length the plain attention of a CPU beats its fused one, whose backward pass is slow (docs/benchmarks.md).
 _SHORT = 256
 
-
+_CONTEXT_CHECKPOINTS = "checkpoints-contexts"
 _SMALL = 1e-3  # the least by which a loss must fall to count as better
 _SCHEDULES: dict[str, tuple[str, dict[str, Any]]] = {
     "cosine": ("cosine", {}),
@@ -53,6 +53,8 @@ def fit(prepared: Prepared, resume: bool = False) -> None:
         console.say(t("say.phase-contexts"))
         _contexts(prepared, phases, resume)
     if phases:
+        if processes.is_first():
+            shutil.rmtree(run.path / _CONTEXT_CHECKPOINTS, ignore_errors=True)
         console.say(t("say.phase-tokens"))
     _tokens(prepared, phases, resume)
 
@@ -100,7 +102,7 @@ def _contexts(prepared: Prepared, phases: Phases, resume: bool) -> None:
     model = open_model(prepared.base, torch.float32)
     add_heads(model, phases.ahead)
     plan = Plan([len(row.ids) for row in prepared.train], train.batch_tokens, phases.epochs, train.seed)
-    folder = run.path / "checkpoints-contexts"
+    folder = run.path / _CONTEXT_CHECKPOINTS
     callbacks = [EnoughConverged(phases.patience, _SMALL, phases.converged)]
     loss = ContextLoss(model, phases.variety)
     trainer = _trainer(ContextTrainer, prepared, "contexts", model, plan, folder, callbacks, loss)
@@ -109,7 +111,6 @@ def _contexts(prepared: Prepared, phases: Phases, resume: bool) -> None:
     if processes.is_first():
         with staged_folder(run.contexts) as stage:
             trainer.model.save_pretrained(stage)
-        shutil.rmtree(folder)
     processes.wait_for_all()
 
 

@@ -21,13 +21,15 @@ class LabelledLoss:
     The head is asked through the model, not beside it, so soft-capping and logit scales stay the model's business.
     Rows of a batch often begin alike (a system message). That beginning is computed once for all of them, as a cache that
     gradients flow through; the first batch is computed both ways, and if the two disagree the plain way is kept.
+    A model that carries a state gets its rows whole, and is told where they end.
     """
 
     def __init__(self, model: nn.Module) -> None:
         self._model = model
         self._chosen: torch.Tensor | None = None
         self.added: torch.Tensor | None = None  # what the model itself adds to the loss of each token of the last batch
-        self.shares: bool | None = None  # None: not tried yet
+        self._carries_state = getattr(model, "carries_state", False)
+        self.shares: bool | None = False if self._carries_state else None  # None: not tried yet
         _head(model).register_forward_pre_hook(self._choose)
 
     def __call__(self, batch: MicroBatch) -> torch.Tensor:
@@ -42,7 +44,7 @@ class LabelledLoss:
 
     def _plain(self, batch: MicroBatch) -> torch.Tensor:
         targets, chosen = _predicted(batch.labels)
-        return self._nll(batch.input_ids, targets, chosen, None)
+        return self._nll(batch.input_ids, targets, chosen, None, batch.real if self._carries_state else None)
 
     def _sharing(self, batch: MicroBatch, shared: int) -> torch.Tensor:
         cache = DynamicCache(config=self._model.config)
@@ -53,21 +55,36 @@ class LabelledLoss:
         return self._nll(batch.input_ids[:, shared:], targets, chosen, cache)
 
     def _agrees(self, batch: MicroBatch, shared: int) -> bool:
-        with torch.no_grad():
-            plain = self._plain(batch)
-            try:
+        """Without dropout, so that no random number is drawn which a resumed run would not draw."""
+        training = self._model.training
+        self._model.eval()
+        try:
+            with torch.no_grad():
+                plain = self._plain(batch)
                 return bool((self._sharing(batch, shared) - plain).abs() <= _SAME * plain.abs().clamp(min=1.0))
-            except (TypeError, ValueError, AttributeError, RuntimeError):  # a model with another kind of cache, or none
-                return False
+        except (TypeError, ValueError, AttributeError, RuntimeError):  # a model with another kind of cache, or none
+            return False
+        finally:
+            self._model.train(training)
 
-    def _nll(self, ids: torch.Tensor, targets: torch.Tensor, chosen: torch.Tensor, cache: DynamicCache | None) -> torch.Tensor:
-        loss: torch.Tensor = SummedCrossEntropy.apply(self._forward(ids, chosen, cache), targets)  # type: ignore[no-untyped-call]
+    def _nll(
+        self,
+        ids: torch.Tensor,
+        targets: torch.Tensor,
+        chosen: torch.Tensor,
+        cache: DynamicCache | None,
+        real: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        logits = self._forward(ids, chosen, cache, real)
+        loss: torch.Tensor = SummedCrossEntropy.apply(logits, targets)  # type: ignore[no-untyped-call]
         return loss
 
-    def _forward(self, ids: torch.Tensor, chosen: torch.Tensor, cache: DynamicCache | None) -> torch.Tensor:
+    def _forward(
+        self, ids: torch.Tensor, chosen: torch.Tensor, cache: DynamicCache | None, real: torch.Tensor | None = None
+    ) -> torch.Tensor:
         self._chosen = chosen
         try:
-            found = self._model(input_ids=ids, past_key_values=cache, use_cache=cache is not None)
+            found = self._model(input_ids=ids, attention_mask=real, past_key_values=cache, use_cache=cache is not None)
             self.added = getattr(found, "added_loss", None)
             logits: torch.Tensor = found.logits
             return logits

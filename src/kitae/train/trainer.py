@@ -76,8 +76,7 @@ class KitaeTrainer(Trainer):  # type: ignore[misc]
             with self._autocast():
                 loss = self._loss(batch.to(self.args.device)) / inputs.labelled
                 if self._loss.added is not None:
-                    real = batch.real.to(self.args.device)[:, -self._loss.added.shape[1] :]
-                    loss = loss + (self._loss.added * real).sum() / inputs.tokens
+                    loss = loss + (self._loss.added * batch.real.to(self.args.device)).sum() / inputs.tokens
             if not torch.isfinite(loss):
                 raise KitaeError("loss-not-finite", step=self.state.global_step + 1, why="\n".join(inputs.rows[:8]))
             self.accelerator.backward(loss)

@@ -33,14 +33,13 @@ class GruBlock(nn.Module):
         tokens, start = self.norm(stream), state.context.to(stream.dtype)
         if real is None:
             contexts, _ = self.gru(tokens, start[None])
-        else:  # a padded row is turned until its padding is behind it, and back
-            turn = (~real).sum(1)
-            places = torch.arange(stream.shape[1], device=stream.device)[None]
-            contexts, _ = self.gru(_turned(tokens, (places + turn) % stream.shape[1]), start[None])
-            contexts = torch.where(real, _turned(contexts, (places - turn) % stream.shape[1]), start[:, None])
+        else:  # what is real is brought to the front; padding then repeats the context before it
+            contexts, _ = self.gru(_taken(tokens, (~real[..., 0]).long().argsort(dim=1, stable=True)), start[None])
+            last = real[..., 0].cumsum(1) - 1
+            contexts = torch.where(last[..., None] < 0, start[:, None], _taken(contexts, last.clamp(min=0)))
         solution = Solution(contexts, State(contexts[:, -1]), contexts, 1, contexts.new_zeros(contexts.shape[:2]))
         return stream + self.to_stream(self.dropout(contexts)), solution
 
 
-def _turned(rows: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+def _taken(rows: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
     return rows.gather(1, places[:, :, None].expand_as(rows))

@@ -106,7 +106,8 @@ class NewLLMModel(NewLLMPreTrainedModel):
         self.plan: Plan | None = None  # None: what the config says
         self.solutions: list[Solution] = []  # of the last forward pass, while they are asked for
         self.watched = False
-        self.remembered: RememberedContexts | None = None
+        self.contexts_frozen = False
+        self.remembered: RememberedContexts | None = None  # only while they are frozen
         self._told = False
         self.post_init()
 
@@ -121,7 +122,7 @@ class NewLLMModel(NewLLMPreTrainedModel):
         if self.plan is not None:
             return self.plan
         config = self.config
-        if self.training and self.embed_tokens.weight.requires_grad:  # frozen contexts need no steps of equal cost
+        if self.training and not self.contexts_frozen:  # frozen ones need no gradient, so no passes of equal cost
             return Plan(config.solver, config.passes)
         return Plan(config.solver, config.max_passes, config.tolerance)
 
@@ -162,7 +163,7 @@ class NewLLMModel(NewLLMPreTrainedModel):
             guesses = guesses or remembered.guesses(input_ids, [self.config.context_size] * len(self.blocks))
         unsettled = stream.new_zeros(stream.shape[:2], dtype=torch.float32) if self.training else None
         contexts: list[torch.Tensor] = []
-        mixed = self._mixed_starts(stream) if self.training and self.config.mixing and past_key_values is None else None
+        mixed = self._mixed_starts(stream, real) if self.training and self.config.mixing and past_key_values is None else None
         block: Block | GruBlock
         for index, block in enumerate(self.blocks):  # type: ignore[assignment]
             layer = past_key_values.layers[index] if past_key_values is not None else None
@@ -188,7 +189,7 @@ class NewLLMModel(NewLLMPreTrainedModel):
             remembered.keep(input_ids, [block.detach() for block in contexts])
         return BlocksOutput(self.norm(stream), past_key_values, unsettled=unsettled)
 
-    def _mixed_starts(self, stream: torch.Tensor) -> list[State]:
+    def _mixed_starts(self, stream: torch.Tensor, real: torch.Tensor | None) -> list[State]:
         """Some rows begin where another row of the batch ends, as dialogues and long texts do when a model is used.
 
         The ends are found in a run of its own, so nothing is carried from step to step that a checkpoint would have to hold.
@@ -205,7 +206,7 @@ class NewLLMModel(NewLLMPreTrainedModel):
 
         with torch.no_grad():
             for index, (block, start) in enumerate(zip(self.blocks, starts, strict=True)):
-                stream, solution = block(stream, start, self.current_plan)
+                stream, solution = block(stream, start, self.current_plan, real)
                 end = solution.end
                 memory = None if start.memory is None or end.memory is None else choose(start.memory, end.memory)
                 starts[index] = State(choose(start.context, end.context), memory)
@@ -213,6 +214,7 @@ class NewLLMModel(NewLLMPreTrainedModel):
 
 
 class NewLLMForCausalLM(NewLLMPreTrainedModel, GenerationMixin):  # type: ignore[misc]
+    carries_state = True  # so it has to be told which tokens are padding
     _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}  # noqa: RUF012 - as the parent spells it
 
     def __init__(self, config: NewLLMConfig) -> None:
@@ -242,7 +244,6 @@ class NewLLMForCausalLM(NewLLMPreTrainedModel, GenerationMixin):  # type: ignore
         labels: torch.Tensor | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int | torch.Tensor = 0,
-        guesses: Sequence[torch.Tensor] | None = None,
         **_: Any,
     ) -> NewLLMOutput:
         found = self.model(
@@ -251,7 +252,6 @@ class NewLLMForCausalLM(NewLLMPreTrainedModel, GenerationMixin):  # type: ignore
             past_key_values=past_key_values,
             inputs_embeds=inputs_embeds,
             use_cache=use_cache,
-            guesses=guesses,
         )
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
         logits = self.lm_head(found.last_hidden_state[:, kept])

@@ -1,8 +1,9 @@
 """Contexts on disk, so that an experiment that is repeated begins where the one before it ended.
 
 What is remembered is only ever a guess: the solver refines it like any other, so a wrong, old or damaged file costs time and
-changes nothing. Files are named by weights, configuration and tokens; `index.json` says of each what it belongs to and when
-it was used last, and is made anew from the files when it is lost.
+changes nothing beyond the tolerance. Where nothing more can be written, nothing more is kept. Files are named by weights,
+configuration and tokens; `index.json` says of each what it belongs to and when it was used last, and is made anew from the
+files when it is lost.
 """
 
 from __future__ import annotations
@@ -10,15 +11,17 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from kitae.console import console
 from kitae.errors import KitaeError
 from kitae.files import JsonDict, read_json, staged_file, write_json
+from kitae.i18n import t
 
 _INDEX = "index.json"
 _OFTEN = 256  # files between two times that the index is written
@@ -35,6 +38,7 @@ class RememberedContexts:
         self._index = self._read_index()
         self._clock = max((int(entry["used"]) for entry in self._index.values()), default=0)
         self._unwritten = 0
+        self._writes = True
         self.hits = self.misses = 0
 
     def guesses(self, ids: torch.Tensor, widths: Sequence[int]) -> list[torch.Tensor] | None:
@@ -52,6 +56,19 @@ class RememberedContexts:
         return guesses
 
     def keep(self, ids: torch.Tensor, contexts: Sequence[torch.Tensor]) -> None:
+        if self._writes:
+            with self._explained():
+                self._keep(ids, contexts)
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except KitaeError as error:
+            self._writes = False
+            console.say(t("say.contexts-not-kept", why=error.message))
+
+    def _keep(self, ids: torch.Tensor, contexts: Sequence[torch.Tensor]) -> None:
         for row, tokens in enumerate(ids.tolist()):
             tokens = _stripped(tokens)
             key = self._key(tokens)
@@ -61,7 +78,8 @@ class RememberedContexts:
             blocks = {str(i): block[row, : len(tokens)].half().contiguous().cpu() for i, block in enumerate(contexts)}
             with staged_file(file) as stage:
                 save_file(blocks, stage)
-            self._note(key, file, tokens)
+                size = stage.stat().st_size
+            self._note(key, file, tokens, size)
         if self._unwritten >= _OFTEN:
             self.write_index()
 
@@ -73,8 +91,9 @@ class RememberedContexts:
                 break
             total -= int(self._index[key]["bytes"])
             self._forget(key)
-        write_json(self._folder / _INDEX, self._index)
         self._unwritten = 0
+        with self._explained():
+            write_json(self._folder / _INDEX, self._index)
 
     def _load(self, tokens: list[int], widths: Sequence[int]) -> list[torch.Tensor] | None:
         key = self._key(tokens)
@@ -97,14 +116,14 @@ class RememberedContexts:
     def _key(self, tokens: Sequence[int]) -> str:
         return hashlib.sha256(f"{self._owner}{list(tokens)}".encode()).hexdigest()
 
-    def _note(self, key: str, file: Path, tokens: Sequence[int]) -> None:
+    def _note(self, key: str, file: Path, tokens: Sequence[int], size: int) -> None:
         self._clock += 1
         self._unwritten += 1
         self._index[key] = {
             "file": file.name,
             "sample": hashlib.sha256(json.dumps(list(tokens)).encode()).hexdigest(),
             "architecture": self._architecture,
-            "bytes": file.stat().st_size,
+            "bytes": size,
             "used": self._clock,
         }
 
@@ -120,8 +139,9 @@ class RememberedContexts:
         there = {file.stem: file for file in self._folder.glob("*.safetensors")}
         known = {key: entry for key, entry in index.items() if key in there and _is_entry(entry)}
         for key in there.keys() - known.keys():
-            size = there[key].stat().st_size
-            known[key] = {"file": there[key].name, "sample": "", "architecture": "", "bytes": size, "used": 0}
+            with contextlib.suppress(FileNotFoundError):  # another process forgot it just now
+                size = there[key].stat().st_size
+                known[key] = {"file": there[key].name, "sample": "", "architecture": "", "bytes": size, "used": 0}
         return known
 
 
