@@ -59,7 +59,8 @@ def errors(model: NewLLMForCausalLM, ids: torch.Tensor, solver: str) -> torch.Te
 
 def picture(panels: list[tuple[str, torch.Tensor]]) -> Iterator[str]:
     width, height = LEFT + TOKENS * CELL + 10, len(panels) * (PASSES * CELL * 2 + GAP) + 40
-    yield f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="12" shape-rendering="crispEdges">'
+    style = 'font-family="sans-serif" font-size="12" shape-rendering="crispEdges"'
+    yield f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" {style}>'
     yield f'<rect width="{width}" height="{height}" fill="#fff"/>'
     for number, (title, found) in enumerate(panels):
         top = number * (PASSES * CELL * 2 + GAP) + 24

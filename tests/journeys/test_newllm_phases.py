@@ -169,12 +169,16 @@ def test_a_sweep_shows_every_trial_and_goes_on_where_it_was(kitae: Kitae, texts:
     assert again[0]["run"] not in {trial["run"] for trial in trials}
 
 
-def test_a_sweep_that_is_stopped_saves_what_it_has_and_goes_on(kitae: Kitae, texts: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", ["Ctrl-C", "SIGTERM"])
+def test_a_sweep_that_is_stopped_saves_what_it_has_and_goes_on(kitae: Kitae, texts: Path, tmp_path: Path, how: str) -> None:
     path = recipe(tmp_path, texts, "method: full, epochs: 4").rename(tmp_path / "grid.yaml")
     process = kitae.start("sweep", path, "--grid", "train.seed=0", group=True)
-    while not any('"step"' in file.read_text() for file in kitae.home.glob("runs/*/events.jsonl")):
+    while not any('"event": "step"' in file.read_text() for file in kitae.home.glob("runs/*/events.jsonl")):
         assert process.poll() is None
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    if how == "Ctrl-C":
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    else:
+        process.send_signal(signal.SIGTERM)
     process.communicate(timeout=120)
     assert process.returncode == 130
     run = only_run(kitae)
@@ -187,7 +191,7 @@ def test_a_sweep_that_is_stopped_saves_what_it_has_and_goes_on(kitae: Kitae, tex
 def test_a_failing_trial_does_not_end_a_sweep(kitae: Kitae, texts: Path, tmp_path: Path) -> None:
     path = recipe(tmp_path, texts, "method: full, epochs: 1").rename(tmp_path / "grid.yaml")
     done = kitae("sweep", path, "--grid", "verify.min_validation_rows=8,1000", "--json")
-    assert done.code == 0
+    assert done.code == 1
     fine, failed = done.json["trials"]
     assert fine["bits_per_byte"] > 0
     assert "train.validation" in failed["failure"]
@@ -201,6 +205,8 @@ def test_a_failing_trial_does_not_end_a_sweep(kitae: Kitae, texts: Path, tmp_pat
         (("eval", "smollm2-135m-instruct", "--suite", "nonsense"), "suite-unknown"),
         (("sweep", "{recipe}", "--grid", "train.seed"), "grid"),
         (("sweep", "{recipe}", "--grid", "train.seed=[1"), "grid"),
+        (("sweep", "{recipe}", "--grid", "train.seed=1,1"), "grid-twice"),
+        (("sweep", "{recipe}", "--grid", "train.seed=1", "--grid", "train.seed=2"), "grid-twice"),
         (("sweep", "{recipe}", "--grid", "train.sed=1"), "recipe"),
     ],
 )

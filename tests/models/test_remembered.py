@@ -135,3 +135,18 @@ def test_where_nothing_can_be_written_training_goes_on(
     remembered.write_index()
     assert capsys.readouterr().err.count("The disk is full.") == 1
     assert remembered.hits == 0
+
+
+@pytest.mark.parametrize("place", ["a file", "a file in the way", "index.json is a folder"])
+def test_a_place_that_can_not_be_used(tmp_path: Path, place: str, capsys: pytest.CaptureFixture[str]) -> None:
+    network = model()
+    plain, _ = ask(network)
+    (tmp_path / "file").touch()
+    (tmp_path / "folder" / "index.json").mkdir(parents=True)
+    folder = {"a file": "file", "a file in the way": "file/contexts", "index.json is a folder": "folder"}[place]
+    remembered = remembering(network, tmp_path / folder)
+    for _ in range(2):
+        torch.testing.assert_close(ask(network)[0], plain, atol=1e-4, rtol=0)
+    remembered.write_index()
+    remembered.write_index()
+    assert capsys.readouterr().err.count("not kept on disk") == 1

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -61,6 +62,10 @@ def _hash(path: Path) -> str:
 def sweep(recipe: Path, grid: Sequence[str], overrides: Sequence[str] = ()) -> JsonDict:
     """`grid`: key=value,value … for each setting that is to be varied."""
     axes = [_axis(axis) for axis in grid]
+    keys = [axis[0].partition("=")[0] for axis in axes]
+    for key, axis in zip(keys, axes, strict=True):
+        if keys.count(key) > 1 or len(set(axis)) < len(axis):
+            raise InputError("grid-twice", where=key)
     trials = [_trial(recipe, [*overrides, *settings]) for settings in itertools.product(*axes)]
     rows = []
     for number, trial in enumerate(trials, 1):
@@ -108,11 +113,14 @@ def _kitae(*arguments: object) -> str | None:
     """None, or what went wrong."""
     command = [sys.executable, "-m", "kitae.cli.main", *map(str, arguments), "--json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())  # the trial saves what it has, and says so
         try:
             out, _ = process.communicate()
-        except KeyboardInterrupt:  # it reached the trial too, which now saves what it has
+        except KeyboardInterrupt:  # it reached the trial too
             process.wait()
             raise
+        finally:
+            signal.signal(signal.SIGTERM, before)
     if process.returncode == EXIT_INTERRUPTED:
         raise KeyboardInterrupt
     if process.returncode == 0:

@@ -184,7 +184,7 @@ def sweep(
     from kitae.errors import EXIT_FAILED
 
     value = sweep(recipe, grid, set_ or [])
-    failed = all("failure" in trial for trial in value["trials"])
+    failed = any("failure" in trial for trial in value["trials"])
     return Result(value, sweep_table(value), EXIT_FAILED if failed else 0)
 
 

@@ -63,7 +63,11 @@ def sweep_table(value: JsonDict) -> str:
     head = [*(key.rpartition(".")[2] for key in settings), *shown]
     rows = [[*(trial[key] for key in settings), *(_cell(trial, name) for name in shown)] for trial in trials]
     tables = [grid([head, *rows])]
-    failures = [t("sweep.failure") + f": {trial['run'] or ''} {trial['failure']}" for trial in trials if "failure" in trial]
+    failures = [
+        f"{t('sweep.failure')}: {', '.join(f'{key}={trial[key]}' for key in settings)}: {trial['failure']}"
+        for trial in trials
+        if "failure" in trial
+    ]
     if value["means"]:
         varied = [key for key in settings if key in value["means"][0]]
         head = [*(key.rpartition(".")[2] for key in varied), t("sweep.seeds"), t("sweep.mean"), t("sweep.spread")]

@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 
 from kitae.console import console
 from kitae.errors import KitaeError
-from kitae.files import JsonDict, read_json, staged_file, write_json
+from kitae.files import JsonDict, creating, read_json, staged_file, write_json
 from kitae.i18n import t
 
 _INDEX = "index.json"
@@ -30,15 +30,17 @@ _OFTEN = 256  # files between two times that the index is written
 class RememberedContexts:
     def __init__(self, folder: Path, owner: str, architecture: str, limit_mb: int) -> None:
         """`owner`: a hash of everything that the contexts of given tokens depend on."""
-        folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._owner = owner
         self._architecture = architecture
         self._limit = limit_mb * 10**6
-        self._index = self._read_index()
+        self._writes = True
+        self._index: dict[str, JsonDict] = {}
+        with self._explained(), creating(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            self._index = self._read_index()
         self._clock = max((int(entry["used"]) for entry in self._index.values()), default=0)
         self._unwritten = 0
-        self._writes = True
         self.hits = self.misses = 0
 
     def guesses(self, ids: torch.Tensor, widths: Sequence[int]) -> list[torch.Tensor] | None:
@@ -92,6 +94,8 @@ class RememberedContexts:
             total -= int(self._index[key]["bytes"])
             self._forget(key)
         self._unwritten = 0
+        if not self._writes:
+            return
         with self._explained():
             write_json(self._folder / _INDEX, self._index)
 
