@@ -52,12 +52,19 @@ def main() -> None:
     rows = PARTS[options.part](options)
     if options.json:
         machine = {"platform": platform.platform(), "cores": os.cpu_count(), "python": platform.python_version()}
-        print(json.dumps({"machine": machine, "rows": rows, "ratios": {}}))
+        print(json.dumps({"machine": machine, "rows": rows, "ratios": dict(_ratios(rows))}))
         return
     columns = list(dict.fromkeys(key for row in rows for key in row))
     print("  ".join(f"{column:>16}" for column in columns))
     for row in rows:
         print("  ".join(f"{_shown(row.get(column)):>16}" for column in columns))
+
+
+def _ratios(rows: list[Row]) -> Iterator[tuple[str, float]]:
+    for row in rows:
+        for column, value in row.items():
+            if column.startswith(("gated/", "matrix/")) and not column.endswith("/s"):
+                yield f"{row['rows']} x {row['length']}: {column}", value
 
 
 def newllm(width: int, **settings: Any) -> NewLLMForCausalLM:
@@ -139,7 +146,7 @@ def speed(options: argparse.Namespace) -> list[Row]:
             "matrix": (newllm(options.width, cell="matrix"), Plan("gate-scan", 3)),
             "walk": (newllm(options.width), Plan("sequential")),
             "matrix walk": (newllm(options.width, cell="matrix"), Plan("sequential")),
-            "llama": (llama(options.width, 2), None),
+            "llama": (llama(options.width * 3 // 4, 2), None),  # which is about as many parameters
         }
         if length > 2048:
             contestants = {name: one for name, one in contestants.items() if "walk" not in name}
@@ -197,7 +204,7 @@ def track(options: argparse.Namespace) -> list[Row]:
             "newllm gated": lambda: newllm(options.width, blocks=[2, 2]),
             "newllm matrix": lambda: newllm(options.width, blocks=[2, 2], cell="matrix"),
             "newllm gated, 1 pass": lambda: newllm(options.width, blocks=[2, 2], passes=1),
-            "newllm seed": lambda: newllm(options.width, blocks=[2], cell="seed-residual", solver="sequential"),
+            "newllm seed": lambda: newllm(options.width, blocks=[2, 2], cell="seed-residual", solver="sequential"),
             "mingru": lambda: newllm(options.width, blocks=[2, 2], cell="mingru"),
             "gru": lambda: newllm(options.width, blocks=[1, 1], cell="gru"),
             "llama": lambda: llama(options.width, 2),
@@ -218,6 +225,8 @@ def track(options: argparse.Namespace) -> list[Row]:
                 optimiser.zero_grad()
             row: Row = {"task": task, "model": name}
             model.eval()
+            if getattr(model.config, "passes", None) == 1:
+                model.model.plan = Plan(passes=1)  # asked as it was trained
             with torch.no_grad():
                 for length in (32, 64, 256):
                     ids, states = puzzle(task, 64, length, generator)
