@@ -18,7 +18,7 @@ from newllm import batches, corpus, fit, newllm
 
 TOKENS, PASSES = 128, 10
 CELL, LEFT, GAP = 5, 62, 54
-STEPS = ("#f4f1ea", "#f3d9a4", "#e8a75d", "#c8643b", "#7d2f3c", "#2b1a3d")  # relative error 1e-5 and less … 1 and more
+STEPS = ("#f4f1ea", "#f3d9a4", "#e8a75d", "#c8643b", "#7d2f3c", "#2b1a3d")  # relative error: up to 1e-5, 1e-4, … 1e-1, more
 
 
 def main() -> None:

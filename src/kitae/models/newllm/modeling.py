@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -118,6 +118,10 @@ class NewLLMModel(NewLLMPreTrainedModel):
         self.embed_tokens = value
 
     @property
+    def each_block(self) -> list[Block | GruBlock]:
+        return cast("list[Block | GruBlock]", list(self.blocks))
+
+    @property
     def current_plan(self) -> Plan:
         if self.plan is not None:
             return self.plan
@@ -164,8 +168,7 @@ class NewLLMModel(NewLLMPreTrainedModel):
         unsettled = stream.new_zeros(stream.shape[:2], dtype=torch.float32) if self.training else None
         contexts: list[torch.Tensor] = []
         mixed = self._mixed_starts(stream, real) if self.training and self.config.mixing and past_key_values is None else None
-        block: Block | GruBlock
-        for index, block in enumerate(self.blocks):  # type: ignore[assignment]
+        for index, block in enumerate(self.each_block):
             layer = past_key_values.layers[index] if past_key_values is not None else None
             if self.training and self.config.block_dropout and float(torch.rand(())) < self.config.block_dropout:
                 continue
@@ -195,7 +198,7 @@ class NewLLMModel(NewLLMPreTrainedModel):
         The ends are found in a run of its own, so nothing is carried from step to step that a checkpoint would have to hold.
         """
         rows = len(stream)
-        starts = [block.start(rows, stream.device) for block in self.blocks]  # type: ignore[operator]
+        starts = [block.start(rows, stream.device) for block in self.each_block]
         if rows == 1:  # its own end would tell it its own future
             return starts
         others = torch.arange(rows).roll(int(torch.randint(1, rows, ())))
@@ -205,7 +208,7 @@ class NewLLMModel(NewLLMPreTrainedModel):
             return torch.where(taken.view(-1, *[1] * (own.dim() - 1)), ends[others], own)
 
         with torch.no_grad():
-            for index, (block, start) in enumerate(zip(self.blocks, starts, strict=True)):
+            for index, (block, start) in enumerate(zip(self.each_block, starts, strict=True)):
                 stream, solution = block(stream, start, self.current_plan, real)
                 end = solution.end
                 memory = None if start.memory is None or end.memory is None else choose(start.memory, end.memory)
