@@ -121,7 +121,10 @@ def uses() -> Iterator[tuple[str, set[str] | None, str]]:
                 if name == "t":
                     yield text, fields, where
                 elif name in ERRORS:
-                    known = None if fields is None else fields | {"where"} | ({"gates"} if name == "Refused" else set())
+                    # An error keeps its reason apart from its sentences.
+                    known = (
+                        None if fields is None else fields - {"why"} | {"where"} | ({"gates"} if name == "Refused" else set())
+                    )
                     yield f"error.{text}.message", known, where
                     yield f"error.{text}.fix", known, where
                 elif name == "note" and path == "recipe/starter.py":

@@ -72,3 +72,10 @@ def test_a_new_llama_with_its_own_tokenizer_ships_as_gguf(kitae: Kitae, tmp_path
     shipped = kitae("ship", done.json["run"], "--quant", "F16", "--json")
     assert shipped.code == 0, shipped.err + shipped.out
     assert {gate["id"]: gate["verdict"] for gate in shipped.json["gates"]}["gguf.tokens"] == "pass"
+
+
+def test_fewer_parameters_than_any_width_has(kitae: Kitae, tiny_model: Path, tmp_path: Path) -> None:
+    recipe = recipe_for(tmp_path, "newllm", tiny_model)
+    recipe.write_text(recipe.read_text().replace("hidden_size: 32", "parameters: 1000"))
+    done = kitae("train", recipe, "--json")
+    assert (done.code, done.json["error"]["kind"]) == (2, "parameters-few")

@@ -102,6 +102,8 @@ NEWLLM = "model: {source: new, new: {arch: newllm, tokenizer: t}}\n"
             4,
             "model.new.blocks.0",
         ),
+        (NEWLLM.replace("}}", ", blocks: [true]}}") + "train: {method: full}", 4, "model.new.blocks"),
+        (NEWLLM.replace("}}", ", parameters: 99999999999}}") + "train: {method: full}", 4, "model.new.parameters"),
         (
             "model: {source: new, new: {arch: newllm, tokenizer: t, tolerance: 0}}\ntrain: {method: full}",
             4,

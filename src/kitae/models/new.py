@@ -74,7 +74,7 @@ def _sized(design: Design, tokenizer: PreTrainedTokenizerBase, longest: int) -> 
         return _count(_config(replace(design, hidden_size=steps * step), tokenizer, longest))
 
     if wanted < count(1):
-        raise InputError("parameters-few", where="model.new.parameters", why=f"{wanted:,}", least=f"{count(1):,}")
+        raise InputError("parameters-few", where="model.new.parameters", wanted=f"{wanted:,}", least=f"{count(1):,}")
     low, high = 1, 65536 // step
     while high - low > 1:
         middle = (low + high) // 2

@@ -21,7 +21,9 @@ class Section(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _yes_is_no_number(cls, value: object, info: ValidationInfo) -> object:
-        if isinstance(value, bool) and info.field_name and cls.model_fields[info.field_name].annotation is not bool:
+        values = value if isinstance(value, list) else [value]
+        annotation = cls.model_fields[info.field_name].annotation if info.field_name else None
+        if annotation is not bool and any(isinstance(each, bool) for each in values):
             raise PydanticCustomError("not_bool", "Input should not be true or false")
         return value
 
@@ -35,7 +37,7 @@ class New(Section):
     )
     hidden_size: int = Field(256, ge=8, le=65536)
     parameters: int | None = Field(
-        None, ge=1000, description="instead of hidden_size: as wide as it takes to have about so many parameters"
+        None, ge=1000, le=10**10, description="instead of hidden_size: as wide as it takes to have about so many parameters"
     )
     layers: int = Field(4, ge=1, le=1024, description="not for newllm, which has blocks")
     heads: int = Field(4, ge=1, description="of attention, or of a matrix")
