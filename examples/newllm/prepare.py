@@ -1,7 +1,7 @@
 """Rows of any files as plain text, shuffled, with a part held out: python prepare.py FILE.jsonl[.gz] … [--share 0.05]
 
-Writes train.jsonl and held_out.jsonl beside this file. Of each row it takes `text`, or what Dolly calls instruction,
-context (input) and response (output).
+Writes train.jsonl and held_out.jsonl beside this file. Of each row it takes `text`, what Dolly calls instruction,
+context (input) and response (output), and of preferences the answer that was chosen.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 import random
 from pathlib import Path
 
-FIELDS = ("text", "instruction", "context", "input", "response", "output")
+FIELDS = ("text", "instruction", "context", "input", "response", "output", "chosen")
 LONGEST = 20_000  # characters; a longer document is cut between paragraphs, after it was decided in which part it is
 
 

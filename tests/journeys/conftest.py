@@ -7,6 +7,7 @@ about quality are loosened in its recipe; everything about identity, tokens, tem
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import shutil
 import signal
@@ -14,11 +15,18 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 
 from kitae.data.appointments import write_splits
+
+from .forked import run_in_copy
+
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload([run_in_copy.__module__])
+_LONGEST = 300  # seconds that a command may take
 
 RECIPE = """\
 name: tiny
@@ -54,18 +62,21 @@ class Kitae:
     def environment(self, **extra: str) -> dict[str, str]:
         return {**os.environ, "KITAE_HOME": str(self.home), "OMP_NUM_THREADS": "1", "KITAE_LANG": "en", **extra}
 
-    def __call__(self, *arguments: object, timeout: float = 300, stdin: str = "", **extra: str) -> Done:
-        done = subprocess.run(
-            [sys.executable, "-m", "kitae.cli.main", *map(str, arguments)],
-            capture_output=True,
-            text=True,
-            errors="surrogateescape",
-            env=self.environment(**extra),
-            timeout=timeout,
-            input=stdin,
-        )
-        assert "Traceback" not in done.stderr, done.stderr
-        return Done(done.returncode, done.stdout, done.stderr)
+    def __call__(self, *arguments: object, stdin: str = "", **extra: str) -> Done:
+        with TemporaryDirectory() as folder:
+            streams = {name: Path(folder) / name for name in ("in", "out", "err")}
+            streams["in"].write_text(stdin)
+            process = PROCESSES.Process(
+                target=run_in_copy, args=([*map(str, arguments)], self.environment(**extra), Path.cwd(), Path(folder))
+            )
+            process.start()
+            process.join(_LONGEST)
+            code = process.exitcode
+            process.kill()
+            out, err = (streams[name].read_text(errors="surrogateescape") for name in ("out", "err"))
+        assert "Traceback" not in err, err
+        assert code is not None, f"{arguments} took longer than {_LONGEST} s\n{err}"
+        return Done(code, out, err)
 
     def start(self, *arguments: object, group: bool = False) -> subprocess.Popen[str]:
         """`group`: with what it starts it makes a group of processes, as in a terminal."""

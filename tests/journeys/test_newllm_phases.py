@@ -163,10 +163,6 @@ def test_a_sweep_shows_every_trial_and_goes_on_where_it_was(kitae: Kitae, texts:
     assert kitae("runs", "rm", trials[2]["run"]).code == 0
     assert len(kitae(*command).json["trials"]) == 4
     assert len(list((kitae.home / "runs").iterdir())) == 4
-    with (texts / "train.jsonl").open("a") as file:  # other data, so other trials
-        file.write('{"text": "the dog sat on the cat"}\n')
-    again = kitae("sweep", path, "--grid", "train.seed=0", "--json").json["trials"]
-    assert again[0]["run"] not in {trial["run"] for trial in trials}
 
 
 @pytest.mark.parametrize("how", ["Ctrl-C", "SIGTERM"])

@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-_SETTINGS = {
+SETTINGS = {
     "MALLOC_MMAP_MAX_": "0",
     "MALLOC_TRIM_THRESHOLD_": str(1 << 40),
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
@@ -21,6 +21,6 @@ _HEAVY = ("quickstart", "train", "ship", "verify")
 def keep_memory(arguments: Sequence[str]) -> None:
     """Replaces this process by itself with the settings, if the command is heavy and nobody chose others."""
     heavy = next((a for a in arguments if not a.startswith("-")), "") in _HEAVY
-    if sys.platform == "linux" and heavy and not any(name in os.environ for name in _SETTINGS):
-        os.environ.update(_SETTINGS)
+    if sys.platform == "linux" and heavy and not any(name in os.environ for name in SETTINGS):
+        os.environ.update(SETTINGS)
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])

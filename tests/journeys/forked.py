@@ -1,0 +1,40 @@
+"""Commands in processes that begin as copies of one that has imported the libraries, which takes most of a command's time.
+
+What tests about processes themselves need (signals, terminals, settings that libraries read when they are imported) they start
+themselves, from nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+os.environ.setdefault("TQDM_DISABLE", "1")  # as the command line does before it imports anything
+
+import peft  # noqa: F401
+import torch  # noqa: F401
+from transformers import Trainer  # noqa: F401 - names are imported when they are first asked for
+
+import kitae.cli.commands  # noqa: F401
+from kitae.cli import allocator
+from kitae.cli.main import main
+
+_STREAMS = ("in", "out", "err")
+
+
+def run_in_copy(arguments: list[str], environment: dict[str, str], place: Path, streams: Path) -> None:
+    """In a new process: the command, with files of the folder `streams` as its three streams."""
+    os.environ.clear()
+    os.environ.update(environment | allocator.SETTINGS)
+    os.chdir(place)
+    for number, name in enumerate(_STREAMS):
+        opened = os.open(streams / name, os.O_RDONLY if number == 0 else os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(opened, number)
+    sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w", errors="backslashreplace")  # noqa: SIM115
+    sys.argv = ["kitae", *arguments]
+    try:
+        main()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
