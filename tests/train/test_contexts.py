@@ -182,3 +182,12 @@ def test_a_step_is_the_same_however_it_is_cut(pieces: list[Step], tmp_path: Path
         torch.testing.assert_close(found[name], gradient, atol=1e-5, rtol=1e-4)
     settling_aside, _ = gradients(model(settling=0.0), [collate(10**6)(ROWS)], tmp_path)
     assert loss > settling_aside
+
+
+def test_a_process_without_a_row_learns_no_contexts_from_it() -> None:
+    network = model().train()
+    add_heads(network, 2)
+    loss = ContextLoss(network, 1.0)
+    (nothing,) = collate(10**6, 1, 2)(ROWS[:1]).micro
+    assert float(loss(nothing).detach()) == 0
+    assert float((loss.added * nothing.real).sum().detach()) == 0

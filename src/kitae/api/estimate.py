@@ -16,6 +16,7 @@ _CHARACTERS_PER_TOKEN = 3.2
 _ACTIVATIONS = 110
 _OVERHEAD_MB = 900  # Python, torch and transformers themselves
 _FLOPS = 250e9  # what two ordinary cores reach in training, all losses included
+_FASTEST = 10_000  # tokens a second; a small model's time goes into other things than multiplying
 
 
 def _size(new: New, longest: int) -> Size:
@@ -41,7 +42,7 @@ def estimate(recipe: Recipe) -> JsonDict:
     memory = (weights + states + activations + logits) / 1e6 + _OVERHEAD_MB
     epochs = train.epochs + (train.phases.epochs if train.method == "newllm" else 0)
     tokens = sum(len(row.text) for row in rows.train) / _CHARACTERS_PER_TOKEN * epochs
-    seconds = tokens * parameters * (6 if full else 4) / _FLOPS
+    seconds = tokens * max(parameters * (6 if full else 4) / _FLOPS, 1 / _FASTEST)
     available = psutil.virtual_memory().available / 1e6
     if memory > available:
         raise InputError("too-large", where=recipe.name, needed=round(memory), available=round(available))

@@ -50,7 +50,7 @@ def form_table(rows: Sequence[JsonDict]) -> str:
                     _share(row["exact_match"]),
                     _share(row["stop_rate"]),
                     row["size_mb"],
-                    row["tokens_per_second"],
+                    row["tokens_per_second"] or "–",
                 ]
                 for row in rows
             ),

@@ -84,7 +84,7 @@ def model_card(verifier: RunVerifier, report: JsonDict, files: Sequence[Path]) -
         runners += " after `import kitae`. There is no GGUF file, because llama.cpp has no model of this kind"
     rows = "\n".join(
         f"| {row['form']} | {_percent(row['exact_match'])} | {_percent(row['stop_rate'])} "
-        f"| {row['size_mb']} | {row['tokens_per_second']} |"
+        f"| {row['size_mb']} | {row['tokens_per_second'] or '–'} |"
         for row in report["table"]
     )
     gates = "\n".join(f"| {g['id']} | {g['verdict']} | {'; '.join(g['evidence'][:1])} |" for g in report["gates"])

@@ -37,7 +37,7 @@ def _table_row(name: str, seen: Observation, verifier: RunVerifier) -> JsonDict:
         "exact_match": exact,
         "stop_rate": stops,
         "size_mb": round(_size(Path(seen.job.path)) / 1e6, 1),
-        "tokens_per_second": round(seen.tokens_per_second, 1),
+        "tokens_per_second": round(seen.tokens_per_second, 1) or None,  # None: nothing was asked
     }
 
 
@@ -83,7 +83,7 @@ def _page(report: JsonDict, lang: str) -> str:
     gates = [Gate.from_dict(gate) for gate in report["gates"]]
     table = "".join(
         f"<tr><td>{_e(row['form'])}</td><td>{_share(row['exact_match'])}</td><td>{_share(row['stop_rate'])}</td>"
-        f"<td>{row['size_mb']}</td><td>{row['tokens_per_second']}</td></tr>"
+        f"<td>{row['size_mb']}</td><td>{row['tokens_per_second'] or '–'}</td></tr>"
         for row in report["table"]
     )
     return (

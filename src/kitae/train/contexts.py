@@ -59,6 +59,8 @@ class ContextLoss:
 
 def sameness(contexts: torch.Tensor) -> torch.Tensor:
     """Of [tokens, channels]: 0 where channels vary alike and independently; dead ones add, and pairs that say the same."""
+    if not len(contexts):  # the stand-in of a process that has no row of a step
+        return contexts.new_zeros(())
     flat = contexts[torch.randperm(len(contexts))[:_SAMPLE].to(contexts.device)].float()
     centred = flat - flat.mean(0)
     deviation = (centred.square().mean(0) + 1e-8).sqrt()

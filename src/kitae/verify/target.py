@@ -120,7 +120,7 @@ def _run(reference: str, scratch: Path) -> Iterator[Gate]:
         yield from (replace(gate, subject=path.name) for gate in _file_gates(verifier, quant, path, folder))
     if "F16" not in verifier.wanted_files:  # it was not asked for; the other files are proven without it
         for name in ("gguf.equivalent", "gguf.stops"):
-            yield skipped(name, "not-kept", required=False)
+            yield skipped(name, "not-kept" if verifier.wanted_files else "no-gguf", required=False)
 
 
 def _merged_folder(run: Run) -> Path | None:
