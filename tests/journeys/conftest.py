@@ -65,7 +65,7 @@ class Kitae:
     def __call__(self, *arguments: object, stdin: str = "", **extra: str) -> Done:
         with TemporaryDirectory() as folder:
             streams = {name: Path(folder) / name for name in ("in", "out", "err")}
-            streams["in"].write_text(stdin)
+            streams["in"].write_text(stdin, errors="surrogateescape")
             process = PROCESSES.Process(
                 target=run_in_copy, args=([*map(str, arguments)], self.environment(**extra), Path.cwd(), Path(folder))
             )

@@ -29,6 +29,8 @@ def main() -> None:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - open as long as the process lives
     if isinstance(sys.stdout, io.TextIOWrapper):  # a name that is no text must not break the output
         sys.stdout.reconfigure(errors="backslashreplace")
+    if isinstance(sys.stdin, io.TextIOWrapper):  # whoever reads it says which line is no text
+        sys.stdin.reconfigure(errors="surrogateescape")
     sys.exit(run(sys.argv[1:]))
 
 
