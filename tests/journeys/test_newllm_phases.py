@@ -131,9 +131,12 @@ def test_text_is_learned_scored_proven_and_shipped(kitae: Kitae, texts: Path, tm
     part = kitae("eval", run, "--data", tmp_path / "chats.jsonl", "--suite", "language", "--json").json["suites"]["language"]
     assert (part["rows"], part["left_out"], part["bytes"]) == (1, 1, len("sat on a mat"))
     assert "bits per byte" in kitae("eval", run, "--against", Path(done.json["path"]) / "start").out
-    assert kitae("ship", run).code == 0
+    shipped = kitae("ship", run, "--json")
+    assert shipped.code == 0
+    assert [row["tokens_per_second"] for row in shipped.json["table"]] == [None, None, None]  # nothing was asked
     verdict = kitae("verify", run, "--json").json
     assert verdict["verdict"] == "ship", [gate for gate in verdict["gates"] if gate["verdict"] != "pass"]
+    assert {gate["case"] for gate in verdict["gates"] if gate["id"].startswith("gguf.")} == {"no-gguf"}
 
 
 def test_a_text_file_is_a_source(kitae: Kitae, texts: Path, tmp_path: Path) -> None:
