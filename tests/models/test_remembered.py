@@ -41,7 +41,8 @@ def test_what_is_remembered_needs_fewer_passes_and_says_the_same(tmp_path: Path)
     assert torch.equal(first, plain)
     assert (first_passes, remembered.hits, remembered.misses) == (passes, 0, 4)
     again, fewer = ask(network)
-    assert fewer < passes
+    assert passes > 2
+    assert fewer == 1  # the one that shows that nothing changes
     assert remembered.hits == 4
     torch.testing.assert_close(again, plain, atol=1e-4, rtol=0)
     padded = torch.cat([IDS, torch.zeros(4, 7, dtype=torch.long)], dim=1)  # a row is known whatever it is padded to
@@ -111,7 +112,7 @@ def test_what_was_used_longest_ago_is_forgotten_first(tmp_path: Path) -> None:
     network = model(hidden_size=512, context_size=512)
     remembered = remembering(network, tmp_path, limit_mb=1)
     many = torch.randint(1, 97, (20, 40), generator=torch.Generator().manual_seed(1))
-    remembered.keep(many, [torch.zeros(20, 40, 512)] * 2)  # 20 times 82 kB
+    remembered.keep(many, [torch.zeros(20, 40, 512)] * 2)  # 20 times 164 kB
     assert remembered.guesses(many[:2], [512, 512]) is not None
     remembered.write_index()
     assert sum(file.stat().st_size for file in tmp_path.glob("*.safetensors")) <= 10**6

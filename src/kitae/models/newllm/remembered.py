@@ -77,9 +77,10 @@ class RememberedContexts:
             if key in self._index or not tokens:
                 continue
             file = self._folder / f"{key}.safetensors"
-            blocks = {str(i): block[row, : len(tokens)].half().contiguous().cpu() for i, block in enumerate(contexts)}
+            # As exact as they were found, so that one pass can show that they are right; half as exact takes three.
+            own = [block[row, : len(tokens)].to("cpu", torch.float32, copy=True).contiguous() for block in contexts]
             with staged_file(file) as stage:
-                save_file(blocks, stage)
+                save_file({str(i): block for i, block in enumerate(own)}, stage)
                 size = stage.stat().st_size
             self._note(key, file, tokens, size)
         if self._unwritten >= _OFTEN:
@@ -105,7 +106,7 @@ class RememberedContexts:
             return None
         try:
             with safe_open(self._folder / f"{key}.safetensors", framework="pt") as file:
-                blocks: list[torch.Tensor] = [file.get_tensor(str(i)).float() for i in range(len(widths))]
+                blocks: list[torch.Tensor] = [file.get_tensor(str(i)) for i in range(len(widths))]
         except (SafetensorError, OSError, ValueError):
             blocks = []
         fits = [tuple(block.shape) for block in blocks] == [(len(tokens), width) for width in widths]
