@@ -40,7 +40,7 @@ def open_codec(folder: Path, template_file: str | None = None) -> ChatCodec:
     return ChatCodec(HfVocabulary(tokenizer), ChatTemplate(source, named, origin))
 
 
-def open_model(folder: Path, dtype: torch.dtype, attention: str | None = None) -> PreTrainedModel:
+def open_model(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
     from transformers import AutoModelForCausalLM
 
     check_folder(folder)
@@ -49,7 +49,6 @@ def open_model(folder: Path, dtype: torch.dtype, attention: str | None = None) -
         model, report = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=dtype,
-            attn_implementation=attention,
             use_safetensors=True,
             local_files_only=True,
             output_loading_info=True,

@@ -32,10 +32,18 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
         self._process = psutil.Process()
         self._began = time.monotonic()
         self._seen = 0
+        self._stepping = self._step_seconds = self._step_began = 0.0
         self._earlier = max((float(step["seconds"]) for step in run.events("step")), default=0.0)  # before a resumption
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         self._began = time.monotonic()
+
+    def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self._step_began = time.monotonic()
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self._step_seconds = time.monotonic() - self._step_began
+        self._stepping += self._step_seconds
 
     def on_log(
         self,
@@ -53,7 +61,7 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
         elif "loss" in logs:
             self._seen += self._tokens[state.global_step - 1]
             seconds = time.monotonic() - self._began
-            speed = self._seen / max(seconds, 1e-6)
+            speed = self._seen / max(self._stepping, 1e-6)  # of training alone: validation and saving are not in it
             memory = self._process.memory_info().rss // 2**20
             self._run.record(
                 "step",
@@ -64,6 +72,7 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
                 grad_norm=logs.get("grad_norm"),
                 tokens_per_second=round(speed, 1),
                 memory_mb=memory,
+                step_seconds=round(self._step_seconds, 4),
                 seconds=round(self._earlier + seconds, 1),
             )
             note = t("say.step", loss=f"{logs['loss']:.4f}", speed=round(speed), memory=f"{memory / 1024:.1f}")

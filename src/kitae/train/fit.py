@@ -21,13 +21,12 @@ from kitae.i18n import t
 from kitae.models import add_lora, open_model
 from kitae.recipe import Phases, Recipe
 from kitae.runs import Run
+from kitae.train.attention import use_blocks
 from kitae.train.batches import Plan
 from kitae.train.callbacks import EarlyStop, Recorder, StopWhenAsked
+from kitae.train.lean import make_lean
 from kitae.train.prepare import Prepared
 from kitae.train.trainer import KitaeTrainer, Loss, checkpoints
-
-# Under this length the plain attention of a CPU beats its fused one, whose backward pass is slow (docs/benchmarks.md).
-_SHORT = 256
 
 _CONTEXT_CHECKPOINTS = "checkpoints-contexts"
 _SMALL = 1e-3  # the least by which a loss must fall to count as better
@@ -175,14 +174,16 @@ def compute_dtype(precision: str) -> torch.dtype:
 
 def _model(prepared: Prepared) -> PreTrainedModel:
     train, run = prepared.recipe.train, prepared.run
-    lengths = sorted(len(row.ids) for row in prepared.train)
-    short = not torch.cuda.is_available() and lengths[len(lengths) * 95 // 100] <= _SHORT
-    attention = "eager" if short else None  # None: the best that the model has
     if train.whole:  # the weights themselves are trained, so they stay fp32 and only the arithmetic is bf16
-        return open_model(run.contexts if run.contexts.exists() else prepared.base, torch.float32, attention)
+        model = open_model(run.contexts if run.contexts.exists() else prepared.base, torch.float32)
+        use_blocks(model)
+        return model
     lora = train.lora_settings
-    model = open_model(prepared.base, compute_dtype(train.precision), attention)
-    return add_lora(model, lora.r, lora.alpha, lora.rslora, lora.dropout, lora.targets)
+    model = open_model(prepared.base, compute_dtype(train.precision))
+    use_blocks(model)
+    adapted = add_lora(model, lora.r, lora.alpha, lora.rslora, lora.dropout, lora.targets)
+    make_lean(adapted)
+    return adapted
 
 
 def _arguments(recipe: Recipe, folder: Path, steps: int, every: int) -> TrainingArguments:

@@ -121,7 +121,7 @@ class SummedCrossEntropy(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *upstream: torch.Tensor) -> tuple[torch.Tensor, None]:
         (gradient,) = ctx.saved_tensors
-        return gradient * upstream[0].to(gradient.dtype), None
+        return gradient.mul_(upstream[0].to(gradient.dtype)), None  # in place: it is asked for once, and large
 
 
 def shared_prefix(batch: MicroBatch) -> int:

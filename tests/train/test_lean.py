@@ -1,0 +1,168 @@
+"""What replaces parts of a model for training gives the same numbers and the same gradients, or leaves the part alone."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from torch import nn
+from transformers import (
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    PreTrainedModel,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
+
+from kitae.train.attention import BlockAttention, use_blocks
+from kitae.train.lean import RootMeanSquareNorm, make_lean
+
+SHAPE = {
+    "vocab_size": 97,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "max_position_embeddings": 512,
+}
+MODELS = {
+    "llama": lambda: LlamaForCausalLM(LlamaConfig(**SHAPE)),
+    "llama with biases": lambda: LlamaForCausalLM(LlamaConfig(**SHAPE, attention_bias=True, mlp_bias=True)),
+    "qwen3": lambda: Qwen3ForCausalLM(Qwen3Config(**SHAPE)),
+    "gemma3, whose window is shorter than the rows": lambda: Gemma3ForCausalLM(Gemma3TextConfig(**SHAPE, sliding_window=16)),
+    "gemma2, whose scores are capped": lambda: Gemma2ForCausalLM(Gemma2Config(**SHAPE, attn_implementation="eager")),
+    "mistral, with a window": lambda: MistralForCausalLM(MistralConfig(**SHAPE, sliding_window=16)),
+}
+IDS = torch.randint(0, 97, (3, 150), generator=torch.Generator().manual_seed(0))
+
+
+def adapted(make: str, **settings: object) -> nn.Module:
+    torch.manual_seed(0)
+    model: PreTrainedModel = MODELS[make]()
+    for name, weights in model.named_parameters():
+        if "norm" in name:  # at the beginning all are one, or zero, and an error could hide
+            nn.init.normal_(weights, mean=float(weights.detach().mean()), std=0.3)
+    wanted = {"r": 4, "lora_alpha": 12, "target_modules": "all-linear", "task_type": "CAUSAL_LM"} | settings
+    adapter = get_peft_model(model, LoraConfig(**wanted))
+    for name, weights in adapter.named_parameters():
+        if "lora_B" in name:
+            nn.init.normal_(weights, std=0.1)
+    return adapter.train()
+
+
+def learned(model: nn.Module, ids: torch.Tensor = IDS) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    model.zero_grad()
+    found = model(input_ids=ids, labels=ids)
+    found.loss.backward()
+    return found.logits.detach(), {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+
+
+def agree(found: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> None:
+    assert found.keys() == wanted.keys()
+    for name, gradient in wanted.items():
+        torch.testing.assert_close(found[name], gradient, atol=2e-5 * float(gradient.abs().max()), rtol=1e-3, msg=name)
+
+
+def replaced(model: nn.Module) -> set[str]:
+    return {type(m).__name__ for m in model.modules() if m.forward.__module__ == "kitae.train.lean"}
+
+
+@pytest.mark.parametrize("make", MODELS)
+def test_a_model_is_the_same(make: str) -> None:
+    model = adapted(make)
+    logits, gradients = learned(model)
+    use_blocks(model.get_base_model())
+    make_lean(model)
+    assert len(replaced(model)) == 3  # norms, gated layers and adapters
+    again, now = learned(model)
+    torch.testing.assert_close(again, logits, atol=1e-4, rtol=1e-4)
+    agree(now, gradients)
+
+
+@pytest.mark.parametrize("settings", [{"use_dora": True}, {"lora_dropout": 0.5}, {"lora_bias": True}])
+def test_other_kinds_of_adapters_are_left_alone(settings: dict[str, object]) -> None:
+    model = adapted("llama", **settings)
+    make_lean(model)
+    assert replaced(model) == {"LlamaRMSNorm"}
+
+
+def test_an_adapter_that_is_switched_off_is_off() -> None:
+    model = adapted("llama")
+    with model.disable_adapter(), torch.no_grad():
+        plain = model(input_ids=IDS).logits
+        make_lean(model)
+        torch.testing.assert_close(model(input_ids=IDS).logits, plain)
+    assert (model(input_ids=IDS).logits - plain).abs().max() > 1e-2
+
+
+def test_norms_that_learn_are_left_alone() -> None:
+    model = MODELS["llama"]()
+    make_lean(model)
+    assert not replaced(model)
+
+
+def test_a_norm_in_half_precision_is_as_exact_as_the_one_it_replaces() -> None:
+    generator = torch.Generator().manual_seed(0)
+    hidden, slope = (torch.randn(64, 128, generator=generator, dtype=torch.double) * 3 for _ in range(2))
+    gain = torch.randn(128, generator=generator, dtype=torch.double)
+
+    def plain(x: torch.Tensor, gain: torch.Tensor, wide: torch.dtype) -> torch.Tensor:
+        x_wide = x.to(wide)
+        return gain * (x_wide * (x_wide.pow(2).mean(-1, keepdim=True) + 1e-6).rsqrt()).to(x.dtype)
+
+    def both(function: object, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+        x = hidden.to(dtype).requires_grad_()
+        found = function(x, gain.to(dtype))
+        return found.double(), torch.autograd.grad(found, x, slope.to(dtype))[0].double()
+
+    exact = both(lambda x, g: plain(x, g, torch.double), torch.double)
+    usual = both(lambda x, g: plain(x, g, torch.float32), torch.bfloat16)
+    ours = both(lambda x, g: RootMeanSquareNorm.apply(x, g, 1e-6), torch.bfloat16)
+    for mine, theirs, truth in zip(ours, usual, exact, strict=True):
+        assert (mine - truth).norm() < 1.5 * (theirs - truth).norm()
+
+
+@pytest.mark.parametrize(("time", "earlier"), [(1, 0), (5, 0), (128, 0), (129, 3), (300, 40)])
+def test_blocks_of_attention(time: int, earlier: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=generator, dtype=torch.double, requires_grad=True)
+
+    whole = earlier + time
+    parts = draw(2, 3, 2, time, 8), draw(2, 3, whole, 8), draw(2, 3, whole, 8)
+    scores = parts[0] @ parts[1][:, :, None].transpose(-1, -2)
+    later = torch.ones(time, whole, dtype=torch.bool).triu(earlier + 1)
+    wanted = torch.softmax(scores.masked_fill(later, -torch.inf), -1) @ parts[2][:, :, None]
+    found = BlockAttention.apply(*parts)
+    torch.testing.assert_close(found, wanted)
+    slope = torch.randn(found.shape, generator=generator, dtype=torch.double)
+    for mine, theirs in zip(torch.autograd.grad(found, parts, slope), torch.autograd.grad(wanted, parts, slope), strict=True):
+        torch.testing.assert_close(mine, theirs)
+
+
+def test_what_follows_a_cache_sees_what_is_in_it() -> None:
+    model = adapted("llama")
+    use_blocks(model.get_base_model())
+    with torch.no_grad():
+        whole = model(input_ids=IDS).logits
+        begun = model(input_ids=IDS[:, :40], use_cache=True)
+        rest = model(input_ids=IDS[:, 40:], past_key_values=begun.past_key_values, use_cache=True).logits
+    torch.testing.assert_close(rest, whole[:, 40:], atol=1e-4, rtol=1e-4)
+
+
+def test_padding_on_the_left_is_not_attended_to() -> None:
+    model = adapted("llama")
+    mask = torch.ones_like(IDS)
+    mask[1, :30] = 0
+    wanted = model(input_ids=IDS, attention_mask=mask).logits[1, 30:]
+    use_blocks(model.get_base_model())
+    torch.testing.assert_close(model(input_ids=IDS, attention_mask=mask).logits[1, 30:], wanted, atol=1e-4, rtol=1e-4)
