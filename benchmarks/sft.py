@@ -143,12 +143,17 @@ def asked_and_answered(row: dict[str, str]) -> list[dict[str, str]]:
 
 
 def trial(setting: str, folder: Path, base: Path, tokens: int, changes: list[str]) -> dict[str, Any]:
+    from kitae.cli.allocator import SETTINGS as ALLOCATOR
+
     if setting == OURS:
         found = train_with_kitae(folder, changes)
     else:
         (folder / "peer.json").write_text(json.dumps({**SETTINGS[setting], "base": str(base)}))
         command = [sys.executable, __file__, "--rows", str(folder), "--peer", str(folder / "peer.json")]
-        found = json.loads(run(command, SETTINGS[setting]["memory"])["said"].splitlines()[-1])
+        found = json.loads(run(command, ALLOCATOR if SETTINGS[setting]["memory"] else {})["said"].splitlines()[-1])
+    given = len((folder / "train.jsonl").read_text().splitlines())
+    if (found["rows"], found.get("tokens", tokens)) != (given, tokens):
+        sys.exit(f"{setting} trained on {found['rows']} of {given} rows, {found.get('tokens', tokens)} of {tokens} tokens")
     losses = found["losses"]
     third = max(1, len(losses) // 3)
     return {
@@ -163,32 +168,34 @@ def trial(setting: str, folder: Path, base: Path, tokens: int, changes: list[str
 
 def train_with_kitae(folder: Path, changes: list[str]) -> dict[str, Any]:
     """The command that anyone would type; its run's events tell the rest."""
-    home = Path(os.environ.get("KITAE_HOME", Path.home() / ".kitae"))
+    from kitae.paths import cache_dir
+
     sets = [part for change in changes for part in ("--set", change)]
     program = str(Path(sys.executable).parent / "kitae")
-    done = run([program, "train", str(folder / "recipe.yaml"), "--json", *sets], memory=False)
+    env = {"KITAE_HOME": str(folder / "home"), "KITAE_CACHE": str(cache_dir())}
+    done = run([program, "train", str(folder / "recipe.yaml"), "--json", *sets], env)
     path = Path(json.loads(done["said"])["path"])
     events = [json.loads(line) for line in (path / "events.jsonl").read_text().splitlines()]
     steps = [event for event in events if event["event"] == "step"]
-    adapter = folder / "kitae-adapter"
-    (path / "adapter").rename(adapter) if not adapter.exists() else None
-    assert home.exists()
-    seconds = sum(step["step_seconds"] for step in steps)
-    return {"seconds": seconds, "peak_mb": done["peak_mb"], "losses": [s["loss"] for s in steps], "adapter": str(adapter)}
+    return {
+        "seconds": sum(step["step_seconds"] for step in steps),
+        "rows": json.loads((path / "manifest.json").read_text())["rows"]["train"],
+        "peak_mb": done["peak_mb"],
+        "losses": [step["loss"] for step in steps],
+        "adapter": str(path / "adapter"),
+    }
 
 
-def run(command: list[str], memory: bool) -> dict[str, Any]:
+def run(command: list[str], env: dict[str, str]) -> dict[str, Any]:
     """A process and all that it started: what it printed, and the most that any one of them held."""
-    from kitae.cli.allocator import SETTINGS as ALLOCATOR
-
     program = (
         "import json, resource, subprocess, sys\n"
         "done = subprocess.run(sys.argv[1:], stdout=subprocess.PIPE, text=True)\n"
         "peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024\n"
         "print(json.dumps({'said': done.stdout, 'peak_mb': peak, 'code': done.returncode}))"
     )
-    env = {**os.environ, **(ALLOCATOR if memory else {})}
-    done = subprocess.run([sys.executable, "-c", program, *command], env=env, stdout=subprocess.PIPE, text=True, check=True)
+    whole = [sys.executable, "-c", program, *command]
+    done = subprocess.run(whole, env={**os.environ, **env}, stdout=subprocess.PIPE, text=True, check=True)
     found: dict[str, Any] = json.loads(done.stdout)
     if found["code"]:
         sys.exit(f"{' '.join(command)}: exit code {found['code']}\n{found['said']}")
@@ -240,6 +247,8 @@ def train_with_trl(settings: Path) -> dict[str, Any]:
     return {
         "seconds": watch.seconds,
         "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "rows": len(trainer.train_dataset),
+        "tokens": sum(len(ids) for ids in trainer.train_dataset["input_ids"]),
         "losses": [entry["loss"] for entry in trainer.state.log_history if "loss" in entry],
         "adapter": str(adapter),
     }

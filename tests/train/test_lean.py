@@ -103,6 +103,26 @@ def test_an_adapter_that_is_switched_off_is_off() -> None:
     assert (model(input_ids=IDS).logits - plain).abs().max() > 1e-2
 
 
+@pytest.mark.parametrize("make", ["llama", "gemma3, whose window is shorter than the rows"])
+def test_weights_that_move_are_followed(make: str) -> None:
+    """As a trainer does, which takes a model to its device after it was made."""
+    model, moved = adapted(make), adapted(make)
+    make_lean(moved)
+    with torch.no_grad():
+        for each in (model, moved):
+            for weights in each.parameters():
+                weights.data = weights.data * 1.5
+        torch.testing.assert_close(moved(input_ids=IDS).logits, model(input_ids=IDS).logits, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("elsewhere", "attention"), [(False, "kitae_blocks"), (True, "sdpa")])
+def test_blocks_are_for_processors_only(elsewhere: bool, attention: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: elsewhere)
+    model = MODELS["llama"]()
+    use_blocks(model)
+    assert model.config._attn_implementation == attention
+
+
 def test_norms_that_learn_are_left_alone() -> None:
     model = MODELS["llama"]()
     make_lean(model)

@@ -22,8 +22,8 @@ _OTHER_KINDS = ("softcap", "s_aux", "position_bias", "cache", "sliding_window")
 
 
 def use_blocks(model: PreTrainedModel) -> None:
-    """Only for models whose attention is a matter of choice, and on the device where blocks win."""
-    if model.device.type == "cpu" and getattr(model.config, "_attn_implementation", None) == "sdpa":
+    """Only for models whose attention is a matter of choice, and where no other device will train them."""
+    if not torch.accelerator.is_available() and getattr(model.config, "_attn_implementation", None) == "sdpa":
         model.set_attn_implementation(_NAME)
 
 

@@ -79,12 +79,20 @@ def _lean_norm(module: Any) -> None:
     probe = torch.randn(4, len(weight), generator=torch.Generator().manual_seed(0)).to(weight)
     with torch.no_grad():
         wanted = module(probe).float()
-        gains = (weight.detach(), 1 + weight.detach().float())  # Llama's way, Gemma's way
-        found = [
-            norm for norm in (RootMeanSquareNorm.of(gain, epsilon) for gain in gains) if _alike(norm(probe).float(), wanted)
-        ]
-    if found:
-        module.forward = found[0]
+        for norm in (_norm(module, 0.0, epsilon), _norm(module, 1.0, epsilon)):  # Llama's way, Gemma's way
+            if _alike(norm(probe).float(), wanted):
+                module.forward = norm
+                return
+
+
+def _norm(module: Any, more: float, epsilon: float) -> Callable[[Tensor], Tensor]:
+    """The weight is asked for each time, since a trainer may move it to another device."""
+
+    def forward(hidden: Tensor) -> Tensor:
+        gain = module.weight.detach()
+        return RootMeanSquareNorm.apply(hidden, gain.float() + more if more else gain, epsilon)  # type: ignore[no-any-return,no-untyped-call]
+
+    return forward
 
 
 def _alike(found: Tensor, wanted: Tensor) -> bool:
@@ -165,10 +173,6 @@ def _through_a(slope: Tensor, of_low: Tensor, weight: Tensor, a: Tensor) -> Tens
 
 class RootMeanSquareNorm(torch.autograd.Function):
     """x / rms(x) · gain; the gain is frozen. Sums are fp32, whatever the input is."""
-
-    @classmethod
-    def of(cls, gain: Tensor, epsilon: float) -> Callable[[Tensor], Tensor]:
-        return lambda hidden: cls.apply(hidden, gain, epsilon)  # type: ignore[no-untyped-call]
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, gain: Tensor, epsilon: float) -> Tensor:
