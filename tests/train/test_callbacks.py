@@ -1,12 +1,17 @@
-"""Early stopping, which has to hold when a run is killed at its worst moment."""
+"""Early stopping, which has to hold when a run is killed at its worst moment; and what is recorded of a step."""
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
 from typing import Any
 
-from transformers import TrainerControl
+import pytest
+from transformers import TrainerControl, TrainerState
 
-from kitae.train.callbacks import EarlyStop
+from kitae.runs import Run
+from kitae.train.batches import Plan
+from kitae.train.callbacks import EarlyStop, Recorder
 
 UNUSED: Any = None
 
@@ -43,3 +48,19 @@ def test_what_had_waited_goes_on_waiting() -> None:
     again, over = resumed(stop)
     assert not over
     assert score(again, 3.0)
+
+
+def test_speed_is_that_of_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    run = Run(tmp_path)
+    recorder = Recorder(run, Plan([100, 100], 100, 1, 0), [100, 100], "tokens")
+    recorder.on_train_begin(UNUSED, UNUSED, UNUSED)
+    for number, (taken, validating) in enumerate([(2.0, 50.0), (3.0, 50.0)], 1):
+        recorder.on_step_begin(UNUSED, UNUSED, UNUSED)
+        now += taken
+        recorder.on_step_end(UNUSED, UNUSED, UNUSED)
+        recorder.on_log(UNUSED, TrainerState(global_step=number), UNUSED, {"loss": 1.0})
+        now += validating
+    found = [(step["tokens_per_second"], step["step_seconds"], step["seconds"]) for step in run.events("step")]
+    assert found == [(50.0, 2.0, 2.0), (40.0, 3.0, 55.0)]
