@@ -168,19 +168,19 @@ ROWS = [row(number, length) for number, length in ((0, 32), (1, 15), (2, 21))]
 @pytest.mark.parametrize(
     "pieces",
     [
-        [collate(10)(ROWS)],
-        [collate(10**6, part, 2)(ROWS) for part in (0, 1)],
-        [collate(10**6, part, 5)(ROWS) for part in range(5)],
+        [collate(10, True)(ROWS)],
+        [collate(10**6, True, part, 2)(ROWS) for part in (0, 1)],
+        [collate(10**6, True, part, 5)(ROWS) for part in range(5)],
     ],
     ids=["one row after another", "two processes", "more processes than rows"],
 )
 def test_a_step_is_the_same_however_it_is_cut(pieces: list[Step], tmp_path: Path) -> None:
-    loss, expected = gradients(model(), [collate(10**6)(ROWS)], tmp_path)
+    loss, expected = gradients(model(), [collate(10**6, True)(ROWS)], tmp_path)
     found_loss, found = gradients(model(), pieces, tmp_path)
     assert found_loss == pytest.approx(loss, abs=1e-5)
     for name, gradient in expected.items():
         torch.testing.assert_close(found[name], gradient, atol=1e-5, rtol=1e-4)
-    settling_aside, _ = gradients(model(settling=0.0), [collate(10**6)(ROWS)], tmp_path)
+    settling_aside, _ = gradients(model(settling=0.0), [collate(10**6, True)(ROWS)], tmp_path)
     assert loss > settling_aside
 
 
@@ -188,6 +188,6 @@ def test_a_process_without_a_row_learns_no_contexts_from_it() -> None:
     network = model().train()
     add_heads(network, 2)
     loss = ContextLoss(network, 1.0)
-    (nothing,) = collate(10**6, 1, 2)(ROWS[:1]).micro
+    (nothing,) = collate(10**6, True, 1, 2)(ROWS[:1]).micro
     assert float(loss(nothing).detach()) == 0
     assert float((loss.added * nothing.real).sum().detach()) == 0

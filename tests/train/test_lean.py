@@ -20,8 +20,12 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from kitae.train.attention import BlockAttention, use_blocks
+from kitae.chat import Encoded, Span
+from kitae.train.attention import StripAttention, allow_strips
+from kitae.train.batches import in_batches
 from kitae.train.lean import RootMeanSquareNorm, make_lean
+from kitae.train.loss import LabelledLoss, trial_batch
+from kitae.train.strip import strip_of
 
 SHAPE = {
     "vocab_size": 97,
@@ -58,13 +62,6 @@ def adapted(make: str, **settings: object) -> nn.Module:
     return adapter.train()
 
 
-def learned(model: nn.Module, ids: torch.Tensor = IDS) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    model.zero_grad()
-    found = model(input_ids=ids, labels=ids)
-    found.loss.backward()
-    return found.logits.detach(), {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
-
-
 def agree(found: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> None:
     assert found.keys() == wanted.keys()
     for name, gradient in wanted.items():
@@ -75,16 +72,49 @@ def replaced(model: nn.Module) -> set[str]:
     return {type(m).__name__ for m in model.modules() if m.forward.__module__ == "kitae.train.lean"}
 
 
+LENGTHS = (150, 149, 31, 9, 8, 70)
+
+
+def rows(shared: int) -> list[Encoded]:
+    generator = torch.Generator().manual_seed(0)
+    begun = torch.randint(0, 97, (shared,), generator=generator).tolist()
+    made = []
+    for i, length in enumerate(LENGTHS):
+        ids = [*begun, *torch.randint(0, 97, (length,), generator=generator).tolist()]
+        mask = [False] * (shared + 2) + [True] * (length - 2)
+        made.append(Encoded(ids, mask, [Span(shared + 2, len(ids))], f"row {i}"))
+    return made
+
+
+@pytest.mark.parametrize("shared", [0, 20])
 @pytest.mark.parametrize("make", MODELS)
-def test_a_model_is_the_same(make: str) -> None:
+def test_a_model_is_the_same(make: str, shared: int) -> None:
+    """Rows in a strip, with what was replaced, against the plain model and one row after another."""
+    sequences = rows(shared)
     model = adapted(make)
-    logits, gradients = learned(model)
-    use_blocks(model.get_base_model())
+    whole, gradients = learned_from(model, LabelledLoss(model), [[row] for row in sequences])
+    allow_strips(model.get_base_model())
     make_lean(model)
     assert len(replaced(model)) == 3  # norms, gated layers and adapters
-    again, now = learned(model)
-    torch.testing.assert_close(again, logits, atol=1e-4, rtol=1e-4)
+    loss = LabelledLoss(model)
+    loss.try_strip(trial_batch(sequences))
+    assert loss.padded == ("gemma2" in make)
+    again, now = learned_from(model, loss, [sequences])
+    torch.testing.assert_close(again, whole, atol=1e-4, rtol=1e-5)
     agree(now, gradients)
+
+
+def learned_from(
+    model: nn.Module, loss: LabelledLoss, batches: list[list[Encoded]]
+) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    model.zero_grad()
+    total = torch.zeros(())
+    for sequences in batches:
+        for batch in in_batches(sequences, 10**6, loss.padded):
+            part = loss(batch)
+            part.backward()
+            total += part.detach()
+    return total, {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
 
 
 @pytest.mark.parametrize("settings", [{"use_dora": True}, {"lora_dropout": 0.5}, {"lora_bias": True}])
@@ -115,12 +145,24 @@ def test_weights_that_move_are_followed(make: str) -> None:
         torch.testing.assert_close(moved(input_ids=IDS).logits, model(input_ids=IDS).logits, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize(("elsewhere", "attention"), [(False, "kitae_blocks"), (True, "sdpa")])
-def test_blocks_are_for_processors_only(elsewhere: bool, attention: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.accelerator, "is_available", lambda: elsewhere)
-    model = MODELS["llama"]()
-    use_blocks(model)
-    assert model.config._attn_implementation == attention
+UNUSUAL = {
+    "on another device": {},
+    "with dropout in its attention": {"attention_dropout": 0.1},
+    "with layers of another kind": {"layer_types": ["full_attention", "chunked_attention"]},
+    "told to attend in another way": {"attn_implementation": "eager"},
+}
+
+
+@pytest.mark.parametrize("kind", UNUSUAL)
+def test_strips_are_not_for_every_model(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: "device" in kind)
+    model = LlamaForCausalLM(LlamaConfig(**SHAPE, **UNUSUAL[kind]))
+    wanted = model.config._attn_implementation
+    allow_strips(model)
+    assert model.config._attn_implementation == wanted
+    loss = LabelledLoss(model)
+    loss.try_strip(trial_batch(rows(0)))
+    assert loss.padded
 
 
 def test_norms_that_learn_are_left_alone() -> None:
@@ -150,39 +192,44 @@ def test_a_norm_in_half_precision_is_as_exact_as_the_one_it_replaces() -> None:
         assert (mine - truth).norm() < 1.5 * (theirs - truth).norm()
 
 
-@pytest.mark.parametrize(("time", "earlier"), [(1, 0), (5, 0), (128, 0), (129, 3), (300, 40)])
-def test_blocks_of_attention(time: int, earlier: int) -> None:
+@pytest.mark.parametrize("window", [None, 7, 200])
+@pytest.mark.parametrize(
+    ("shared", "lengths"), [(0, [1]), (0, [5, 6]), (3, [128, 129, 1]), (0, [300]), (40, [7, 8, 300, 290, 2])]
+)
+def test_attention_in_a_strip(shared: int, lengths: list[int], window: int | None) -> None:
+    """Against dense attention under a mask, in double precision."""
     generator = torch.Generator().manual_seed(0)
+    row = torch.tensor([-1] * shared + [i for i, length in enumerate(lengths) for _ in range(length)])
+    time = torch.tensor([*range(shared), *(shared + t for length in lengths for t in range(length))])
 
-    def draw(*shape: int) -> torch.Tensor:
-        return torch.randn(*shape, generator=generator, dtype=torch.double, requires_grad=True)
+    def draw(heads: int) -> torch.Tensor:
+        return torch.randn(len(row), heads, 8, generator=generator, dtype=torch.double, requires_grad=True)
 
-    whole = earlier + time
-    parts = draw(2, 3, 2, time, 8), draw(2, 3, whole, 8), draw(2, 3, whole, 8)
-    scores = parts[0] @ parts[1][:, :, None].transpose(-1, -2)
-    later = torch.ones(time, whole, dtype=torch.bool).triu(earlier + 1)
-    wanted = torch.softmax(scores.masked_fill(later, -torch.inf), -1) @ parts[2][:, :, None]
-    found = BlockAttention.apply(*parts)
+    parts = draw(6), draw(3), draw(3)
+    sees = (time[:, None] >= time) & ((row[:, None] == row) | (row < 0))
+    if window is not None:
+        sees &= time[:, None] - time < window
+    queries, keys, values = (x.transpose(0, 1) for x in (parts[0], *(x.repeat_interleave(2, 1) for x in parts[1:])))
+    scores = (queries @ keys.transpose(-1, -2) * 0.3).masked_fill(~sees, -torch.inf)
+    wanted = (torch.softmax(scores, -1) @ values).transpose(0, 1)
+    strip = strip_of([shared + length for length in lengths], shared, row.device)
+    found = StripAttention.apply(*parts, strip, 0.3, window)
     torch.testing.assert_close(found, wanted)
     slope = torch.randn(found.shape, generator=generator, dtype=torch.double)
     for mine, theirs in zip(torch.autograd.grad(found, parts, slope), torch.autograd.grad(wanted, parts, slope), strict=True):
         torch.testing.assert_close(mine, theirs)
 
 
-def test_what_follows_a_cache_sees_what_is_in_it() -> None:
-    model = adapted("llama")
-    use_blocks(model.get_base_model())
-    with torch.no_grad():
-        whole = model(input_ids=IDS).logits
-        begun = model(input_ids=IDS[:, :40], use_cache=True)
-        rest = model(input_ids=IDS[:, 40:], past_key_values=begun.past_key_values, use_cache=True).logits
-    torch.testing.assert_close(rest, whole[:, 40:], atol=1e-4, rtol=1e-4)
-
-
-def test_padding_on_the_left_is_not_attended_to() -> None:
+def test_outside_of_a_strip_a_model_attends_as_before() -> None:
+    """To a cache, and not to padding on the left."""
     model = adapted("llama")
     mask = torch.ones_like(IDS)
     mask[1, :30] = 0
-    wanted = model(input_ids=IDS, attention_mask=mask).logits[1, 30:]
-    use_blocks(model.get_base_model())
-    torch.testing.assert_close(model(input_ids=IDS, attention_mask=mask).logits[1, 30:], wanted, atol=1e-4, rtol=1e-4)
+    with torch.no_grad():
+        whole, masked = model(input_ids=IDS).logits, model(input_ids=IDS, attention_mask=mask).logits
+        allow_strips(model.get_base_model())
+        begun = model(input_ids=IDS[:, :40], use_cache=True)
+        rest = model(input_ids=IDS[:, 40:], past_key_values=begun.past_key_values, use_cache=True).logits
+        again = model(input_ids=IDS, attention_mask=mask).logits
+    torch.testing.assert_close(rest, whole[:, 40:], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(again[1, 30:], masked[1, 30:], atol=1e-4, rtol=1e-4)

@@ -8,9 +8,13 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+import kitae.train.head
 from kitae.chat import Encoded, Span
+from kitae.train.attention import allow_strips
 from kitae.train.batches import IGNORED, Plan, collate, in_batches, layout
-from kitae.train.loss import LabelledLoss, SummedCrossEntropy, shared_prefix
+from kitae.train.head import label_losses, logit_losses
+from kitae.train.loss import LabelledLoss, shared_prefix, trial_batch
+from kitae.train.strip import Strip, strip_of
 
 VOCABULARY = 97
 
@@ -25,7 +29,6 @@ def model() -> LlamaForCausalLM:
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,
-        attn_implementation="eager",
     )
     return LlamaForCausalLM(config)
 
@@ -54,21 +57,31 @@ def reference(model: LlamaForCausalLM, sequences: list[Encoded]) -> torch.Tensor
     return total
 
 
+def trying_strips(model: LlamaForCausalLM, sequences: list[Encoded], wanted: bool = True) -> LabelledLoss:
+    if wanted:
+        allow_strips(model)
+    loss = LabelledLoss(model)
+    loss.try_strip(trial_batch(sequences))
+    return loss
+
+
 def gradient(model: LlamaForCausalLM) -> torch.Tensor:
     return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
 
 
 @pytest.mark.parametrize("budget", [16, 64, 100_000])
 @pytest.mark.parametrize("prefix", [0, 12])
-def test_loss_and_gradient_equal_one_row_at_a_time(model: LlamaForCausalLM, budget: int, prefix: int) -> None:
+@pytest.mark.parametrize("padded", [True, False])
+def test_loss_and_gradient_equal_one_row_at_a_time(model: LlamaForCausalLM, budget: int, prefix: int, padded: bool) -> None:
     sequences = rows(9, prefix=prefix)
     expected = reference(model, sequences)
     expected.backward()
     wanted = gradient(model)
     model.zero_grad()
-    loss = LabelledLoss(model)
+    loss = trying_strips(model, sequences, not padded)
+    assert loss.padded is padded
     total = torch.zeros(())
-    for batch in in_batches(sequences, budget):
+    for batch in in_batches(sequences, budget, padded):
         part = loss(batch)
         part.backward()
         total += part.detach()
@@ -78,37 +91,40 @@ def test_loss_and_gradient_equal_one_row_at_a_time(model: LlamaForCausalLM, budg
 
 def test_a_shared_beginning_is_computed_once(model: LlamaForCausalLM) -> None:
     sequences = rows(6)
-    (batch,) = in_batches(sequences, 100_000)
+    (batch,) = in_batches(sequences, 100_000, padded=False)
     assert shared_prefix(batch) >= 11
+    loss = trying_strips(model, sequences)
+    loss(batch)
     lengths: list[int] = []
     model.model.register_forward_pre_hook(lambda m, a, k: lengths.append(k["input_ids"].numel()), with_kwargs=True)
-    loss = LabelledLoss(model)
     loss(batch)
-    assert loss.shares
-    lengths.clear()
-    loss(batch)
-    assert sum(lengths) < batch.input_ids.numel()
+    assert sum(lengths) == sum(len(row.ids) for row in sequences) - 5 * shared_prefix(batch)
 
 
-def test_a_model_that_disagrees_is_not_trusted_with_sharing(model: LlamaForCausalLM, monkeypatch: pytest.MonkeyPatch) -> None:
-    (batch,) = in_batches(rows(6), 100_000)
-    loss = LabelledLoss(model)
-    plain = loss._plain(batch)
-    monkeypatch.setattr(LabelledLoss, "_sharing", lambda self, batch, shared: plain * 1.5)
-    assert loss(batch).item() == pytest.approx(plain.item())
-    assert loss.shares is False
+def test_a_model_whose_rows_see_each_other_gets_no_strip(model: LlamaForCausalLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    sequences = rows(6)
+
+    def one_long_row(lengths: list[int], shared: int, device: torch.device) -> Strip:
+        return strip_of([shared + sum(length - shared for length in lengths)], shared, device)
+
+    monkeypatch.setattr("kitae.train.loss.strip_of", one_long_row)
+    assert trying_strips(model, sequences).padded
 
 
-def test_trying_to_share_draws_no_random_number(model: LlamaForCausalLM) -> None:
+def test_a_model_that_comes_to_other_losses_in_a_strip_gets_none(
+    model: LlamaForCausalLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    apart = LabelledLoss._side_by_side
+    monkeypatch.setattr(LabelledLoss, "_side_by_side", lambda self, batch: apart(self, batch) * 1.1)
+    assert trying_strips(model, rows(6)).padded
+
+
+def test_trying_draws_no_random_number(model: LlamaForCausalLM) -> None:
     """Else a run that is resumed, and tries again, would go on with other numbers than one that was never stopped."""
-    model.config.attention_dropout = 0.3
-    for layer in model.model.layers:
-        layer.self_attn.attention_dropout = 0.3
+    model.model.layers[0].mlp.act_fn = torch.nn.Dropout(0.3)
     model.train()
-    (batch,) = collate(10**6)(rows(3, prefix=16)).micro
     before = torch.get_rng_state()
-    loss = LabelledLoss(model)
-    assert loss._agrees(batch, 16)
+    assert not trying_strips(model, rows(3, prefix=16)).padded
     assert torch.equal(torch.get_rng_state(), before)
     assert model.training
 
@@ -117,21 +133,70 @@ def test_the_first_label_is_never_swallowed_by_the_shared_part(model: LlamaForCa
     """Rows that are alike up to their first label: the token that predicts it must stay with the row."""
     ids = [list(range(20)), [*range(15), 50, 51, 52, 53, 54]]
     sequences = [Encoded(i, [False] * 15 + [True] * 5, [Span(15, 20)]) for i in ids]
-    (batch,) = in_batches(sequences, 1000)
+    (batch,) = in_batches(sequences, 1000, padded=False)
     assert shared_prefix(batch) == 14
-    assert LabelledLoss(model)(batch).item() == pytest.approx(reference(model, sequences).item(), rel=1e-5)
+    loss = trying_strips(model, sequences)
+    assert not loss.padded
+    assert loss(batch).item() == pytest.approx(reference(model, sequences).item(), rel=1e-5)
 
 
-def test_cross_entropy_matches_the_library() -> None:
+@pytest.mark.parametrize("cap", [None, 5.0])
+@pytest.mark.parametrize("frozen", [True, False])
+def test_a_head_in_blocks_matches_the_library(cap: float | None, frozen: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kitae.train.head, "_LOGITS", 33 * 70)
+    torch.manual_seed(1)
+    head = torch.nn.Linear(8, 33, dtype=torch.float64).requires_grad_(not frozen)
+    hidden = torch.randn(150, 8, dtype=torch.float64, requires_grad=True)
+    targets, counts = torch.randint(0, 33, (150,)), torch.rand(150)
+    logits = head(hidden) * 3
+    expected = torch.nn.functional.cross_entropy(
+        logits if cap is None else cap * torch.tanh(logits / cap), targets, reduction="none"
+    )
+    learning = [hidden] if frozen else [hidden, head.weight, head.bias]
+    wanted = torch.autograd.grad((expected * counts).sum(), learning)
+    with torch.no_grad():  # so that caps bend much
+        head.weight *= 3
+        head.bias *= 3
+    found = label_losses(hidden, head, targets, cap)
+    assert torch.allclose(found.double(), expected, rtol=1e-5)
+    slopes = torch.autograd.grad((found * counts).sum(), learning)
+    for i, (mine, theirs) in enumerate(zip(slopes, wanted, strict=True)):
+        assert torch.allclose(mine * (3 if i else 1), theirs, atol=1e-5)
+
+
+def test_logits_that_a_model_made_itself() -> None:
     torch.manual_seed(1)
     logits = torch.randn(150, 33, dtype=torch.float64, requires_grad=True)
-    targets = torch.randint(0, 33, (150,))
-    expected = torch.nn.functional.cross_entropy(logits, targets, reduction="sum")
-    (wanted,) = torch.autograd.grad(expected, logits)
-    ours = SummedCrossEntropy.apply(logits, targets)
-    (found,) = torch.autograd.grad(ours, logits)
-    assert ours.item() == pytest.approx(expected.item(), rel=1e-6)
+    targets, counts = torch.randint(0, 33, (150,)), torch.rand(150)
+    expected = torch.nn.functional.cross_entropy(logits, targets, reduction="none")
+    (wanted,) = torch.autograd.grad((expected * counts).sum(), logits)
+    ours = logit_losses(logits, targets)
+    (found,) = torch.autograd.grad((ours * counts).sum(), logits)
+    assert torch.allclose(ours.double(), expected, rtol=1e-5)
     assert torch.allclose(found, wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize("after", ["nothing", "soft cap", "scale"])
+def test_what_a_model_does_with_its_logits_is_done(
+    model: LlamaForCausalLM, after: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Known endings are made with the loss; with another the model itself is asked."""
+    forward = model.forward
+
+    def ending(**inputs: object) -> object:
+        found = forward(**inputs)
+        found.logits = {"nothing": found.logits, "soft cap": 0.02 * torch.tanh(found.logits / 0.02), "scale": found.logits * 7}[
+            after
+        ]
+        return found
+
+    monkeypatch.setattr(model, "forward", ending)
+    model.config.final_logit_softcapping = 0.02
+    sequences = rows(5)
+    loss = LabelledLoss(model)
+    (batch,) = in_batches(sequences, 100_000, padded=True)
+    assert loss(batch).item() == pytest.approx(reference(model, sequences).item(), rel=1e-5)
+    assert (loss._ending is None) == (after == "scale")
 
 
 def test_plan_covers_every_row_once_an_epoch_and_depends_on_nothing_else() -> None:
@@ -141,13 +206,13 @@ def test_plan_covers_every_row_once_an_epoch_and_depends_on_nothing_else() -> No
     assert sorted(seen) == sorted([*range(200), *range(200)])
     assert plan.steps == Plan(lengths, 512, epochs=2, seed=3).steps
     assert plan.steps != Plan(lengths, 512, epochs=2, seed=4).steps
-    assert all(len(step) == 1 or max(lengths[i] for i in step) * len(step) <= 512 for step in plan.steps)
+    assert all(len(step) == 1 or sum(lengths[i] for i in step) <= 512 for step in plan.steps)
 
 
 def test_micro_batches_hold_all_labels_of_the_step() -> None:
     sequences = rows(10)
-    step = collate(64)(sequences)
+    step = collate(64, padded=True)(sequences)
     assert step.labelled == sum(row.labelled for row in sequences)
     assert sorted(step.rows) == sorted(row.source for row in sequences)
-    assert [sequences[i].source for group in layout(sequences, 64) for i in group] == step.rows
+    assert [sequences[i].source for group in layout(sequences, 64, padded=True) for i in group] == step.rows
     assert len(step.micro) > 1

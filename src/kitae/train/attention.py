@@ -1,4 +1,4 @@
-"""Causal attention for training on a CPU, block by block in plain batched products.
+"""Causal attention for training on a CPU: rows of a strip apart from each other, block by block in plain batched products.
 
 The fused kernel that torch has for CPUs spends a quarter of a training step in its backward pass. Products written out take a
 fifth of that, but keep time × time numbers for every head and layer. Here each block of queries is multiplied with the keys up
@@ -8,101 +8,209 @@ multiplied with them as they are.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import torch
-from transformers import AttentionInterface, PreTrainedModel
+from transformers import AttentionInterface, PretrainedConfig, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import AttentionMaskInterface, causal_mask_function, sdpa_mask
+from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
-_NAME = "kitae_blocks"
+from kitae.train.strip import Group, Strip
+
+Tensor = torch.Tensor
+
+_NAME = "kitae_strips"
 _BLOCK = 128
-# What makes attention another than a causal one over all earlier tokens; the fused kernel knows what to do, or says no.
-_OTHER_KINDS = ("softcap", "s_aux", "position_bias", "cache", "sliding_window")
+# What makes attention another than a causal one over all earlier tokens, or those in a window.
+_OTHER_KINDS = ("softcap", "s_aux", "position_bias", "cache")
+_KNOWN_LAYERS = {"full_attention", "sliding_attention"}
+_DROPOUTS = ("attention_dropout", "attn_pdrop", "attention_probs_dropout_prob")
+
+_strip: Strip | None = None  # the one that a model is being asked about
 
 
-def use_blocks(model: PreTrainedModel) -> None:
-    """Only for models whose attention is a matter of choice, and where no other device will train them."""
-    if not torch.accelerator.is_available() and getattr(model.config, "_attn_implementation", None) == "sdpa":
+class CannotIsolate(ValueError):
+    """Rows in one strip would see each other in this kind of attention."""
+
+
+@contextlib.contextmanager
+def attending(strip: Strip) -> Iterator[None]:
+    """While a model is asked about tokens that lie in a strip."""
+    global _strip
+    _strip = strip
+    try:
+        yield
+    finally:
+        _strip = None
+
+
+def allow_strips(model: PreTrainedModel) -> None:
+    """Where a CPU trains a model whose attention is a matter of choice. Outside of `attending` it attends as before."""
+    if not torch.accelerator.is_available() and _is_usual(model.config):
         model.set_attn_implementation(_NAME)
 
 
-class BlockAttention(torch.autograd.Function):
-    """Of queries [batch, groups, heads, time, width], scaled, and keys and values [batch, groups, all time, width]."""
+def strips_allowed(config: PretrainedConfig) -> bool:
+    return getattr(config, "_attn_implementation", None) == _NAME
+
+
+def _is_usual(config: PretrainedConfig) -> bool:
+    layers = set(getattr(config, "layer_types", None) or ())
+    dropout = any(getattr(config, name, 0.0) for name in _DROPOUTS)
+    return getattr(config, "_attn_implementation", None) == "sdpa" and layers <= _KNOWN_LAYERS and not dropout
+
+
+class StripAttention(torch.autograd.Function):
+    """Of queries [tokens, heads, width], and keys and values, whose heads several queries' heads may share."""
 
     @staticmethod
-    def forward(ctx: Any, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-        found = torch.empty_like(queries)
-        for times, end in _blocks(queries, keys):
-            shares = _shares(queries[..., times, :], keys[:, :, :end])
-            found[..., times, :] = (shares @ values[:, :, :end]).view_as(found[..., times, :])
+    def forward(
+        ctx: Any, queries: Tensor, keys: Tensor, values: Tensor, strip: Strip, scale: float, window: int | None
+    ) -> Tensor:
+        found = torch.empty_like(queries, memory_format=torch.contiguous_format)
+        for group, asked, known, told in _parts(strip, queries, keys, values):
+            mixed = _attend(asked * scale, known, told, window)
+            found[group.tokens] = group.one_after_another(mixed.flatten(1, 2))
         ctx.save_for_backward(queries, keys, values)
+        ctx.strip, ctx.scale, ctx.window = strip, scale, window
         return found
 
     @staticmethod
-    def backward(ctx: Any, *upstream: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
         queries, keys, values = ctx.saved_tensors
+        strip: Strip = ctx.strip
+        of_queries, of_keys, of_values = (torch.empty_like(x, memory_format=torch.contiguous_format) for x in ctx.saved_tensors)
         (slopes,) = upstream
-        of_queries = torch.empty_like(queries)
-        of_keys, of_values = torch.zeros_like(keys), torch.zeros_like(values)
-        for times, end in _blocks(queries, keys):
-            asked, slope = queries[..., times, :].flatten(2, 3), slopes[..., times, :].flatten(2, 3)
-            shares = _shares(queries[..., times, :], keys[:, :, :end])
-            of_values[:, :, :end] += shares.transpose(-1, -2) @ slope
-            of_shares = slope @ values[:, :, :end].transpose(-1, -2)
-            of_scores = torch._softmax_backward_data(of_shares, shares, -1, shares.dtype)
-            of_queries[..., times, :] = (of_scores @ keys[:, :, :end]).view_as(of_queries[..., times, :])
-            of_keys[:, :, :end] += of_scores.transpose(-1, -2) @ asked
-        return of_queries, of_keys, of_values
+        exact = torch.promote_types(keys.dtype, torch.float32)
+        of_shared = [keys.new_zeros(strip.shared, *keys.shape[1:], dtype=exact) for _ in range(2)]
+        for group, asked, known, told in _parts(strip, queries, keys, values):
+            slope = _spread(slopes, group).view(asked.shape)
+            for_queries, for_keys, for_values = _attend_back(slope, asked * ctx.scale, known, told, ctx.window)
+            of_queries[group.tokens] = group.one_after_another(for_queries.mul_(ctx.scale).flatten(1, 2))
+            begun = known.shape[2] - asked.shape[3]
+            for of, found, shared in ((of_keys, for_keys, of_shared[0]), (of_values, for_values, of_shared[1])):
+                of[group.tokens] = group.one_after_another(found[:, :, begun:])
+                shared[:begun] += found[:, :, :begun].sum(0, dtype=shared.dtype).transpose(0, 1)
+        if strip.shared:
+            for of, shared in ((of_keys, of_shared[0]), (of_values, of_shared[1])):
+                of[: strip.shared] += shared.to(of.dtype)
+        return of_queries, of_keys, of_values, None, None, None
 
 
-def _blocks(queries: torch.Tensor, keys: torch.Tensor) -> list[tuple[slice, int]]:
+def _parts(strip: Strip, queries: Tensor, keys: Tensor, values: Tensor) -> Iterator[tuple[Group, Tensor, Tensor, Tensor]]:
+    """Of each group: queries [rows, key heads, heads of one, time, width]; keys and values [rows, heads, all time, width]."""
+    heads = keys.shape[1]
+    groups = [strip.beginning, *strip.groups] if strip.shared else strip.groups
+    for group in groups:
+        flat = group.side_by_side(queries)
+        asked = flat.view(len(flat), heads, -1, *flat.shape[2:])
+        own = (group.side_by_side(x) for x in (keys, values))
+        if strip.shared and group.tokens.start:
+            begun = (x[None, : strip.shared].transpose(1, 2).expand(len(asked), -1, -1, -1) for x in (keys, values))
+            known, told = (torch.cat(pair, 2) for pair in zip(begun, own, strict=True))
+        else:
+            known, told = (x.contiguous() for x in own)
+        yield group, asked, known, told
+
+
+def _spread(slopes: Tensor, group: Group) -> Tensor:
+    """Side by side, and nothing where a row has ended: no loss depends on that."""
+    if group.places is None or group.found is None:
+        return group.side_by_side(slopes)
+    rows, longest = group.places.shape
+    spread = slopes.new_zeros(rows * longest, *slopes.shape[1:])
+    spread[group.found] = slopes[group.tokens]
+    return spread.view(rows, longest, *slopes.shape[1:]).transpose(1, 2)
+
+
+def _attend(queries: Tensor, keys: Tensor, values: Tensor, window: int | None) -> Tensor:
+    found = torch.empty_like(queries)
+    for times, end in _blocks(queries, keys):
+        shares = _shares(queries[..., times, :], keys[:, :, :end], window)
+        found[..., times, :] = (shares @ values[:, :, :end]).view_as(found[..., times, :])
+    return found
+
+
+def _attend_back(
+    slopes: Tensor, queries: Tensor, keys: Tensor, values: Tensor, window: int | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    of_queries = torch.empty_like(queries)
+    of_keys, of_values = torch.zeros_like(keys), torch.zeros_like(values)
+    for times, end in _blocks(queries, keys):
+        asked, slope = queries[..., times, :].flatten(2, 3), slopes[..., times, :].flatten(2, 3)
+        shares = _shares(queries[..., times, :], keys[:, :, :end], window)
+        of_values[:, :, :end] += shares.transpose(-1, -2) @ slope
+        of_shares = slope @ values[:, :, :end].transpose(-1, -2)
+        of_scores = torch._softmax_backward_data(of_shares, shares, -1, shares.dtype)
+        of_queries[..., times, :] = (of_scores @ keys[:, :, :end]).view_as(of_queries[..., times, :])
+        of_keys[:, :, :end] += of_scores.transpose(-1, -2) @ asked
+    return of_queries, of_keys, of_values
+
+
+def _blocks(queries: Tensor, keys: Tensor) -> list[tuple[slice, int]]:
     """Times of queries, and how many keys the last of them sees: the queries are the latest of all times."""
     time, earlier = queries.shape[3], keys.shape[2] - queries.shape[3]
     starts = range(0, time, _BLOCK)
     return [(slice(start, min(time, start + _BLOCK)), earlier + min(time, start + _BLOCK)) for start in starts]
 
 
-def _shares(queries: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
-    """How much each query takes of each key, [batch, groups, heads · times, keys]."""
+def _shares(queries: Tensor, keys: Tensor, window: int | None) -> Tensor:
+    """How much each query takes of each key, [rows, key heads, heads of one · times, keys]."""
     heads, times = queries.shape[2:4]
     scores = queries.flatten(2, 3) @ keys.transpose(-1, -2)
-    later = torch.ones(times, times, dtype=torch.bool, device=queries.device).triu(1)
-    scores.view(*scores.shape[:2], heads, times, -1)[..., -times:].masked_fill_(later, -torch.inf)
+    square = scores.view(*scores.shape[:2], heads, times, -1)
+    square[..., -times:].masked_fill_(torch.ones(times, times, dtype=torch.bool).triu(1), -torch.inf)
+    count = keys.shape[2]
+    if window is not None and window < count:
+        square.masked_fill_(torch.ones(times, count, dtype=torch.bool).tril(count - times - window), -torch.inf)
     return torch.softmax(scores, -1)
 
 
-def _attend(
+def _attention(
     module: torch.nn.Module,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
     dropout: float = 0.0,
     scaling: float | None = None,
     is_causal: bool | None = None,
+    sliding_window: int | None = None,
     **more: Any,
-) -> tuple[torch.Tensor, None]:
-    causal = is_causal if is_causal is not None else getattr(module, "is_causal", True)
-    other = any(more.get(name) is not None for name in _OTHER_KINDS)
-    if attention_mask is not None or dropout or not causal or other or key.shape[-1] != value.shape[-1]:
-        found: tuple[torch.Tensor, None] = sdpa_attention_forward(
-            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, is_causal=is_causal, **more
+) -> tuple[Tensor, None]:
+    if _strip is None:
+        found: tuple[Tensor, None] = sdpa_attention_forward(
+            module,
+            query,
+            key,
+            value,
+            attention_mask,
+            dropout=dropout,
+            scaling=scaling,
+            is_causal=is_causal,
+            sliding_window=sliding_window,
+            **more,
         )
         return found
-    scaled = query * (query.shape[-1] ** -0.5 if scaling is None else scaling)
-    grouped = scaled.view(len(scaled), key.shape[1], -1, *scaled.shape[2:])
-    mixed: torch.Tensor = BlockAttention.apply(grouped, key, value)  # type: ignore[no-untyped-call]
-    return mixed.flatten(1, 2).transpose(1, 2), None
+    causal = is_causal if is_causal is not None else getattr(module, "is_causal", True)
+    other = [name for name in _OTHER_KINDS if more.get(name) is not None]
+    alike = key.shape == value.shape and len(query) == 1 and key.shape[2] == query.shape[2]
+    if attention_mask is not None or dropout or not causal or other or not alike:
+        raise CannotIsolate(", ".join(other) or type(module).__name__)
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    parts = (x[0].transpose(0, 1) for x in (query, key, value))
+    mixed: Tensor = StripAttention.apply(*parts, _strip, scale, sliding_window)  # type: ignore[no-untyped-call]
+    return mixed[None], None
 
 
-def _mask(*arguments: Any, **settings: Any) -> torch.Tensor | None:
-    """None where every token sees all that came before it."""
-    if settings.get("mask_function") is causal_mask_function and settings.get("attention_mask") is None:
+def _mask(*arguments: Any, **settings: Any) -> Tensor | None:
+    if _strip is not None:  # rows are kept apart without one
         return None
-    mask: torch.Tensor | None = sdpa_mask(*arguments, **settings)
+    mask: Tensor | None = sdpa_mask(*arguments, **settings)
     return mask
 
 
-AttentionInterface.register(_NAME, _attend)
+AttentionInterface.register(_NAME, _attention)
 AttentionMaskInterface.register(_NAME, _mask)

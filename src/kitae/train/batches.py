@@ -17,7 +17,9 @@ _WINDOW = 8  # steps' worth of rows among which rows of like length are put toge
 
 @dataclass(frozen=True)
 class MicroBatch:
-    input_ids: torch.Tensor  # right-padded: with causal attention no real token sees the padding, so no mask is needed
+    """Rows side by side, right-padded: with causal attention no real token sees the padding, so no mask is needed."""
+
+    input_ids: torch.Tensor
     labels: torch.Tensor  # the token itself where it is to be learned, else IGNORED
     lengths: torch.Tensor  # of the rows, without padding
 
@@ -81,34 +83,34 @@ def _epoch(lengths: Sequence[int], batch_tokens: int, seed: str) -> list[list[in
     for index in [*order, -1]:
         if index < 0 or (window and sum(lengths[i] for i in window) + lengths[index] > room):
             window.sort(key=lambda i: lengths[i])
-            steps += list(_fill(window, lengths, batch_tokens))
+            steps += list(_fill(window, lengths, batch_tokens, padded=False))
             window = []
         window.append(index)
     rng.shuffle(steps)
     return steps
 
 
-def _fill(order: Sequence[int], lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
-    """Consecutive groups whose padded size stays within the budget; a row longer than that stands alone."""
+def _fill(order: Sequence[int], lengths: Sequence[int], budget: int, padded: bool) -> Iterator[list[int]]:
+    """Consecutive groups within the budget; a row longer than that stands alone."""
     group: list[int] = []
-    longest = 0
+    longest = total = 0
     for index in order:
-        if group and max(longest, lengths[index]) * (len(group) + 1) > budget:
+        longest, total = max(longest, lengths[index]), total + lengths[index]
+        if group and (longest * (len(group) + 1) if padded else total) > budget:
             yield group
-            group, longest = [], 0
+            group, longest, total = [], lengths[index], lengths[index]
         group.append(index)
-        longest = max(longest, lengths[index])
     if group:
         yield group
 
 
-def layout(rows: Sequence[Encoded], tokens: int) -> list[list[int]]:
-    """How rows are laid out in memory: groups of like length, each within the budget."""
+def layout(rows: Sequence[Encoded], tokens: int, padded: bool) -> list[list[int]]:
+    """How rows are laid out in memory: groups of like length, each within the budget, with padding or without."""
     lengths = [len(row.ids) for row in rows]
-    return list(_fill(sorted(range(len(rows)), key=lambda i: lengths[i]), lengths, tokens))
+    return list(_fill(sorted(range(len(rows)), key=lambda i: lengths[i]), lengths, tokens, padded))
 
 
-def collate(micro_batch_tokens: int, part: int = 0, parts: int = 1) -> Callable[[Sequence[Encoded]], Step]:
+def collate(micro_batch_tokens: int, padded: bool, part: int = 0, parts: int = 1) -> Callable[[Sequence[Encoded]], Step]:
     """With several `parts`, the share of a step's rows that one of them takes."""
 
     def step(rows: Sequence[Encoded]) -> Step:
@@ -117,14 +119,14 @@ def collate(micro_batch_tokens: int, part: int = 0, parts: int = 1) -> Callable[
         own = rows[part::parts]
         if not own:
             return Step([_nothing(rows[0])], [], labelled, tokens)
-        groups = layout(own, micro_batch_tokens)
-        batches = [_pad([own[i] for i in group]) for group in groups]
+        groups = layout(own, micro_batch_tokens, padded)
+        batches = [side_by_side([own[i] for i in group]) for group in groups]
         return Step(batches, [own[i].source for g in groups for i in g], labelled, tokens)
 
     return step
 
 
-def _pad(rows: Sequence[Encoded]) -> MicroBatch:
+def side_by_side(rows: Sequence[Encoded]) -> MicroBatch:
     width = max(len(row.ids) for row in rows)
     ids = torch.zeros(len(rows), width, dtype=torch.long)
     labels = torch.full((len(rows), width), IGNORED, dtype=torch.long)
@@ -138,11 +140,11 @@ def _pad(rows: Sequence[Encoded]) -> MicroBatch:
 
 def _nothing(row: Encoded) -> MicroBatch:
     """For a process that has no row of a step, which it must take along all the same: nothing of this one counts."""
-    batch = _pad([row])
+    batch = side_by_side([row])
     return MicroBatch(batch.input_ids, torch.full_like(batch.labels, IGNORED), torch.zeros_like(batch.lengths))
 
 
-def in_batches(rows: Sequence[Encoded], tokens: int) -> Iterator[MicroBatch]:
+def in_batches(rows: Sequence[Encoded], tokens: int, padded: bool) -> Iterator[MicroBatch]:
     """Every row once, for scoring."""
-    for group in layout(rows, tokens):
-        yield _pad([rows[i] for i in group])
+    for group in layout(rows, tokens, padded):
+        yield side_by_side([rows[i] for i in group])

@@ -32,6 +32,8 @@ _SAMPLE = 2048  # tokens whose contexts are kept apart
 class ContextLoss:
     """The summed loss of the heads, one for each of the next tokens; `added` is what the model and variety add."""
 
+    padded = True
+
     def __init__(self, model: NewLLMForCausalLM, variety: float) -> None:
         self._model = model
         self._variety = variety
@@ -76,7 +78,7 @@ class ContextTrainer(KitaeTrainer):
         rows = self.validation[:_LOOKED_AT]
         model: Any = self.model
         model.eval()
-        batches = [batch.to(self.args.device) for batch in in_batches(rows, self.micro_batch_tokens)]
+        batches = [batch.to(self.args.device) for batch in in_batches(rows, self.micro_batch_tokens, padded=True)]
         found = health(model, [(batch.input_ids, batch.real) for batch in batches])
         shown = {name: f"{value:.1%}" for name, value in found.as_dict().items() if name != "passes"}
         console.say("  " + t("say.contexts", step=self.state.global_step, passes=f"{found.passes:.1f}", **shown))

@@ -21,7 +21,7 @@ from kitae.i18n import t
 from kitae.models import add_lora, open_model
 from kitae.recipe import Phases, Recipe
 from kitae.runs import Run
-from kitae.train.attention import use_blocks
+from kitae.train.attention import allow_strips
 from kitae.train.batches import Plan
 from kitae.train.callbacks import EarlyStop, Recorder, StopWhenAsked
 from kitae.train.lean import make_lean
@@ -176,11 +176,11 @@ def _model(prepared: Prepared) -> PreTrainedModel:
     train, run = prepared.recipe.train, prepared.run
     if train.whole:  # the weights themselves are trained, so they stay fp32 and only the arithmetic is bf16
         model = open_model(run.contexts if run.contexts.exists() else prepared.base, torch.float32)
-        use_blocks(model)
+        allow_strips(model)
         return model
     lora = train.lora_settings
     model = open_model(prepared.base, compute_dtype(train.precision))
-    use_blocks(model)
+    allow_strips(model)
     adapted = add_lora(model, lora.r, lora.alpha, lora.rslora, lora.dropout, lora.targets)
     make_lean(adapted)
     return adapted

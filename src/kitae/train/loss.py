@@ -1,127 +1,168 @@
-"""The loss: summed over labelled tokens, with logits made only where there are labels."""
+"""The loss: of labelled tokens only, and the same however rows are laid out."""
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
-from transformers import DynamicCache
 
-from kitae.train.batches import IGNORED, MicroBatch
+from kitae.chat import Encoded
+from kitae.train.attention import CannotIsolate, attending, strips_allowed
+from kitae.train.batches import IGNORED, MicroBatch, side_by_side
+from kitae.train.head import label_losses, logit_losses
+from kitae.train.strip import strip_of
 
-_WORTHWHILE = 8  # tokens of shared prefix from which computing it once pays for the extra pass
 _SAME = 2e-2  # bf16 rounds differently when sums are cut differently; anything else is a mistake
-_BLOCK = 64
+_UNMOVED = 1e-3  # nats by which a loss may move when only another row has changed; where rows are apart none moves at all
+_TRIED = 16  # tokens on which a head is tried
 
 
 class LabelledLoss:
     """Runs a causal model's own forward pass, but lets only labelled positions reach its head.
 
-    The head is asked through the model, not beside it, so soft-capping and logit scales stay the model's business.
-    Rows of a batch often begin alike (a system message). That beginning is computed once for all of them, as a cache that
-    gradients flow through; the first batch is computed both ways, and if the two disagree the plain way is kept.
-    A model that carries a state gets its rows whole, and is told where they end.
+    Where the model has been seen to do nothing with its head's logits, or to soft-cap them, the head's product is made block by
+    block together with the loss. Otherwise the head is asked through the model, and what the model does stays its business.
+    Where it has been seen to keep rows of a strip apart, it gets them in one, without padding and with what they all begin
+    with (a system message) only once. Otherwise it gets them side by side, and is told where they end if it carries a state.
     """
 
     def __init__(self, model: nn.Module) -> None:
         self._model = model
-        self._chosen: torch.Tensor | None = None
-        self.added: torch.Tensor | None = None  # what the model itself adds to the loss of each token of the last batch
+        self._head = _head(model)
+        self._chosen: torch.Tensor | None = None  # the positions that reach the head in this pass
+        self._targets: torch.Tensor | None = None  # what they should predict, where the head's hook is to score that itself
+        self._losses: torch.Tensor | None = None  # what it found
+        self._ending: Ending | None = None
+        self._tried = False
         self._carries_state = getattr(model, "carries_state", False)
-        self.shares: bool | None = False if self._carries_state else None  # None: not tried yet
-        _head(model).register_forward_pre_hook(self._choose)
+        self.padded = True
+        self.added: torch.Tensor | None = None  # what the model itself adds to the loss of each token of the last batch
+        self._head.register_forward_pre_hook(self._choose)
 
     def __call__(self, batch: MicroBatch) -> torch.Tensor:
         """The summed negative log-likelihood of the labels."""
+        return self.each(batch).sum()
+
+    def each(self, batch: MicroBatch) -> torch.Tensor:
+        """That of each label, row by row."""
+        if not self._tried:
+            self._ending, self._tried = self._recognise(batch), True
+        return self._side_by_side(batch) if self.padded else self._in_a_strip(batch, shared_prefix(batch))
+
+    def try_strip(self, batch: MicroBatch) -> None:
+        """Rows go into a strip from now on if their losses stay what they are, and none changes when another row does."""
+        if not strips_allowed(self._model.config):
+            return
         shared = shared_prefix(batch)
-        if shared < _WORTHWHILE or self.shares is False:
-            return self._plain(batch)
-        if self.shares is None:
-            self.shares = self._agrees(batch, shared)
-            return self(batch)
-        return self._sharing(batch, shared)
+        ids = batch.input_ids.clone()
+        ids[0, shared:] = ids[0, shared:].flip(0)
+        own = int((batch.labels[0, 1:] != IGNORED).sum())
+        with _still(self._model):
+            apart = self._side_by_side(batch)
+            try:
+                together = self._in_a_strip(batch, shared)
+                changed = self._in_a_strip(MicroBatch(ids, batch.labels, batch.lengths), shared)
+            except CannotIsolate:
+                return
+        alike = (together - apart).abs().sum() <= _SAME * apart.abs().sum()
+        self.padded = not (alike and torch.allclose(changed[own:], together[own:], atol=_UNMOVED))
 
-    def _plain(self, batch: MicroBatch) -> torch.Tensor:
+    def _side_by_side(self, batch: MicroBatch) -> torch.Tensor:
         targets, chosen = _predicted(batch.labels)
-        return self._nll(batch.input_ids, targets, chosen, None, batch.real if self._carries_state else None)
+        real = batch.real if self._carries_state else None
+        return self._nll(targets, chosen, input_ids=batch.input_ids, attention_mask=real)
 
-    def _sharing(self, batch: MicroBatch, shared: int) -> torch.Tensor:
-        cache = DynamicCache(config=self._model.config)
-        none = torch.zeros(1, shared, dtype=torch.bool, device=batch.labels.device)
-        self._forward(batch.input_ids[:1, :shared], none, cache)
-        cache.batch_repeat_interleave(len(batch.input_ids))
-        targets, chosen = _predicted(batch.labels[:, shared:])
-        return self._nll(batch.input_ids[:, shared:], targets, chosen, cache)
+    def _in_a_strip(self, batch: MicroBatch, shared: int) -> torch.Tensor:
+        kept = batch.real
+        kept[:, :shared] = False
+        kept[0, :shared] = True  # of a beginning that is the same in all rows, that of the first
+        targets, chosen = _predicted(batch.labels)
+        times = torch.arange(batch.input_ids.shape[1], device=kept.device).expand_as(kept)
+        with attending(strip_of(batch.lengths.tolist(), shared, kept.device)):
+            return self._nll(targets, chosen[kept][None], input_ids=batch.input_ids[kept][None], position_ids=times[kept][None])
 
-    def _agrees(self, batch: MicroBatch, shared: int) -> bool:
-        """Without dropout, so that no random number is drawn which a resumed run would not draw."""
-        training = self._model.training
-        self._model.eval()
+    def _nll(self, targets: torch.Tensor, chosen: torch.Tensor, **inputs: torch.Tensor | None) -> torch.Tensor:
+        if self._ending is None:
+            return logit_losses(self._forward(chosen, **inputs), targets)
+        self._targets = targets
         try:
-            with torch.no_grad():
-                plain = self._plain(batch)
-                return bool((self._sharing(batch, shared) - plain).abs() <= _SAME * plain.abs().clamp(min=1.0))
-        except (TypeError, ValueError, AttributeError, RuntimeError):  # a model with another kind of cache, or none
-            return False
+            self._forward(chosen, **inputs)
+            assert self._losses is not None
+            return self._losses
         finally:
-            self._model.train(training)
+            self._targets = self._losses = None
 
-    def _nll(
-        self,
-        ids: torch.Tensor,
-        targets: torch.Tensor,
-        chosen: torch.Tensor,
-        cache: DynamicCache | None,
-        real: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        logits = self._forward(ids, chosen, cache, real)
-        loss: torch.Tensor = SummedCrossEntropy.apply(logits, targets)  # type: ignore[no-untyped-call]
-        return loss
-
-    def _forward(
-        self, ids: torch.Tensor, chosen: torch.Tensor, cache: DynamicCache | None, real: torch.Tensor | None = None
-    ) -> torch.Tensor:
+    def _forward(self, chosen: torch.Tensor, **inputs: torch.Tensor | None) -> torch.Tensor:
         self._chosen = chosen
         try:
-            found = self._model(input_ids=ids, attention_mask=real, past_key_values=cache, use_cache=cache is not None)
+            found = self._model(**inputs, use_cache=False)
             self.added = getattr(found, "added_loss", None)
             logits: torch.Tensor = found.logits
             return logits
         finally:
             self._chosen = None
 
-    def _choose(self, _: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    def _choose(self, head: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...] | None:
         if self._chosen is None:
             return None
-        return (arguments[0][self._chosen], *arguments[1:])
+        hidden = arguments[0][self._chosen]
+        if self._targets is not None and self._ending is not None:
+            assert isinstance(head, nn.Linear)
+            self._losses = label_losses(hidden, head, self._targets, self._ending.cap)
+            hidden = hidden[:0]  # the model makes logits of nothing
+        return (hidden, *arguments[1:])
+
+    def _recognise(self, batch: MicroBatch) -> Ending | None:
+        """What the model does with its head's logits, if that is known, and seen to be so."""
+        head = self._head
+        if type(head) is not nn.Linear:
+            return None
+        ids = batch.input_ids[:1, :_TRIED]
+        every = torch.ones_like(ids, dtype=torch.bool)
+        seen: list[torch.Tensor] = []
+        watch = head.register_forward_hook(lambda _, __, logits: seen.append(logits))
+        try:
+            with _still(self._model):
+                mask = every if self._carries_state else None
+                logits = self._forward(every, input_ids=ids, attention_mask=mask).float()
+        finally:
+            watch.remove()
+        (made,) = seen
+        config = getattr(self._model, "config", None)
+        for cap in (None, getattr(config, "final_logit_softcapping", None)):
+            expected = made.float() if cap is None else cap * torch.tanh(made.float() / cap)
+            if expected.shape == logits.shape and (expected - logits).abs().max() <= _SAME * logits.abs().max():
+                return Ending(cap)
+        return None
 
 
-class SummedCrossEntropy(torch.autograd.Function):
-    """Cross-entropy whose gradient is made together with the loss, block by block: no second pass over the vocabulary."""
+@dataclass(frozen=True)
+class Ending:
+    """How a model's logits come from its head's."""
 
-    @staticmethod
-    def forward(ctx: Any, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        total = torch.zeros((), device=logits.device)
-        gradient = torch.empty_like(logits)
-        for start in range(0, len(targets), _BLOCK):
-            part = slice(start, start + _BLOCK)
-            wanted = targets[part, None]
-            shares = logits[part].float()
-            peak = shares.amax(-1, keepdim=True)
-            right = shares.gather(1, wanted)
-            shares.sub_(peak).exp_()
-            whole = shares.sum(-1, keepdim=True)
-            total += (whole.log() + peak - right).sum()
-            shares.div_(whole).scatter_add_(1, wanted, -torch.ones_like(right))
-            gradient[part] = shares
-        ctx.save_for_backward(gradient)
-        return total
+    cap: float | None
 
-    @staticmethod
-    def backward(ctx: Any, *upstream: torch.Tensor) -> tuple[torch.Tensor, None]:
-        (gradient,) = ctx.saved_tensors
-        return gradient.mul_(upstream[0].to(gradient.dtype)), None  # in place: it is asked for once, and large
+
+@contextlib.contextmanager
+def _still(model: nn.Module) -> Iterator[None]:
+    """Without gradients or dropout, so that no random number is drawn which a resumed run would not draw."""
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(training)
+
+
+def trial_batch(rows: Sequence[Encoded]) -> MicroBatch:
+    """Two of the shortest rows and the longest, behind which whatever is limited to some length would show."""
+    by_length = sorted(rows, key=lambda row: len(row.ids))
+    return side_by_side([*by_length[:2], *by_length[2:][-1:]])
 
 
 def shared_prefix(batch: MicroBatch) -> int:

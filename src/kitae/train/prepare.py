@@ -65,14 +65,14 @@ class Prepared:
     def collated(self) -> Iterator[CollatedRow]:
         """Every row once, cut out of the very batches that the trainer gets."""
         budget = self.recipe.train.micro_batch_tokens
-        make = collate(budget)
+        make = collate(budget, padded=False)
         seen: set[int] = set()
         for indices in self.plan.steps:
             if seen.issuperset(indices):
                 return
             seen.update(indices)
             rows = [self.train[i] for i in indices]
-            for group, batch in zip(layout(rows, budget), make(rows).micro, strict=True):
+            for group, batch in zip(layout(rows, budget, padded=False), make(rows).micro, strict=True):
                 for i, ids, labels in zip(group, batch.input_ids.tolist(), batch.labels.tolist(), strict=True):
                     length = len(rows[i].ids)
                     yield CollatedRow(rows[i], ids[:length], labels[:length], labels[length:])

@@ -19,12 +19,13 @@ from kitae.chat import Encoded
 from kitae.errors import KitaeError
 from kitae.files import staged_folder
 from kitae.train.batches import EncodedRows, MicroBatch, Plan, Step, collate, in_batches
-from kitae.train.loss import LabelledLoss
+from kitae.train.loss import LabelledLoss, trial_batch
 
 PREFIX = "checkpoint-"
 
 
 class Loss(Protocol):
+    padded: bool  # whether it takes rows side by side, with their padding
     added: torch.Tensor | None  # what the model itself adds to the loss of each token of the last batch
 
     def __call__(self, batch: MicroBatch) -> torch.Tensor:
@@ -58,13 +59,19 @@ class KitaeTrainer(Trainer):  # type: ignore[misc]
             callbacks=callbacks,
         )
         self.remove_callback(PrinterCallback)
-        self._loss = loss or LabelledLoss(model)
+        self._loss = loss or self._labelled_loss(model, rows)
+
+    def _labelled_loss(self, model: PreTrainedModel, rows: Sequence[Encoded]) -> LabelledLoss:
+        loss = LabelledLoss(model)
+        with self._autocast():
+            loss.try_strip(trial_batch(rows).to(self.args.device))
+        return loss
 
     def get_train_dataloader(self) -> DataLoader[Step]:
         loader: DataLoader[Step] = DataLoader(
             self.train_dataset,
             batch_sampler=self._plan,
-            collate_fn=collate(self.micro_batch_tokens, processes.number(), processes.count()),
+            collate_fn=collate(self.micro_batch_tokens, self._loss.padded, processes.number(), processes.count()),
         )
         return loader
 
@@ -86,7 +93,8 @@ class KitaeTrainer(Trainer):  # type: ignore[misc]
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         self.model.eval()
-        metrics = {"eval_loss": self.score(in_batches(self.validation, self.micro_batch_tokens)), **self.more_metrics()}
+        batches = in_batches(self.validation, self.micro_batch_tokens, self._loss.padded)
+        metrics = {"eval_loss": self.score(batches), **self.more_metrics()}
         self.log(metrics)
         self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics

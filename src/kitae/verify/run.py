@@ -130,7 +130,11 @@ class RunVerifier:
     def stop_probability(self) -> float:
         console.say(t("say.exam", form="base"))
         terminator = self.exam.codec.terminator
-        return 0.0 if terminator is None else behaviour.stop_probability(self.seen(self.base), terminator)
+        if terminator is None:
+            return 0.0
+        # Answers that count will be needed again; others can wait until there is something to compare them with.
+        base = self.seen(self.base) if self.exam.exact else self.exam.ask(self.base, self._scratch, answers=False)
+        return behaviour.stop_probability(base, terminator)
 
     def merge_gates(self, folder: Path) -> Iterator[Gate]:
         """`merge.*`: cheap checks of the files first; only a folder that is whole is loaded."""
