@@ -21,7 +21,7 @@ from transformers import (
 )
 
 from kitae.chat import Encoded, Span
-from kitae.train.attention import StripAttention, allow_strips
+from kitae.train.attention import CannotIsolate, StripAttention, _attention, allow_strips, attending
 from kitae.train.batches import in_batches
 from kitae.train.lean import RootMeanSquareNorm, make_lean
 from kitae.train.loss import LabelledLoss, trial_batch
@@ -218,6 +218,28 @@ def test_attention_in_a_strip(shared: int, lengths: list[int], window: int | Non
     slope = torch.randn(found.shape, generator=generator, dtype=torch.double)
     for mine, theirs in zip(torch.autograd.grad(found, parts, slope), torch.autograd.grad(wanted, parts, slope), strict=True):
         torch.testing.assert_close(mine, theirs)
+
+
+@pytest.mark.parametrize(
+    "unknown", [{"softcap": 30.0}, {"dropout": 0.1}, {"attention_mask": torch.ones(1, 1, 9, 9)}, {"is_causal": False}]
+)
+def test_what_a_strip_can_not_do_is_not_done_wrong(unknown: dict[str, object]) -> None:
+    module, parts = nn.Module(), [torch.randn(1, 2, 9, 8) for _ in range(3)]
+    wanted = {"attention_mask": None, **unknown}
+    with attending(strip_of([4, 5], 0, parts[0].device)), pytest.raises(CannotIsolate):
+        _attention(module, *parts, **wanted)
+
+
+def test_rows_of_unlike_length_do_not_stand_side_by_side() -> None:
+    lengths = [*[10] * 50, 1500, 1600]
+    strip = strip_of(lengths, 3, torch.device("cpu"))
+    places = [group.places.numel() if group.places is not None else lengths[-1] for group in strip.groups]
+    assert len(places) == 2
+    assert sum(places) <= 1.25 * sum(lengths)
+
+
+def test_strips_are_tried_on_the_longest_row() -> None:
+    assert max(trial_batch(rows(0)).lengths) == max(LENGTHS)
 
 
 def test_outside_of_a_strip_a_model_attends_as_before() -> None:

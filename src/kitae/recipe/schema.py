@@ -134,7 +134,7 @@ class Train(Section):
     max_grad_norm: float = Field(1.0, gt=0.0)
     batch_tokens: int = Field(2048, ge=16, description="tokens of an optimiser step")
     micro_batch_tokens: int = Field(
-        2048, ge=16, description="tokens held in memory at once; changes no result but those of newllm.variety and mixing"
+        1024, ge=16, description="tokens held in memory at once; changes no result but those of newllm.variety and mixing"
     )
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     evaluations: int = Field(4, ge=1, description="times the validation rows are scored, evenly over the run")
