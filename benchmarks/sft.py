@@ -31,10 +31,8 @@ LORA = {"r": 16, "alpha": 32}
 RATE = 2e-4
 
 
-def _trl(rows: int = ROWS_A_STEP, memory: bool = False, **more: object) -> dict[str, Any]:
-    """`memory`: started with the allocator settings that Kitae's command line gives itself."""
-    micro = {"per_device_train_batch_size": rows, "gradient_accumulation_steps": ROWS_A_STEP // rows}
-    return {"memory": memory, "arguments": {**micro, **more}}
+def _trl(rows: int = ROWS_A_STEP, **more: object) -> dict[str, Any]:
+    return {"per_device_train_batch_size": rows, "gradient_accumulation_steps": ROWS_A_STEP // rows, **more}
 
 
 _GROUPED: dict[str, Any] = {"gradient_checkpointing": False, "train_sampling_strategy": "group_by_length"}
@@ -47,7 +45,6 @@ SETTINGS: dict[str, dict[str, Any]] = {
     **{f"trl, grouped, {n} at once": _trl(n, **_GROUPED) for n in (8, 4, 2, 1)},
     **{f"trl, grouped, {n} at once, bf16 weights": _trl(n, **_GROUPED, **_BF16) for n in (4, 2, 1)},
     "trl, checkpointing, 1 at once, bf16 weights": _trl(1, **_BF16),
-    "trl, grouped, 2 at once, bf16 weights, Kitae's memory": _trl(2, True, **_GROUPED, **_BF16),
 }
 DEFAULTS = ("trl, its defaults", "trl, no checkpointing")
 
@@ -76,8 +73,7 @@ def main() -> None:
                 found[setting].append(trial(setting, folder, base, tokens, options.set))
                 print(f"{setting}: {found[setting][-1]}", file=sys.stderr, flush=True)
     rows = [summary(setting, trials) for setting, trials in found.items()]
-    machine = {"platform": platform.platform(), "cores": os.cpu_count(), "python": platform.python_version()}
-    report = {"machine": machine, "limit": options.limit, "tokens": tokens, "rows": rows, "ratios": ratios(rows)}
+    report = {"machine": machine(), "limit": options.limit, "tokens": tokens, "rows": rows, "ratios": ratios(rows)}
     if options.json:
         print(json.dumps(report))
         return
@@ -86,6 +82,10 @@ def main() -> None:
         speed = f"{row['tokens_per_second']:.0f} ({row['slowest']:.0f}–{row['fastest']:.0f})"
         print(f"{row['setting']:54} {speed:>16} {row['peak_mb']:>8} {row['first']:>7} {row['last']:>7} {row['held_out']:>8}")
     print(json.dumps(report["ratios"]))
+
+
+def machine() -> dict[str, Any]:
+    return {"platform": platform.platform(), "cores": os.cpu_count(), "python": platform.python_version()}
 
 
 def lay_out(options: argparse.Namespace, folder: Path) -> tuple[Path, int]:
@@ -143,14 +143,12 @@ def asked_and_answered(row: dict[str, str]) -> list[dict[str, str]]:
 
 
 def trial(setting: str, folder: Path, base: Path, tokens: int, changes: list[str]) -> dict[str, Any]:
-    from kitae.cli.allocator import SETTINGS as ALLOCATOR
-
     if setting == OURS:
         found = train_with_kitae(folder, changes)
     else:
-        (folder / "peer.json").write_text(json.dumps({**SETTINGS[setting], "base": str(base)}))
+        (folder / "peer.json").write_text(json.dumps({"arguments": SETTINGS[setting], "base": str(base)}))
         command = [sys.executable, __file__, "--rows", str(folder), "--peer", str(folder / "peer.json")]
-        found = json.loads(run(command, ALLOCATOR if SETTINGS[setting]["memory"] else {})["said"].splitlines()[-1])
+        found = json.loads(run(command)["said"].splitlines()[-1])
     given = len((folder / "train.jsonl").read_text().splitlines())
     if (found["rows"], found.get("tokens", tokens)) != (given, tokens):
         sys.exit(f"{setting} trained on {found['rows']} of {given} rows, {found.get('tokens', tokens)} of {tokens} tokens")
@@ -186,7 +184,7 @@ def train_with_kitae(folder: Path, changes: list[str]) -> dict[str, Any]:
     }
 
 
-def run(command: list[str], env: dict[str, str]) -> dict[str, Any]:
+def run(command: list[str], env: dict[str, str] | None = None) -> dict[str, Any]:
     """A process and all that it started: what it printed, and the most that any one of them held."""
     program = (
         "import json, resource, subprocess, sys\n"
@@ -195,7 +193,7 @@ def run(command: list[str], env: dict[str, str]) -> dict[str, Any]:
         "print(json.dumps({'said': done.stdout, 'peak_mb': peak, 'code': done.returncode}))"
     )
     whole = [sys.executable, "-c", program, *command]
-    done = subprocess.run(whole, env={**os.environ, **env}, stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run(whole, env={**os.environ, **(env or {})}, stdout=subprocess.PIPE, text=True, check=True)
     found: dict[str, Any] = json.loads(done.stdout)
     if found["code"]:
         sys.exit(f"{' '.join(command)}: exit code {found['code']}\n{found['said']}")

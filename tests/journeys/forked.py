@@ -17,7 +17,6 @@ import torch  # noqa: F401
 from transformers import Trainer  # noqa: F401 - names are imported when they are first asked for
 
 import kitae.cli.commands  # noqa: F401
-from kitae.cli import allocator
 from kitae.cli.main import main
 
 _STREAMS = ("in", "out", "err")
@@ -26,7 +25,7 @@ _STREAMS = ("in", "out", "err")
 def run_in_copy(arguments: list[str], environment: dict[str, str], place: Path, streams: Path) -> None:
     """In a new process: the command, with files of the folder `streams` as its three streams."""
     os.environ.clear()
-    os.environ.update(environment | allocator.SETTINGS)
+    os.environ.update(environment)
     os.chdir(place)
     for number, name in enumerate(_STREAMS):
         opened = os.open(streams / name, os.O_RDONLY if number == 0 else os.O_WRONLY | os.O_CREAT | os.O_TRUNC)

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kitae import processes
-from kitae.cli.allocator import keep_memory
 from kitae.console import console
 from kitae.errors import EXIT_FAILED, EXIT_INTERRUPTED, InputError, KitaeError
 from kitae.i18n import LANGUAGES, set_language, t
@@ -24,7 +23,6 @@ class Flags:
 
 def main() -> None:
     os.environ.setdefault("TQDM_DISABLE", "1")  # read when tqdm is first imported, by whichever library
-    keep_memory(sys.argv[1:])
     if not processes.is_first():  # of several that train together, the first speaks
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - open as long as the process lives
     if isinstance(sys.stdout, io.TextIOWrapper):  # a name that is no text must not break the output
