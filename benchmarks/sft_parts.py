@@ -122,7 +122,7 @@ def train(folder: Path, parts: int) -> dict[str, Any]:
         for batch in step.micro:
             with torch.autocast("cpu", dtype=torch.bfloat16):
                 part = loss(batch) / step.labelled
-            part.backward()
+            part.backward()  # type: ignore[no-untyped-call]
             total += float(part.detach())
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
