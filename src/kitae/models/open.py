@@ -72,12 +72,18 @@ def open_with_adapter(base: Path, adapter: Path, dtype: torch.dtype) -> PreTrain
 
 
 def add_lora(
-    model: PreTrainedModel, r: int, alpha: float, rslora: bool, dropout: float, targets: str | list[str]
+    model: PreTrainedModel, r: int, alpha: float, rslora: bool, dropout: float, targets: str | list[str], dora: bool = False
 ) -> PreTrainedModel:
     from peft import LoraConfig, get_peft_model
 
     config = LoraConfig(
-        r=r, lora_alpha=alpha, use_rslora=rslora, lora_dropout=dropout, target_modules=targets, task_type="CAUSAL_LM"
+        r=r,
+        lora_alpha=alpha,
+        use_rslora=rslora,
+        use_dora=dora,
+        lora_dropout=dropout,
+        target_modules=targets,
+        task_type="CAUSAL_LM",
     )
     try:
         adapted = get_peft_model(model, config)

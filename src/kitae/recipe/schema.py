@@ -9,6 +9,7 @@ from pydantic_core import PydanticCustomError
 
 STARTER = "smollm2-135m-instruct"
 QUANTS = ("F16", "Q8_0", "Q6_K", "Q5_K_M", "Q5_K_S", "Q4_K_M", "Q4_K_S", "Q4_0", "Q3_K_M", "Q2_K")
+ADAPTERS = ("lora", "dora")  # methods that leave the model's own weights as they are
 NO_GGUF = ("gru", "mingru", "newllm")  # llama.cpp has no graph for them
 Quant = Literal["F16", "Q8_0", "Q6_K", "Q5_K_M", "Q5_K_S", "Q4_K_M", "Q4_K_S", "Q4_0", "Q3_K_M", "Q2_K"]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
@@ -118,12 +119,15 @@ class Phases(Section):
 
 
 class Train(Section):
-    method: Literal["lora", "full", "newllm"] = Field("lora", description="a new model needs full, or newllm: in two phases")
+    method: Literal["lora", "dora", "full", "newllm"] = Field(
+        "lora",
+        description="dora: lora that learns lengths and directions apart; a new model needs full, or newllm: in two phases",
+    )
     newllm: Phases | None = None
-    lora: Lora | None = None
+    lora: Lora | None = Field(None, description="of lora and dora")
     epochs: int = Field(2, ge=1, le=1000)
     learning_rate: float | None = Field(
-        None, gt=0.0, lt=1.0, description="default: 1e-3 for lora, 1e-4 for full, 3e-3 for a new model"
+        None, gt=0.0, lt=1.0, description="default: 1e-3 for adapters, 1e-4 for full, 3e-3 for a new model"
     )
     schedule: Literal["cosine", "restarts", "linear", "constant", "plateau"] = Field(
         "cosine", description="restarts: cosine several times over; plateau: halved where validation stops getting better"
@@ -144,7 +148,7 @@ class Train(Section):
     @property
     def whole(self) -> bool:
         """Whether the model's own weights are trained, and not an adapter."""
-        return self.method != "lora"
+        return self.method not in ADAPTERS
 
     @property
     def phases(self) -> Phases:
@@ -199,5 +203,5 @@ class Recipe(Section):
 
     @property
     def peak_learning_rate(self) -> float:
-        by_method = 1e-3 if self.train.method == "lora" else 3e-3 if self.model.new else 1e-4
+        by_method = 1e-3 if not self.train.whole else 3e-3 if self.model.new else 1e-4
         return self.train.learning_rate or by_method

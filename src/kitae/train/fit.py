@@ -181,7 +181,8 @@ def _model(prepared: Prepared) -> PreTrainedModel:
     lora = train.lora_settings
     model = open_model(prepared.base, compute_dtype(train.precision))
     allow_strips(model)
-    adapted = add_lora(model, lora.r, lora.alpha, lora.rslora, lora.dropout, lora.targets)
+    dora = train.method == "dora"
+    adapted = add_lora(model, lora.r, lora.alpha, lora.rslora, lora.dropout, lora.targets, dora)
     make_lean(adapted)
     return adapted
 

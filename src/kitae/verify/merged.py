@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -45,25 +45,25 @@ def complete(base: Path, merged: Path) -> Gate:
 def changed(base: Path, adapter: Path, merged: Path) -> Gate:
     """Tensor by tensor: what the adapter targets moved by what it says, everything else stayed as it was."""
     gate = "merge.changed"
-    deltas = _deltas(adapter)
+    adapters = _adapted(adapter)
     originals = dict(_tensors(base))
     untouched, wrong, worst = [], [], 0.0
     for name, tensor in _tensors(merged):
         original = originals.get(name)
         if original is None:
             continue
-        delta = deltas.pop(name, None)
-        expected = original.float() if delta is None else original.float() + delta()
+        adapted = adapters.pop(name, None)
+        expected = original.float() if adapted is None else adapted(original.float())
         scale = float(expected.abs().max()) or 1.0
         error = float((tensor.float() - expected).abs().max()) / scale
         limit = _ROUNDING.get(str(tensor.dtype), 2**-7)
         worst = max(worst, error)
         if error > limit or not bool(tensor.isfinite().all()):
             wrong.append(f"{name}: {error:.3g} > {limit:.3g}")
-        elif delta is not None and bool((tensor.float() == original.to(tensor.dtype).float()).all()):
+        elif adapted is not None and bool((tensor.float() == original.to(tensor.dtype).float()).all()):
             untouched.append(name)
-    if deltas:
-        return refused(gate, "unmerged", len(deltas), 0, sorted(deltas)[:_SHOWN])
+    if adapters:
+        return refused(gate, "unmerged", len(adapters), 0, sorted(adapters)[:_SHOWN])
     if wrong:
         return refused(gate, "altered", len(wrong), 0, wrong[:_SHOWN], count=len(wrong))
     if untouched:
@@ -135,19 +135,27 @@ def _tensors(folder: Path) -> Iterator[tuple[str, torch.Tensor]]:
             raise InputError("weights-unreadable", where=str(file), why=str(error)) from error
 
 
-def _deltas(adapter: Path) -> dict[str, Any]:
-    """For each targeted tensor, how to compute what the adapter adds to it: scale · B · A, in fp32."""
+def _adapted(adapter: Path) -> dict[str, Callable[[torch.Tensor], torch.Tensor]]:
+    """For each targeted tensor, what the adapter makes of it, in fp32: W + scale · B · A, and with DoRA its rows at the
+    lengths that were learned."""
     from safetensors.torch import load_file
 
     config = read_json(adapter / "adapter_config.json")
     tensors = load_file(adapter / "adapter_model.safetensors")
     rank, alpha = int(config["r"]), float(config["lora_alpha"])
     scale = alpha / rank**0.5 if config.get("use_rslora") else alpha / rank
+
+    def of(a: torch.Tensor, b: torch.Tensor, lengths: torch.Tensor | None) -> Callable[[torch.Tensor], torch.Tensor]:
+        def adapted(weight: torch.Tensor) -> torch.Tensor:
+            moved = weight + scale * (b.float() @ a.float())
+            return moved if lengths is None else moved * (lengths.float() / moved.norm(dim=1))[:, None]
+
+        return adapted
+
     found = {}
     for name, a in tensors.items():
-        if not name.endswith("lora_A.weight"):
-            continue
-        b = tensors[name.replace("lora_A", "lora_B")]
-        target = name.removeprefix("base_model.model.").replace(".lora_A", "")
-        found[target] = lambda a=a, b=b: scale * (b.float() @ a.float())
+        if name.endswith("lora_A.weight"):
+            stem = name.removesuffix("lora_A.weight")
+            target = stem.removeprefix("base_model.model.") + "weight"
+            found[target] = of(a, tensors[stem + "lora_B.weight"], tensors.get(stem + "lora_magnitude_vector"))
     return found
