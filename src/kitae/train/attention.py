@@ -200,8 +200,11 @@ def _attention(
     if attention_mask is not None or dropout or not causal or other or not alike:
         raise CannotIsolate(", ".join(other) or type(module).__name__)
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    parts = (x[0].transpose(0, 1) for x in (query, key, value))
-    mixed: Tensor = StripAttention.apply(*parts, _strip, scale, sliding_window)  # type: ignore[no-untyped-call]
+    kind = query.device.type  # under autocast what comes here may be of several types, and is not cast in the backward pass
+    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else query.dtype
+    parts = (x[0].transpose(0, 1).to(dtype) for x in (query, key, value))
+    with torch.autocast(kind, enabled=False):
+        mixed: Tensor = StripAttention.apply(*parts, _strip, scale, sliding_window)  # type: ignore[no-untyped-call]
     return mixed[None], None
 
 
