@@ -63,6 +63,16 @@ def test_too_few_rows_to_validate_are_told_before_training(kitae: Kitae, tiny_mo
     explained(kitae("recipe", "check", recipe), 2, "7", "8")
 
 
+def test_what_does_not_fit_into_memory_is_refused_before_anything_is_made(
+    kitae: Kitae, tiny_model: Path, tmp_path: Path
+) -> None:
+    recipe = workplace(tmp_path / "w", tiny_model)
+    new = f"model={{source: new, new: {{arch: llama, tokenizer: '{tiny_model}', hidden_size: 16384, layers: 64}}}}"
+    done = kitae("train", recipe, "--set", new, "--set", "train.method=full", "--set", "train.lora=null", "--json")
+    assert (done.code, done.json["error"]["kind"]) == (2, "too-large")
+    assert kitae("runs", "list", "--json").json["runs"] == []
+
+
 def test_damaged_models(kitae: Kitae, tiny_model: Path, copied: Path, tmp_path: Path) -> None:
     cut = tmp_path / "cut"
     shutil.copytree(tiny_model, cut)

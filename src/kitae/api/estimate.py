@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import psutil
 
 from kitae.api.rows import gather_rows
+from kitae.data import Rows
 from kitae.errors import InputError
 from kitae.files import JsonDict
 from kitae.models import Design, Size, locate_tokenizer, peek, size_of
-from kitae.recipe import New, Recipe
+from kitae.recipe import Recipe
 
 _CHARACTERS_PER_TOKEN = 3.2
-# Bytes of activations that one token leaves behind for the backward pass, a layer, in multiples of the hidden size;
-# measured on SmolLM2-135M with plain attention and adapters on every linear layer (docs/benchmarks.md).
-_ACTIVATIONS = 110
-_OVERHEAD_MB = 900  # Python, torch and transformers themselves
+_PROGRAM = 560e6  # Python and its libraries, the rows
+_ASKING = 700e6  # the same in the process in which the base is asked, and what it keeps of the answers
+_HEAD = 60e6  # logits, block by block
+_HOLES = 1.25  # memory that is free, but between what is not
 _FLOPS = 250e9  # what two ordinary cores reach in training, all losses included
 _FASTEST = 10_000  # tokens a second; a small model's time goes into other things than multiplying
-
-
-def _size(new: New, longest: int) -> Size:
-    return size_of(Design(**new.design), locate_tokenizer(new.tokenizer), longest)
+_LEAST_AT_ONCE = 64  # tokens; below that a smaller micro-batch is no advice
 
 
 def estimate(recipe: Recipe) -> JsonDict:
@@ -28,32 +28,97 @@ def estimate(recipe: Recipe) -> JsonDict:
     answered, least = sum(row.teaches for row in rows.validation), recipe.verify.min_validation_rows
     if answered < least:
         raise InputError("few-validation", where=recipe.name, count=answered, least=least)
-    new = recipe.model.new
-    size = peek(recipe.model.source) if new is None else _size(new, recipe.model.max_length)
-    parameters, hidden, layers = size.parameters, size.hidden, size.layers
-    train = recipe.train
-    full = train.whole
-    weights = parameters * (4 if full else 2)
-    trained = parameters if full else 16 * train.lora_settings.r * hidden * layers
-    states = trained * 12  # gradient and two moments in fp32
-    tokens_at_once = min(train.micro_batch_tokens, train.batch_tokens)
-    activations = tokens_at_once * layers * hidden * _ACTIVATIONS
-    logits = tokens_at_once * size.vocabulary * 4 * 2
-    memory = (weights + states + activations + logits) / 1e6 + _OVERHEAD_MB
+    train, size = recipe.train, _size(recipe)
+    memory = refuse_too_large(recipe, rows)
     epochs = train.epochs + (train.phases.epochs if train.method == "newllm" else 0)
-    tokens = sum(len(row.text) for row in rows.train) / _CHARACTERS_PER_TOKEN * epochs
-    seconds = tokens * max(parameters * (6 if full else 4) / _FLOPS, 1 / _FASTEST)
-    available = psutil.virtual_memory().available / 1e6
-    if memory > available:
-        raise InputError("too-large", where=recipe.name, needed=round(memory), available=round(available))
+    tokens = _tokens(rows) * epochs
+    seconds = tokens * max(size.parameters * (6 if train.whole else 4) / _FLOPS, 1 / _FASTEST)
     return {
         "name": recipe.name,
         "model": recipe.model.source,
-        "parameters": parameters,
+        "parameters": size.parameters,
         "rows": len(rows.train),
         "validation": len(rows.validation),
         "duplicates": rows.duplicates,
         "tokens": round(tokens),
-        "memory_mb": round(memory),
+        "memory_mb": round(memory / 1e6),
         "minutes": round(seconds / 60, 1),
     }
+
+
+def refuse_too_large(recipe: Recipe, rows: Rows) -> float:
+    """The bytes that training will hold, if there are so many; else an error that says what would fit."""
+    size, tokens = _size(recipe), _tokens(rows)
+    needed, available = _memory(recipe, size, tokens), float(psutil.virtual_memory().available)
+    if needed > available:
+        fitting = [
+            f"{name} ({round(memory / 1e6):,} MB)" for name, memory in _smaller(recipe, size, tokens) if memory <= available
+        ]
+        raise InputError(
+            "too-large",
+            where=recipe.name,
+            why="; ".join(fitting[:2]),
+            needed=f"{round(needed / 1e6):,}",
+            available=f"{round(available / 1e6):,}",
+        )
+    return needed
+
+
+def _size(recipe: Recipe) -> Size:
+    new = recipe.model.new
+    if new is None:
+        return peek(recipe.model.source)
+    return size_of(Design(**new.design), locate_tokenizer(new.tokenizer), recipe.model.max_length)
+
+
+def _tokens(rows: Rows) -> float:
+    return sum(len(row.text) for row in rows.train) / _CHARACTERS_PER_TOKEN
+
+
+def _memory(recipe: Recipe, size: Size, tokens: float) -> float:
+    """Weights, what is learned (with gradient and two moments), and what tokens leave behind for the backward pass."""
+    train = recipe.train
+    at_once = min(train.micro_batch_tokens, train.batch_tokens, tokens)
+    if train.whole:  # fp32 weights, their bf16 copy, and a gradient of the head on its way
+        weights = size.parameters * 6 + size.vocabulary * size.hidden * 6
+        learned = size.parameters * 12
+    else:
+        weights = size.parameters * 2
+        learned = _adapter(train.lora_settings.r, size) * size.layers * 16
+    training = _PROGRAM + weights + learned + at_once * size.layers * _kept(recipe, size) * _HOLES + _HEAD
+    asking = 0.0 if train.whole else _ASKING + size.parameters * 4
+    return max(training, asking)
+
+
+def _adapter(rank: int, size: Size) -> int:
+    """Numbers in the adapters of one layer's matrices."""
+    outside = 2 * (size.hidden + size.queries) + 2 * (size.hidden + size.keys)
+    return rank * (outside + 3 * (size.hidden + size.feed_forward))
+
+
+def _kept(recipe: Recipe, size: Size) -> float:
+    """Bytes that one token leaves behind in one layer; see docs/benchmarks.md."""
+    if size.passes > 1:
+        return 24.0 * size.hidden * size.passes
+    around = 8 * size.hidden + 4 * size.queries + 4 * size.keys
+    if recipe.train.whole:
+        return around + 8 * size.feed_forward
+    lean = around + 4 * size.feed_forward + 14 * recipe.train.lora_settings.r
+    if recipe.train.method == "lora" and not recipe.train.lora_settings.dropout:
+        return lean
+    outputs = size.queries + 2 * size.keys + 2 * size.hidden + 2 * size.feed_forward
+    return lean + 8 * outputs + 4 * size.feed_forward  # PEFT's own way
+
+
+def _smaller(recipe: Recipe, size: Size, tokens: float) -> Iterator[tuple[str, float]]:
+    """Settings that need less, each with what it would need."""
+
+    def with_train(**changes: object) -> float:
+        return _memory(recipe.model_copy(update={"train": recipe.train.model_copy(update=changes)}), size, tokens)
+
+    if recipe.train.whole and recipe.model.new is None:
+        yield "train.method=lora", with_train(method="lora", lora=None)
+    at_once = min(recipe.train.micro_batch_tokens, recipe.train.batch_tokens) // 2
+    while at_once >= _LEAST_AT_ONCE:
+        yield f"train.micro_batch_tokens={at_once}", with_train(micro_batch_tokens=at_once)
+        at_once //= 2

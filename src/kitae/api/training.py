@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kitae import processes
+from kitae.api.estimate import refuse_too_large
 from kitae.api.libraries import quiet_libraries
 from kitae.api.rows import gather_rows
 from kitae.chat import Conversation
@@ -144,6 +145,7 @@ def _begin(recipe: Recipe | str | Path, overrides: Sequence[str]) -> tuple[Run, 
         locate_tokenizer(wanted.model.new.tokenizer)
     else:
         locate(wanted.model.source)
+    refuse_too_large(wanted, rows)
     run = _new_run(wanted)
     console.say(t("say.run", run=run.id))
     if rows.duplicates:

@@ -60,7 +60,8 @@ def size_of(design: Design, tokenizer_folder: Path, longest: int) -> Size:
     tokenizer = open_tokenizer(tokenizer_folder)
     design = _sized(design, tokenizer, longest)
     config = _config(design, tokenizer, longest)
-    return Size(_count(config), design.hidden_size, config.num_hidden_layers, config.vocab_size)
+    size = Size.of_config(_count(config), {name: getattr(config, name, None) for name in Size.READ})
+    return replace(size, passes=design.passes) if design.arch == NEWLLM else size
 
 
 def _sized(design: Design, tokenizer: PreTrainedTokenizerBase, longest: int) -> Design:
