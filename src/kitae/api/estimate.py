@@ -99,7 +99,7 @@ def _adapter(rank: int, size: Size) -> int:
 def _kept(recipe: Recipe, size: Size) -> float:
     """Bytes that one token leaves behind in one layer; see docs/benchmarks.md."""
     if size.passes > 1:
-        return 24.0 * size.hidden * size.passes
+        return 48.0 * size.hidden * size.passes
     around = 8 * size.hidden + 4 * size.queries + 4 * size.keys
     if recipe.train.whole:
         return around + 8 * size.feed_forward

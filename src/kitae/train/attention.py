@@ -69,7 +69,7 @@ class StripAttention(torch.autograd.Function):
     def forward(
         ctx: Any, queries: Tensor, keys: Tensor, values: Tensor, strip: Strip, scale: float, window: int | None
     ) -> Tensor:
-        found = torch.empty_like(queries, memory_format=torch.contiguous_format)
+        found = _room_for(queries, strip)
         for group, asked, known, told in _parts(strip, queries, keys, values):
             mixed = _attend(asked * scale, known, told, window)
             found[group.tokens] = group.one_after_another(mixed.flatten(1, 2))
@@ -81,7 +81,7 @@ class StripAttention(torch.autograd.Function):
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
         queries, keys, values = ctx.saved_tensors
         strip: Strip = ctx.strip
-        of_queries, of_keys, of_values = (torch.empty_like(x, memory_format=torch.contiguous_format) for x in ctx.saved_tensors)
+        of_queries, of_keys, of_values = (_room_for(x, strip) for x in ctx.saved_tensors)
         (slopes,) = upstream
         exact = torch.promote_types(keys.dtype, torch.float32)
         of_shared = [keys.new_zeros(strip.shared, *keys.shape[1:], dtype=exact) for _ in range(2)]
@@ -97,6 +97,12 @@ class StripAttention(torch.autograd.Function):
             for of, shared in ((of_keys, of_shared[0]), (of_values, of_shared[1])):
                 of[: strip.shared] += shared.to(of.dtype)
         return of_queries, of_keys, of_values, None, None, None
+
+
+def _room_for(tokens: Tensor, strip: Strip) -> Tensor:
+    room = torch.empty_like(tokens, memory_format=torch.contiguous_format)
+    room[len(room) - strip.filling :] = 0
+    return room
 
 
 def _parts(strip: Strip, queries: Tensor, keys: Tensor, values: Tensor) -> Iterator[tuple[Group, Tensor, Tensor, Tensor]]:

@@ -18,8 +18,11 @@ def label_losses(hidden: Tensor, head: nn.Linear, targets: Tensor, cap: float | 
     """The negative log-likelihood of each target under `head(hidden)`, soft-capped at `cap`, in fp32."""
     kind = hidden.device.type
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else head.weight.dtype
+    filling = -len(hidden) % _ROWS  # of few sizes, because libraries prepare, and keep, a program for each
     with torch.autocast(kind, enabled=False):
-        return _HeadLosses.apply(hidden.to(dtype), head.weight, head.bias, targets, cap)  # type: ignore[no-any-return,no-untyped-call]
+        filled = nn.functional.pad(hidden.to(dtype), (0, 0, 0, filling)), nn.functional.pad(targets, (0, filling))
+        found: Tensor = _HeadLosses.apply(filled[0], head.weight, head.bias, filled[1], cap)  # type: ignore[no-untyped-call]
+    return found[: len(hidden)]
 
 
 def logit_losses(logits: Tensor, targets: Tensor) -> Tensor:
@@ -82,7 +85,7 @@ class _LogitLosses(torch.autograd.Function):
 def _blocks(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Iterator[tuple[slice, Tensor, Tensor]]:
     """Positions, their logits, and the weight that made them."""
     used = weight.to(hidden.dtype)
-    rows = max(_ROWS, _LOGITS // len(weight))
+    rows = max(1, _LOGITS // len(weight) // _ROWS) * _ROWS
     for start in range(0, len(hidden), rows):
         part = slice(start, start + rows)
         yield part, nn.functional.linear(hidden[part], used, None if bias is None else bias.to(hidden.dtype)), used

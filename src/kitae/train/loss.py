@@ -82,8 +82,10 @@ class LabelledLoss:
         kept[0, :shared] = True  # of a beginning that is the same in all rows, that of the first
         targets, chosen = _predicted(batch.labels)
         times = torch.arange(batch.input_ids.shape[1], device=kept.device).expand_as(kept)
-        with attending(strip_of(batch.lengths.tolist(), shared, kept.device)):
-            return self._nll(targets, chosen[kept][None], input_ids=batch.input_ids[kept][None], position_ids=times[kept][None])
+        strip = strip_of(batch.lengths.tolist(), shared, kept.device)
+        laid = (strip.fill(of[kept][None]) for of in (chosen, batch.input_ids, times))
+        with attending(strip):
+            return self._nll(targets, next(laid), input_ids=next(laid), position_ids=next(laid))
 
     def _nll(self, targets: torch.Tensor, chosen: torch.Tensor, **inputs: torch.Tensor | None) -> torch.Tensor:
         if self._ending is None:

@@ -13,6 +13,8 @@ import torch
 
 Tensor = torch.Tensor
 
+_STEP = 64  # a strip's length is a multiple: libraries prepare, and keep, a program for each size of matrices that they see
+_ROW_STEP = 16  # the same of rows that stand side by side
 _WASTE = 1.25  # places for one token, on average, when rows of unlike length stand side by side
 
 
@@ -39,6 +41,11 @@ class Group:
 class Strip:
     shared: int  # tokens of the beginning
     groups: list[Group]
+    filling: int  # tokens at the end that belong to no row
+
+    def fill(self, tokens: Tensor) -> Tensor:
+        """Some value for the tokens at the end of [1, own tokens]; no loss depends on it."""
+        return torch.nn.functional.pad(tokens, (0, self.filling))
 
     @property
     def beginning(self) -> Group:
@@ -55,7 +62,7 @@ def strip_of(lengths: Sequence[int], shared: int, device: torch.device) -> Strip
             start, rows = start + sum(rows), []
         rows.append(length)
     groups.append(_group(start, rows, device))
-    return Strip(shared, groups)
+    return Strip(shared, groups, -(start + sum(rows)) % _STEP)
 
 
 def _group(start: int, rows: list[int], device: torch.device) -> Group:
@@ -63,7 +70,7 @@ def _group(start: int, rows: list[int], device: torch.device) -> Group:
     if len(rows) == 1:
         return Group(tokens, None, None)
     lengths = torch.tensor(rows, device=device)
-    step = torch.arange(max(rows), device=device)
+    step = torch.arange(-(-max(rows) // _ROW_STEP) * _ROW_STEP, device=device)
     places = (lengths.cumsum(0) - lengths)[:, None] + torch.minimum(step, lengths[:, None] - 1)
     real = step < lengths[:, None]
     return Group(tokens, places, real.flatten().nonzero()[:, 0])
