@@ -14,7 +14,7 @@ def quiet_libraries() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    # On a CPU, each size of matrices leaves half a megabyte of prepared program behind; of those by default a thousand are kept.
+    # On a CPU each size of matrices leaves half a megabyte of prepared program behind, and by default a thousand are kept.
     for cache in ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"):
         os.environ.setdefault(cache, "128")
     if paths.offline():
