@@ -6,14 +6,13 @@ FILE holds `messages`, or Dolly's fields. Each recipe trains the starter model, 
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from sft import lay_out, machine, run
+from sft import arguments, lay_out, machine, run
 
 _NEW = "{source: new, max_length: 512, new: {arch: %s, tokenizer: smollm2-135m-instruct, hidden_size: 512}}"
 RECIPES = {
@@ -36,12 +35,8 @@ RECIPES = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=Path, required=True)
-    parser.add_argument("--limit", type=int, default=32, help="how many rows are trained on")
-    parser.add_argument("--characters", type=int, nargs=2, default=(0, 2000), metavar=("FROM", "TO"), help="of the rows taken")
+    parser = arguments(__doc__ or "", limit=32)
     parser.add_argument("--recipe", action="append", choices=list(RECIPES), help="may be repeated; default: all")
-    parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as name:

@@ -50,14 +50,10 @@ DEFAULTS = ("trl, its defaults", "trl, no checkpointing")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=Path, required=True)
-    parser.add_argument("--limit", type=int, default=96, help="how many rows are trained on")
-    parser.add_argument("--characters", type=int, nargs=2, default=(0, 2000), metavar=("FROM", "TO"), help="of the rows taken")
+    parser = arguments(__doc__ or "", limit=96)
     parser.add_argument("--setting", action="append", choices=list(SETTINGS), help="may be repeated; default: all")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="for Kitae's recipe")
-    parser.add_argument("--json", action="store_true")
     parser.add_argument("--peer", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.peer is not None:
@@ -82,6 +78,16 @@ def main() -> None:
         speed = f"{row['tokens_per_second']:.0f} ({row['slowest']:.0f}–{row['fastest']:.0f})"
         print(f"{row['setting']:54} {speed:>16} {row['peak_mb']:>8} {row['first']:>7} {row['last']:>7} {row['held_out']:>8}")
     print(json.dumps(report["ratios"]))
+
+
+def arguments(description: str, limit: int) -> argparse.ArgumentParser:
+    """What every benchmark of training asks for."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=Path, required=True)
+    parser.add_argument("--limit", type=int, default=limit, help="how many rows are trained on")
+    parser.add_argument("--characters", type=int, nargs=2, default=(0, 2000), metavar=("FROM", "TO"), help="of the rows taken")
+    parser.add_argument("--json", action="store_true")
+    return parser
 
 
 def machine() -> dict[str, Any]:

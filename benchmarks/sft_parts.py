@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from sft import LORA, RATE, lay_out, machine
+from sft import LORA, RATE, arguments, lay_out, machine
 
 PARTS = (
     "PEFT under autocast, logits of every token, 2,048 padded tokens at once",
@@ -32,12 +32,8 @@ PARTS = (
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=Path, required=True)
-    parser.add_argument("--limit", type=int, default=96, help="how many rows are trained on")
-    parser.add_argument("--characters", type=int, nargs=2, default=(0, 2000), metavar=("FROM", "TO"), help="of the rows taken")
+    parser = arguments(__doc__ or "", limit=96)
     parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--json", action="store_true")
     parser.add_argument("--part", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.part is not None:

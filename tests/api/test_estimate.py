@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import psutil
 import pytest
+import torch
+from safetensors.torch import save_file
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from kitae.api.estimate import estimate
 from kitae.api.vocabulary import train_tokenizer
 from kitae.errors import InputError
+from kitae.models import open_tokenizer, peek
 from kitae.recipe import load_recipe
 
 RECIPE = """\
@@ -82,3 +87,35 @@ def test_every_method_holds_more_than_lora(recipe: Path) -> None:
     lora, dora, full = (estimate(load_recipe(recipe, [f"train.method={m}"]))["memory_mb"] for m in ("lora", "dora", "full"))
     assert lora < dora < full
     assert estimate(load_recipe(recipe, ["train.lora={dropout: 0.1}"]))["memory_mb"] == dora
+
+
+def test_a_model_whose_file_has_other_names(recipe: Path, starter: Path, tmp_path: Path) -> None:
+    model = GPT2LMHeadModel(GPT2Config(vocab_size=49152, n_embd=64, n_layer=2, n_head=4))
+    model.save_pretrained(tmp_path / "gpt2")
+    open_tokenizer(starter).save_pretrained(tmp_path / "gpt2")
+    assert "hidden_size" not in json.loads((tmp_path / "gpt2" / "config.json").read_text())
+    size = peek(str(tmp_path / "gpt2"))
+    assert (size.hidden, size.layers, size.queries, size.feed_forward) == (64, 2, 64, 256)
+    assert estimate(load_recipe(recipe, [f"model.source={tmp_path / 'gpt2'}"]))["parameters"] == model.num_parameters()
+
+
+@pytest.mark.parametrize("content", ['{"model_type": "unheard-of"}', "{}"])
+def test_a_model_whose_file_says_too_little(recipe: Path, starter: Path, tmp_path: Path, content: str) -> None:
+    (tmp_path / "model").mkdir()
+    save_file({"x": torch.zeros(1)}, tmp_path / "model" / "model.safetensors")
+    (tmp_path / "model" / "config.json").write_text(content)
+    with pytest.raises(InputError) as caught:
+        estimate(load_recipe(recipe, [f"model.source={tmp_path / 'model'}"]))
+    assert caught.value.kind == "model-unreadable"
+
+
+def test_memory_is_looked_for_where_training_runs(recipe: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=1e6))
+    monkeypatch.setattr(sys.modules["kitae.api.estimate"], "_GPUS", (str(tmp_path),))  # the package has a function of that name
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (80e9, 80e9))
+    estimate(load_recipe(recipe))
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (1e6, 80e9))
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=80e9))
+    with pytest.raises(InputError):
+        estimate(load_recipe(recipe))

@@ -219,3 +219,27 @@ def test_micro_batches_hold_all_labels_of_the_step() -> None:
     assert sorted(step.rows) == sorted(row.source for row in sequences)
     assert [sequences[i].source for group in layout(sequences, 64, padded=True) for i in group] == step.rows
     assert len(step.micro) > 1
+
+
+@pytest.mark.parametrize(("cap", "scale", "known"), [(30.0, 1.0, True), (None, 1.01, False), (30.0, 1.01, False)])
+def test_endings_that_small_logits_hardly_show(
+    model: LlamaForCausalLM, cap: float | None, scale: float, known: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new model's logits are small, where a soft cap bends nothing yet; later they are not."""
+    forward = model.forward
+
+    def ending(**inputs: object) -> object:
+        found = forward(**inputs)
+        found.logits = scale * (found.logits if cap is None else cap * torch.tanh(found.logits / cap))
+        return found
+
+    monkeypatch.setattr(model, "forward", ending)
+    model.config.final_logit_softcapping = cap
+    loss = LabelledLoss(model)
+    (batch,) = in_batches(rows(5), 100_000, padded=True)
+    loss(batch)
+    assert (loss._ending is not None) == known
+    assert loss._ending is None or loss._ending.cap == cap
+    with torch.no_grad():
+        model.lm_head.weight *= 1000
+    assert loss(batch).item() == pytest.approx(reference(model, rows(5)).item(), rel=1e-5)

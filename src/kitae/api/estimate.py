@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 
@@ -20,6 +21,7 @@ _HEAD = 60e6  # logits, block by block
 _HOLES = 1.25  # memory that is free, but between what is not
 _FLOPS = 250e9  # what two ordinary cores reach in training, all losses included
 _FASTEST = 10_000  # tokens a second; a small model's time goes into other things than multiplying
+_GPUS = ("/dev/nvidiactl", "/dev/kfd")
 _LEAST_AT_ONCE = 64  # tokens; below that a smaller micro-batch is no advice
 
 
@@ -28,10 +30,9 @@ def estimate(recipe: Recipe) -> JsonDict:
     answered, least = sum(row.teaches for row in rows.validation), recipe.verify.min_validation_rows
     if answered < least:
         raise InputError("few-validation", where=recipe.name, count=answered, least=least)
-    train, size = recipe.train, _size(recipe)
-    memory = refuse_too_large(recipe, rows)
-    epochs = train.epochs + (train.phases.epochs if train.method == "newllm" else 0)
-    tokens = _tokens(rows) * epochs
+    train, size, tokens = recipe.train, _size(recipe), _tokens(rows)
+    memory = _fitting(recipe, size, tokens)
+    tokens *= train.epochs + (train.phases.epochs if train.method == "newllm" else 0)
     seconds = tokens * max(size.parameters * (6 if train.whole else 4) / _FLOPS, 1 / _FASTEST)
     return {
         "name": recipe.name,
@@ -46,10 +47,13 @@ def estimate(recipe: Recipe) -> JsonDict:
     }
 
 
-def refuse_too_large(recipe: Recipe, rows: Rows) -> float:
+def refuse_too_large(recipe: Recipe, rows: Rows) -> None:
+    _fitting(recipe, _size(recipe), _tokens(rows))
+
+
+def _fitting(recipe: Recipe, size: Size, tokens: float) -> float:
     """The bytes that training will hold, if there are so many; else an error that says what would fit."""
-    size, tokens = _size(recipe), _tokens(rows)
-    needed, available = _memory(recipe, size, tokens), float(psutil.virtual_memory().available)
+    needed, available = _memory(recipe, size, tokens), _available()
     if needed > available:
         fitting = [
             f"{name} ({round(memory / 1e6):,} MB)" for name, memory in _smaller(recipe, size, tokens) if memory <= available
@@ -62,6 +66,16 @@ def refuse_too_large(recipe: Recipe, rows: Rows) -> float:
             available=f"{round(available / 1e6):,}",
         )
     return needed
+
+
+def _available() -> float:
+    """Free bytes where training would run. Only a machine that shows a GPU is worth the seconds in which torch is imported."""
+    if any(Path(device).exists() for device in _GPUS):
+        import torch
+
+        if torch.cuda.is_available():
+            return float(torch.cuda.mem_get_info()[0])
+    return float(psutil.virtual_memory().available)
 
 
 def _size(recipe: Recipe) -> Size:

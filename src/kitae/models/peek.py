@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kitae.errors import InputError
 from kitae.files import read_json
 from kitae.models.facts import count_parameters
 from kitae.models.gguf_header import read_gguf_header
@@ -28,6 +29,7 @@ class Size:
         *("hidden_size", "num_hidden_layers", "vocab_size", "intermediate_size"),
         *("num_attention_heads", "num_key_value_heads", "head_dim"),
     )
+    NEEDED = frozenset(("hidden_size", "num_hidden_layers", "vocab_size"))
 
     @staticmethod
     def of_config(parameters: int, config: Mapping[str, Any]) -> Size:
@@ -52,7 +54,25 @@ def peek(source: str) -> Size:
         return _gguf(path)
     folder = locate(source)
     config = read_json(folder / "config.json")
-    return Size.of_config(count_parameters(folder), config.get("text_config") or config)
+    config = config.get("text_config") or config
+    if any(name not in config for name in Size.NEEDED):
+        config = _translated(folder)
+    return Size.of_config(count_parameters(folder), config)
+
+
+def _translated(folder: Path) -> dict[str, Any]:
+    """The facts of a model whose file calls them otherwise, as GPT-2's does; transformers knows by what names."""
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True).get_text_config()
+    except (ValueError, KeyError, OSError) as error:
+        raise InputError("model-unreadable", where=str(folder / "config.json"), why=str(error).splitlines()[0][:300]) from error
+    found = {name: getattr(config, name, None) for name in Size.READ}
+    missing = sorted(name for name in Size.NEEDED if found[name] is None)
+    if missing:
+        raise InputError("model-unreadable", where=str(folder / "config.json"), why=", ".join(missing))
+    return found
 
 
 def _gguf(path: Path) -> Size:

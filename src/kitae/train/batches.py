@@ -35,6 +35,12 @@ class MicroBatch:
     def labelled(self) -> int:
         return int((self.labels[:, 1:] != IGNORED).sum())
 
+    def alone(self) -> Iterator[MicroBatch]:
+        """Each row by itself."""
+        for i, length in enumerate(self.lengths.tolist()):
+            row = slice(i, i + 1), slice(length)
+            yield MicroBatch(self.input_ids[row], self.labels[row], self.lengths[i : i + 1])
+
 
 @dataclass(frozen=True)
 class Step:

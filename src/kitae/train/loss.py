@@ -17,6 +17,7 @@ from kitae.train.head import label_losses, logit_losses
 from kitae.train.strip import strip_of
 
 _SAME = 2e-2  # bf16 rounds differently when sums are cut differently; anything else is a mistake
+_ROUNDINGS = 3  # in which a model makes a soft cap
 _UNMOVED = 1e-3  # nats by which a loss may move when only another row has changed; where rows are apart none moves at all
 _TRIED = 16  # tokens on which a head is tried
 
@@ -62,7 +63,7 @@ class LabelledLoss:
         ids[0, shared:] = ids[0, shared:].flip(0)
         own = int((batch.labels[0, 1:] != IGNORED).sum())
         with _still(self._model):
-            apart = self._side_by_side(batch)
+            apart = torch.cat([self._side_by_side(row) for row in batch.alone()])
             try:
                 together = self._in_a_strip(batch, shared)
                 changed = self._in_a_strip(MicroBatch(ids, batch.labels, batch.lengths), shared)
@@ -133,12 +134,13 @@ class LabelledLoss:
                 logits = self._forward(every, input_ids=ids, attention_mask=mask).float()
         finally:
             watch.remove()
-        (made,) = seen
-        config = getattr(self._model, "config", None)
-        for cap in (None, getattr(config, "final_logit_softcapping", None)):
-            expected = made.float() if cap is None else cap * torch.tanh(made.float() / cap)
-            if expected.shape == logits.shape and (expected - logits).abs().max() <= _SAME * logits.abs().max():
-                return Ending(cap)
+        made = seen[0].float()
+        if torch.equal(made, logits):
+            return Ending(None)
+        cap = getattr(getattr(self._model, "config", None), "final_logit_softcapping", None)
+        rounding = _ROUNDINGS * torch.finfo(seen[0].dtype).eps
+        if cap and made.shape == logits.shape and torch.allclose(cap * torch.tanh(made / cap), logits, rounding, 1e-6):
+            return Ending(cap)
         return None
 
 
