@@ -113,11 +113,12 @@ def train(folder: Path, parts: int) -> dict[str, Any]:
     tokens, seconds, losses = 0, 0.0, []
     for number, indices in enumerate(Plan([len(row.ids) for row in rows], recipe.train.batch_tokens, 1, 0)):
         step = make([rows[i] for i in indices])
+        labels = sum(batch.labelled for batch in step.micro)
         began = time.perf_counter()
         total = 0.0
         for batch in step.micro:
             with torch.autocast("cpu", dtype=torch.bfloat16):
-                part = loss(batch) / step.labelled
+                part = loss(batch) / labels
             part.backward()  # type: ignore[no-untyped-call]
             total += float(part.detach())
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -25,6 +25,7 @@ COMPUTED = {
     *(f"report.verdict.{verdict}" for verdict in ("ship", "refuse", "incomplete")),
     *(f"report.{column}" for column in ("form", "exact", "stops", "speed")),
     *(f"error.refused-{kind}.{part}" for kind in ("gate", "incomplete") for part in ("message", "fix")),
+    *(f"rate.{kind}" for kind in ("adapter", "whole", "new", "dpo", "soft-prompt")),
     *(f"error.recipe.{part}" for part in ("message", "fix")),
 }
 

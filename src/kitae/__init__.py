@@ -1,8 +1,9 @@
 """Kitae: train, verify and ship small language models.
 
-`kitae.train`, `kitae.verify`, `kitae.ship`, `kitae.generate`, `kitae.merge`, `kitae.export` and `kitae.quickstart` do what
-the commands of the same names do, and return the value that the command prints with `--json`; so do `kitae.evaluate` (`eval`),
-`kitae.train_tokenizer` and `kitae.inspect_tokenizer`. Importing this package imports neither torch nor transformers.
+`kitae.train`, `kitae.verify`, `kitae.ship`, `kitae.generate`, `kitae.merge`, `kitae.blend`, `kitae.export` and
+`kitae.quickstart` do what the commands of the same names do, and return the value that the command prints with `--json`; so do
+`kitae.evaluate` (`eval`), `kitae.train_tokenizer` and `kitae.inspect_tokenizer`. Importing this package imports neither torch
+nor transformers.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from kitae.architectures import announce
 
 __version__ = "0.1.0"
 __all__ = [
+    "blend",
     "evaluate",
     "export",
     "generate",

@@ -12,8 +12,9 @@ from transformers import LlamaConfig, LlamaForCausalLM
 import kitae.train.head
 from kitae.chat import Encoded, Span
 from kitae.train.attention import allow_strips
-from kitae.train.batches import IGNORED, Plan, collate, in_batches, layout
-from kitae.train.head import label_losses, logit_losses
+from kitae.train.batches import IGNORED, MicroBatch, Plan, collate, in_batches, layout
+from kitae.train.distillation import TaughtLoss
+from kitae.train.head import Labels, Taught, head_losses, label_losses, logit_losses
 from kitae.train.loss import LabelledLoss, shared_prefix, trial_batch
 from kitae.train.strip import Strip, strip_of
 
@@ -117,8 +118,12 @@ def test_a_model_whose_rows_see_each_other_gets_no_strip(model: LlamaForCausalLM
 def test_a_model_that_comes_to_other_losses_in_a_strip_gets_none(
     model: LlamaForCausalLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    apart = LabelledLoss._side_by_side
-    monkeypatch.setattr(LabelledLoss, "_side_by_side", lambda self, batch: apart(self, batch) * 1.1)
+    def shifted(self: LabelledLoss, batch: MicroBatch, shared: int) -> object:
+        targets, chosen, inputs, around = in_a_strip(self, batch, shared)
+        return (targets + 1) % VOCABULARY, chosen, inputs, around
+
+    in_a_strip = LabelledLoss._in_a_strip
+    monkeypatch.setattr(LabelledLoss, "_in_a_strip", shifted)
     assert trying_strips(model, rows(6)).padded
 
 
@@ -173,7 +178,7 @@ def test_logits_that_a_model_made_itself() -> None:
     targets, counts = torch.randint(0, 33, (150,)), torch.rand(150)
     expected = torch.nn.functional.cross_entropy(logits, targets, reduction="none")
     (wanted,) = torch.autograd.grad((expected * counts).sum(), logits)
-    ours = logit_losses(logits, targets)
+    ours = logit_losses(logits, Labels(targets, None))
     (found,) = torch.autograd.grad((ours * counts).sum(), logits)
     assert torch.allclose(ours.double(), expected, rtol=1e-5)
     assert torch.allclose(found, wanted, atol=1e-6)
@@ -215,7 +220,7 @@ def test_plan_covers_every_row_once_an_epoch_and_depends_on_nothing_else() -> No
 def test_micro_batches_hold_all_labels_of_the_step() -> None:
     sequences = rows(10)
     step = collate(64, padded=True)(sequences)
-    assert step.labelled == sum(row.labelled for row in sequences)
+    assert sum(batch.labelled for batch in step.micro) == sum(row.labelled for row in sequences)
     assert sorted(step.rows) == sorted(row.source for row in sequences)
     assert [sequences[i].source for group in layout(sequences, 64, padded=True) for i in group] == step.rows
     assert len(step.micro) > 1
@@ -243,3 +248,49 @@ def test_endings_that_small_logits_hardly_show(
     with torch.no_grad():
         model.lm_head.weight *= 1000
     assert loss(batch).item() == pytest.approx(reference(model, rows(5)).item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("known", [33, 29, 40])
+@pytest.mark.parametrize("cap", [None, 5.0])
+@pytest.mark.parametrize("frozen", [True, False])
+def test_what_a_teacher_says_matches_the_library(
+    known: int, cap: float | None, frozen: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where a vocabulary is padded to another width than the teacher's."""
+    monkeypatch.setattr(kitae.train.head, "_LOGITS", 33 * 70)
+    torch.manual_seed(1)
+    share, temperature = 0.7, 2.0
+    head = torch.nn.Linear(8, 33, dtype=torch.float64).requires_grad_(not frozen)
+    hidden = torch.randn(150, 8, dtype=torch.float64, requires_grad=True)
+    targets, counts = torch.randint(0, 29, (150,)), torch.rand(150)
+    taught = torch.nn.functional.pad(torch.randn(150, known, dtype=torch.float64), (0, 0, 0, 42))
+    logits = head(hidden) if cap is None else cap * torch.tanh(head(hidden) / cap)
+    wanted = torch.nn.functional.pad((taught[:150, :33] / temperature).softmax(-1), (0, max(0, 33 - known)))
+    apart = torch.nn.functional.kl_div((logits / temperature).log_softmax(-1), wanted, reduction="none").sum(-1)
+    labels = torch.nn.functional.cross_entropy(logits, targets, reduction="none")
+    expected = share * temperature**2 * apart + (1 - share) * labels
+    learning = [hidden] if frozen else [hidden, head.weight, head.bias]
+    slopes = torch.autograd.grad((expected * counts).sum(), learning)
+    found = head_losses(hidden, head, Taught(targets, cap, lambda part: taught[part], share, temperature))
+    assert torch.allclose(found.double(), expected, rtol=1e-5)
+    for mine, theirs in zip(torch.autograd.grad((found * counts).sum(), learning), slopes, strict=True):
+        assert torch.allclose(mine, theirs, atol=1e-5)
+
+
+def test_a_teacher_that_is_the_student_teaches_nothing_and_another_its_distribution(model: LlamaForCausalLM) -> None:
+    sequences = rows(6)
+    torch.manual_seed(3)
+    teacher = LlamaForCausalLM(model.config)
+    expected = torch.zeros(())
+    for row in sequences:
+        ids, places = torch.tensor([row.ids]), [i - 1 for i, kept in enumerate(row.loss_mask) if kept]
+        with torch.no_grad():
+            ours, theirs = (m(input_ids=ids).logits[0, places].log_softmax(-1) for m in (model, teacher))
+        expected += (theirs.exp() * (theirs - ours)).sum()
+    for padded in (True, False):
+        student = trying_strips(model, sequences, not padded)
+        for taught_by, wanted in ((model, 0.0), (teacher, expected.item())):
+            loss = TaughtLoss(student, trying_strips(taught_by, sequences, not padded), 1.0, 1.0)
+            assert loss.padded is padded
+            (batch,) = in_batches(sequences, 100_000, padded)
+            assert loss(batch).item() == pytest.approx(wanted, rel=1e-4, abs=1e-4)

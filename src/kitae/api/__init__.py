@@ -1,5 +1,6 @@
 """Each command as a function. Rooms that may not know each other are joined here: the CLI has no logic of its own."""
 
+from kitae.api.blending import blend
 from kitae.api.estimate import estimate
 from kitae.api.evaluation import evaluate
 from kitae.api.preview import preview
@@ -12,6 +13,7 @@ from kitae.api.vocabulary import inspect_tokenizer, train_tokenizer
 
 __all__ = [
     "answer",
+    "blend",
     "conversation",
     "estimate",
     "evaluate",

@@ -8,9 +8,9 @@ from pathlib import Path
 from kitae.api.libraries import quiet_libraries
 from kitae.chat import Message
 from kitae.errors import InputError
-from kitae.files import JsonDict, read_json
+from kitae.files import JsonDict
 from kitae.generate import Chunk, Engine, Settings, open_engine, stream
-from kitae.models import is_adapter, locate
+from kitae.models import base_of, is_adapter, locate
 from kitae.recipe import load_recipe
 from kitae.runs import find_run, is_run
 
@@ -34,8 +34,7 @@ def open_target(target: str) -> tuple[Engine, str | None]:
     if path.suffix == ".gguf":
         return open_engine(path), None
     if is_adapter(path):
-        base = locate(str(read_json(path / "adapter_config.json").get("base_model_name_or_path")))
-        return open_engine(path.absolute(), base), None
+        return open_engine(path.absolute(), base_of(path)), None
     return open_engine(locate(target)), None
 
 

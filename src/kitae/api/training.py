@@ -12,6 +12,7 @@ from kitae import processes
 from kitae.api.estimate import refuse_too_large
 from kitae.api.libraries import quiet_libraries
 from kitae.api.rows import gather_rows
+from kitae.api.teaching import taught
 from kitae.chat import Conversation
 from kitae.console import console
 from kitae.data import Rows
@@ -20,7 +21,7 @@ from kitae.files import JsonDict, read_text, remove_leftovers, write_json
 from kitae.i18n import t
 from kitae.models import locate, locate_tokenizer
 from kitae.recipe import Recipe, load_recipe, recipe_yaml, resolve_paths
-from kitae.runs import Run, create_run, find_run
+from kitae.runs import Run, create_run, find_run, is_run
 
 if TYPE_CHECKING:
     from kitae.train import Prepared
@@ -53,6 +54,7 @@ def _train(run: Run, rows: Rows | None) -> JsonDict:
     """`rows`: those of a new run; None goes on with an interrupted one."""
     from kitae.train import manifest, prepare
     from kitae.train.fit import Interrupted, fit
+    from kitae.train.methods import check_teacher
     from kitae.verify import RunVerifier, Verdict, after_training, inputs
 
     recipe, resumed = load_recipe(run.recipe_path), rows is None
@@ -60,8 +62,12 @@ def _train(run: Run, rows: Rows | None) -> JsonDict:
         rows = Rows.load(run.data)
     else:  # a new run, or one that was killed before it had kept its rows
         rows = rows or gather_rows(recipe)
+        if recipe.train.distill is not None and recipe.train.distill.learn == "answers":
+            rows = taught(run, recipe, rows)
         rows.save(run.data)
     prepared = prepare(recipe, run, rows)
+    if recipe.train.distill is not None and recipe.train.distill.learn == "logits":
+        check_teacher(prepared)
     if run.has_manifest:
         _stop_if_refused(run, [inputs(run, prepared.base, prepared.codec)])
     else:
@@ -145,12 +151,21 @@ def _begin(recipe: Recipe | str | Path, overrides: Sequence[str]) -> tuple[Run, 
         locate_tokenizer(wanted.model.new.tokenizer)
     else:
         locate(wanted.model.source)
+    for other in _other_models(wanted):
+        if not is_run(other):
+            locate(other)
     refuse_too_large(wanted, rows)
     run = _new_run(wanted)
     console.say(t("say.run", run=run.id))
     if rows.duplicates:
         console.say(t("say.duplicates", count=rows.duplicates))
     return run, rows
+
+
+def _other_models(recipe: Recipe) -> list[str]:
+    """Those that a recipe names beside the one it trains."""
+    train = recipe.train
+    return [*([train.distill.teacher] if train.distill else []), *(train.blend.models if train.blend else [])]
 
 
 def _new_run(recipe: Recipe) -> Run:

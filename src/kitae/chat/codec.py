@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from kitae.chat.conversation import Conversation, Message
@@ -40,6 +40,12 @@ class Encoded:
     source: str = ""
     # "turn-by-turn": see encode; "joined": see _alone; "pieces": see _join; "text": it is plain text; "cut": and goes on
     notes: list[str] = field(default_factory=list)
+    worse: Encoded | None = None  # the same with the worse answer of a preference
+
+    @property
+    def sequences(self) -> list[Encoded]:
+        """What a model has to read for it."""
+        return [self] if self.worse is None else [self, self.worse]
 
     @property
     def labelled(self) -> int:
@@ -104,6 +110,15 @@ class ChatCodec:
         if len(answers) > 1 and "pieces" in joined.notes:  # later prompts would show the pieces, which no server does
             return [self._alone(messages, j, disguise, conversation.source, len(answers)) for j in answers]
         return [joined]
+
+    def encode_last(self, conversation: Conversation) -> Encoded:
+        """Only the last answer is labelled."""
+        messages, disguise = self._disguised(conversation.messages)
+        last = len(conversation.prompt)
+        return self._alone(messages, last, disguise, conversation.source, answers=1)
+
+    def encode_preference(self, conversation: Conversation) -> Encoded:
+        return replace(self.encode_last(conversation), worse=self.encode_last(conversation.worse))
 
     def _text(self, conversation: Conversation) -> Encoded:
         """The text between two terminators, the first of which is there to predict the text's own first token."""

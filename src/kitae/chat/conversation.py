@@ -22,6 +22,7 @@ class Message:
 class Conversation:
     messages: tuple[Message, ...]
     source: str = ""  # file:line, so that every later complaint can name the row
+    rejected: str | None = None  # a worse last answer, in a preference
 
     @staticmethod
     def of(messages: Sequence[Mapping[str, str]], source: str = "") -> Conversation:
@@ -49,6 +50,12 @@ class Conversation:
     @property
     def answer(self) -> str:
         return next((m.content for m in reversed(self.messages) if m.role == "assistant"), "")
+
+    @property
+    def worse(self) -> Conversation:
+        """A preference with its worse answer."""
+        assert self.rejected is not None
+        return Conversation((*self.prompt, Message("assistant", self.rejected)), f"{self.source} (rejected)")
 
     @property
     def text(self) -> str:

@@ -188,6 +188,21 @@ def sweep(
     return Result(value, sweep_table(value), EXIT_FAILED if failed else 0)
 
 
+@app.command(help=t("help.blend"))
+def blend(
+    models: Annotated[list[str], typer.Argument(help=t("help.blend-models"))],
+    how: Annotated[str, typer.Option(help=t("help.blend-how"))] = "linear",
+    weight: Annotated[list[float] | None, typer.Option(help=t("help.blend-weight"))] = None,
+    density: Annotated[float | None, typer.Option(help=t("help.blend-density"))] = None,
+    scale: Annotated[float | None, typer.Option(help=t("help.blend-scale"))] = None,
+    recipe: Annotated[Path | None, typer.Option(help=t("help.blend-recipe"))] = None,
+) -> Result:
+    from kitae.api import blend
+
+    value = blend(models, how, weight or [], density, scale, recipe)
+    return Result(value, str(value["run"]))
+
+
 @app.command(help=t("help.merge"))
 def merge(run: RunId) -> Result:
     from kitae.api import merge

@@ -9,11 +9,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
-from kitae.chat import ROLES, Conversation, Message
+from kitae.chat import Conversation
+from kitae.data.messages import chat, check_whole
 from kitae.data.opening import is_plain_text, opened, text_blocks
+from kitae.data.preferences import preference
 from kitae.errors import InputError
 
-Format = Literal["auto", "messages", "prompt-completion", "text"]
+Format = Literal["auto", "messages", "prompt-completion", "preference", "text"]
 
 
 def read_conversations(
@@ -63,43 +65,21 @@ def _row(line: bytes, where: str, first: bool) -> dict[str, Any]:
 
 
 def _conversation(row: dict[str, Any], form: Format, where: str, source: str) -> Conversation:
+    if form in ("auto", "preference") and "chosen" in row and "rejected" in row:
+        return preference(row, where, source)
     if form in ("auto", "messages") and "messages" in row:
-        return Conversation(tuple(_chat(row["messages"], where)), source)
+        return Conversation(tuple(chat(row["messages"], where)), source)
     if form in ("auto", "prompt-completion") and "prompt" in row and "completion" in row:
         turns = [{"role": "user", "content": row["prompt"]}, {"role": "assistant", "content": row["completion"]}]
-        return Conversation(tuple(_chat(turns, where)), source)
+        return Conversation(tuple(chat(turns, where)), source)
     if form in ("auto", "text") and "text" in row:
-        return Conversation.of_text(_text(row, where), source)
+        return Conversation.of_text(_plain_text(row, where), source)
     raise InputError("row-format", where=where, why=", ".join(map(str, row)))
 
 
-def _text(row: dict[str, Any], where: str) -> str:
+def _plain_text(row: dict[str, Any], where: str) -> str:
     text = row["text"]
     if not isinstance(text, str) or not text.strip():
         raise InputError("bad-row", where=where, why=f"text: {text!r}"[:80])
-    _check_whole(text, where, "text")
+    check_whole(text, where, "text")
     return text
-
-
-def _chat(value: object, where: str) -> list[Message]:
-    if not isinstance(value, list) or not value:
-        raise InputError("bad-row", where=where, why=f"messages: {json.dumps(value, ensure_ascii=False)[:80]}")
-    messages = []
-    for i, item in enumerate(value):
-        if not isinstance(item, dict):
-            raise InputError("bad-row", where=where, why=f"messages[{i}]: {type(item).__name__}")
-        role, content = item.get("role"), item.get("content")
-        if role not in ROLES:
-            raise InputError("bad-row", where=where, why=f"messages[{i}].role: {role!r} (known: {', '.join(ROLES)})")
-        if not isinstance(content, str):
-            raise InputError("bad-row", where=where, why=f"messages[{i}].content: {type(content).__name__}")
-        _check_whole(content, where, f"messages[{i}].content")
-        messages.append(Message(role, content))
-    return messages
-
-
-def _check_whole(text: str, where: str, key: str) -> None:
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:  # JSON can spell half a character
-        raise InputError("bad-row", where=where, why=f"{key}: {error}") from error

@@ -73,7 +73,11 @@ class Rows:
 
 
 def _content(row: Conversation) -> dict[str, object]:
-    return {"text": row.messages[0].content} if row.is_text else {"messages": [m.as_dict() for m in row.messages]}
+    if row.is_text:
+        return {"text": row.messages[0].content}
+    if row.rejected is None:
+        return {"messages": [m.as_dict() for m in row.messages]}
+    return {"messages": [m.as_dict() for m in row.prompt], "chosen": row.answer, "rejected": row.rejected}
 
 
 def _read(sources: Sequence[SourceLike]) -> list[Conversation]:

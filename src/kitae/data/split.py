@@ -26,7 +26,7 @@ def without_duplicates(rows: Sequence[Conversation]) -> list[Conversation]:
     seen: set[str] = set()
     kept = []
     for row in rows:
-        key = _normalised(row)
+        key = _normalised(row) + (f"\n{_plain(row.rejected)}" if row.rejected is not None else "")
         if key not in seen:
             seen.add(key)
             kept.append(row)
@@ -83,7 +83,11 @@ def _near(held_out: Sequence[Conversation], training: Sequence[Conversation]) ->
 
 def _normalised(row: Conversation) -> str:
     """What a person would call the same row: no system message, case, or spacing."""
-    return "\n".join(re.sub(r"\s+", " ", m.content).strip().casefold() for m in row.messages if m.role != "system")
+    return "\n".join(_plain(m.content) for m in row.messages if m.role != "system")
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"\s+", " ", text).strip().casefold()
 
 
 def _shingles(row: Conversation) -> set[int]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kitae.generate.engine import Engine
-from kitae.models import folder_facts, is_adapter, open_codec, open_model, open_with_adapter
+from kitae.models import folder_facts, is_adapter, is_soft_prompt, open_codec, open_model, open_with_adapter, open_with_prompt
 
 if TYPE_CHECKING:
     import torch
@@ -25,8 +25,14 @@ def open_engine(path: Path, base: Path | None = None, dtype: torch.dtype | None 
     folder = base if base is not None and is_adapter(path) else path
     codec = open_codec(folder, template)
     wanted = dtype or torch.float32
-    model = open_with_adapter(folder, path, wanted) if folder is not path else open_model(folder, wanted)
+    prompt = None
+    if folder is path:
+        model = open_model(folder, wanted)
+    elif is_soft_prompt(path):
+        model, prompt = open_with_prompt(folder, path, wanted)
+    else:
+        model = open_with_adapter(folder, path, wanted)
     if torch.cuda.is_available():
         model = model.to("cuda")
     facts = folder_facts(folder, codec)
-    return TorchEngine(model, codec, facts.stop_tokens, facts.context)
+    return TorchEngine(model, codec, facts.stop_tokens, facts.context, prompt)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -13,27 +14,38 @@ from kitae.chat import ChatCodec
 from kitae.generate.sampling import Logits
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import Cache, PreTrainedModel
 
 
 class TorchEngine:
     name = "torch"
     width = 64
 
-    def __init__(self, model: PreTrainedModel, codec: ChatCodec, stop_tokens: set[int], context: int | None) -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        codec: ChatCodec,
+        stop_tokens: set[int],
+        context: int | None,
+        soft_prompt: Cache | None = None,
+    ) -> None:
+        """`soft_prompt`: what comes before every prompt, as keys and values."""
         self.model = model.eval()
         self.codec = codec
         self.stop_tokens = stop_tokens
-        self.context = context or 2048
+        self._soft_prompt = soft_prompt
+        self.context = (context or 2048) - _length(soft_prompt)
 
     def begin(self, prompts: Sequence[Sequence[int]], room: int) -> TorchSession:
-        return TorchSession(self.model, prompts)
+        return TorchSession(self.model, prompts, self._soft_prompt)
 
     @torch.inference_mode()
     def logits(self, ids: Sequence[int], start: int) -> Logits:
         row = torch.tensor([list(ids)], device=self.model.device)
         keep = torch.arange(start, len(ids) - 1, device=self.model.device)
-        return _array(self.model(input_ids=row, use_cache=False, logits_to_keep=keep).logits[0])
+        begun = copy.deepcopy(self._soft_prompt)
+        found = self.model(input_ids=row, past_key_values=begun, use_cache=begun is not None, logits_to_keep=keep)
+        return _array(found.logits[0])
 
     def close(self) -> None:
         del self.model
@@ -41,7 +53,7 @@ class TorchEngine:
 
 class TorchSession:
     @torch.inference_mode()
-    def __init__(self, model: PreTrainedModel, prompts: Sequence[Sequence[int]]) -> None:
+    def __init__(self, model: PreTrainedModel, prompts: Sequence[Sequence[int]], soft_prompt: Cache | None) -> None:
         self._model = model
         device = model.device
         width = max(len(prompt) for prompt in prompts)
@@ -51,7 +63,13 @@ class TorchSession:
             ids[i, width - len(prompt) :] = torch.tensor(list(prompt), device=device)
             self._mask[i, width - len(prompt) :] = 1
         self._cache = DynamicCache(config=model.config)
-        self._logits = self._forward(ids, (self._mask.cumsum(-1) - 1).clamp(min=0))
+        positions = (self._mask.cumsum(-1) - 1).clamp(min=0)
+        if soft_prompt is not None:
+            self._cache = copy.deepcopy(soft_prompt)
+            self._cache.batch_repeat_interleave(len(prompts))
+            positions = positions + _length(soft_prompt)
+            self._mask = torch.nn.functional.pad(self._mask, (_length(soft_prompt), 0), value=1)
+        self._logits = self._forward(ids, positions)
 
     def next_logits(self) -> Logits:
         return _array(self._logits)
@@ -80,6 +98,10 @@ class TorchSession:
             use_cache=True,
             logits_to_keep=1,
         ).logits[:, -1]
+
+
+def _length(soft_prompt: Cache | None) -> int:
+    return 0 if soft_prompt is None else int(soft_prompt.get_seq_length())
 
 
 def _array(tensor: torch.Tensor) -> Logits:

@@ -1,12 +1,23 @@
 """Opening a model from starter name, folder, hub id or GGUF; adapters; facts about models."""
 
 from kitae.models.facts import Facts, count_parameters, folder_facts, safetensors_header, weight_files
+from kitae.models.four_bits import rounded
 from kitae.models.gguf_header import read_gguf_header
 from kitae.models.llama import LlamaModel, LlamaVocabulary, library
 from kitae.models.new import NEWLLM, Design, create_model, size_of
 from kitae.models.open import add_lora, open_codec, open_model, open_tokenizer, open_with_adapter
 from kitae.models.peek import Size, peek
-from kitae.models.source import STARTERS, check_folder, check_safetensors, is_adapter, is_model_folder, locate, locate_tokenizer
+from kitae.models.soft_prompt import add_soft_prompt, is_soft_prompt, open_with_prompt
+from kitae.models.source import (
+    STARTERS,
+    base_of,
+    check_folder,
+    check_safetensors,
+    is_adapter,
+    is_model_folder,
+    locate,
+    locate_tokenizer,
+)
 
 __all__ = [
     "NEWLLM",
@@ -17,6 +28,8 @@ __all__ = [
     "LlamaVocabulary",
     "Size",
     "add_lora",
+    "add_soft_prompt",
+    "base_of",
     "check_folder",
     "check_safetensors",
     "count_parameters",
@@ -24,6 +37,7 @@ __all__ = [
     "folder_facts",
     "is_adapter",
     "is_model_folder",
+    "is_soft_prompt",
     "library",
     "locate",
     "locate_tokenizer",
@@ -31,8 +45,10 @@ __all__ = [
     "open_model",
     "open_tokenizer",
     "open_with_adapter",
+    "open_with_prompt",
     "peek",
     "read_gguf_header",
+    "rounded",
     "safetensors_header",
     "size_of",
     "weight_files",

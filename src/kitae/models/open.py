@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kitae.chat import ChatCodec, ChatTemplate, HfVocabulary
 from kitae.errors import InputError
 from kitae.files import read_text
+from kitae.models.four_bits import nf4
 from kitae.models.source import check_folder
 
 if TYPE_CHECKING:
@@ -40,11 +42,13 @@ def open_codec(folder: Path, template_file: str | None = None) -> ChatCodec:
     return ChatCodec(HfVocabulary(tokenizer), ChatTemplate(source, named, origin))
 
 
-def open_model(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
+def open_model(folder: Path, dtype: torch.dtype, four_bits: bool = False) -> PreTrainedModel:
+    """`four_bits`: its matrices stay in NF4, and are multiplied in `dtype`."""
     from transformers import AutoModelForCausalLM
 
     check_folder(folder)
     _refuse_remote_code(folder)
+    more = {"quantization_config": nf4(dtype)} if four_bits else {}
     try:
         model, report = AutoModelForCausalLM.from_pretrained(
             folder,
@@ -52,6 +56,7 @@ def open_model(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
             use_safetensors=True,
             local_files_only=True,
             output_loading_info=True,
+            **more,
         )
     except (ValueError, KeyError, RuntimeError, OSError) as error:
         raise InputError("model-unreadable", where=str(folder), why=str(error).splitlines()[0][:300]) from error
@@ -72,11 +77,21 @@ def open_with_adapter(base: Path, adapter: Path, dtype: torch.dtype) -> PreTrain
 
 
 def add_lora(
-    model: PreTrainedModel, r: int, alpha: float, rslora: bool, dropout: float, targets: str | list[str], dora: bool = False
+    model: PreTrainedModel,
+    r: int,
+    alpha: float,
+    rslora: bool,
+    dropout: float,
+    targets: str | list[str],
+    dora: bool = False,
+    tokens: Sequence[int] = (),
 ) -> PreTrainedModel:
+    """`tokens`: those whose own rows of the vocabulary are learned too, where they are read and where they are said."""
     from peft import LoraConfig, get_peft_model
 
+    places = ["embed_tokens"] if model.config.tie_word_embeddings else ["embed_tokens", "lm_head"]
     config = LoraConfig(
+        trainable_token_indices={place: list(tokens) for place in places} if tokens else None,
         r=r,
         lora_alpha=alpha,
         use_rslora=rslora,

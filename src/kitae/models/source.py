@@ -10,6 +10,7 @@ from pathlib import Path
 from kitae import paths
 from kitae.console import console
 from kitae.errors import InputError, KitaeError
+from kitae.files import read_json
 from kitae.i18n import t
 from kitae.models.gguf_import import import_gguf
 
@@ -32,6 +33,13 @@ STARTERS: dict[str, tuple[Callable[[], Path], str]] = {
 
 def is_adapter(folder: Path) -> bool:
     return (folder / "adapter_config.json").exists()
+
+
+def base_of(adapter: Path) -> Path:
+    """The model folder that an adapter was made beside; a package brings it along."""
+    named = str(read_json(adapter / "adapter_config.json").get("base_model_name_or_path"))
+    beside = adapter.absolute() / named
+    return beside if is_model_folder(beside) else locate(named)
 
 
 def is_model_folder(folder: Path) -> bool:

@@ -89,7 +89,11 @@ def resolve_paths(recipe: Recipe, folder: Path, name: str) -> Recipe:
         source["path"] = os.path.normpath((folder / Path(source["path"]).expanduser()).absolute())
     if model["chat_template"]:
         model["chat_template"] = str((folder / Path(model["chat_template"]).expanduser()).absolute())
-    named = [(model, "source")] if model["new"] is None else [(model["new"], "tokenizer")]
+    named: list[tuple[Any, Any]] = [(model, "source")] if model["new"] is None else [(model["new"], "tokenizer")]
+    if value["train"]["distill"]:
+        named.append((value["train"]["distill"], "teacher"))
+    if value["train"]["blend"]:
+        named += [(value["train"]["blend"]["models"], i) for i in range(len(value["train"]["blend"]["models"]))]
     for section, key in named:
         if os.path.exists(folder / section[key]):  # noqa: PTH110 - takes names that no file can have
             section[key] = str((folder / section[key]).absolute())

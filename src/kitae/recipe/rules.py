@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kitae.i18n import t
-from kitae.recipe.schema import NO_GGUF, New, Recipe, Section
+from kitae.recipe.schema import NO_GGUF, READ_BY, Blend, New, Recipe, Section
 
 KeyPath = tuple[str | int, ...]
 
@@ -20,8 +20,7 @@ def contradictions(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
         if recipe.ship.gguf and model.new.arch in NO_GGUF:
             yield ("ship", "gguf"), t("recipe.no-gguf", arch=model.new.arch)
         yield from _unused(model.new)
-    if train.whole and train.lora is not None:
-        yield ("train", "lora"), t("recipe.lora-with-full")
+    yield from _methods(recipe)
     yield from _phases(recipe)
     yield from _unread(recipe)
     if isinstance(data.validation, list) and not data.validation:
@@ -37,12 +36,37 @@ def contradictions(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
         yield ("evaluate", "suites"), t("recipe.suite-without-test")
 
 
+def _methods(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
+    train = recipe.train
+    for section, methods in READ_BY.items():
+        if getattr(train, section) is not None and train.method not in methods:
+            yield ("train", section), t("recipe.section-unread", methods=", ".join(methods), method=train.method)
+    if train.lora is not None and train.method in READ_BY["lora"] and train.whole:
+        yield ("train", "lora"), t("recipe.unread", beside="whole: true")
+    for section in ("distill", "blend"):
+        if train.method == section and getattr(train, section) is None:
+            yield ("train", section), t("recipe.section-missing", method=section)
+    if train.method == "soft-prompt" and recipe.ship.gguf:
+        yield ("ship", "gguf"), t("recipe.soft-prompt-gguf")
+    if train.method == "qlora" and recipe.model.source.endswith(".gguf"):
+        yield ("model", "source"), t("recipe.qlora-gguf")
+    if train.blend is not None:
+        yield from _blend(train.blend)
+
+
+def _blend(blend: Blend) -> Iterator[tuple[KeyPath, str]]:
+    models, path = len(blend.models), ("train", "blend")
+    if blend.weights is not None and (len(blend.weights) != models or not sum(blend.weights)):
+        yield (*path, "weights"), t("recipe.blend-weights", count=models)
+    if blend.how == "slerp" and models != 2:
+        yield (*path, "models"), t("recipe.slerp-two")
+
+
 def _phases(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
     train, new = recipe.train, recipe.model.new
     if train.method != "newllm":
-        if train.newllm is not None:
-            yield ("train", "newllm"), t("recipe.phases-unused")
-    elif new is None or new.arch != "newllm":
+        return
+    if new is None or new.arch != "newllm":
         yield ("train", "method"), t("recipe.phases-need-newllm")
     elif new.cell.startswith("seed") and train.phases.epochs:
         yield ("model", "new", "cell"), t("recipe.phases-of-seed")
@@ -57,6 +81,18 @@ def _unread(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
         (train.schedule != "restarts", ("train",), train, ("restarts",), f"schedule: {train.schedule}"),
         (train.schedule == "plateau", ("train",), train, ("warmup",), "schedule: plateau"),
     ]
+    if train.distill is not None:
+        answers, beside = train.distill.learn == "answers", f"learn: {train.distill.learn}"
+        found += [
+            (answers, ("train", "distill"), train.distill, ("share", "temperature"), beside),
+            (not answers, ("train", "distill"), train.distill, ("max_new_tokens",), beside),
+        ]
+    if train.soft_prompt is not None:
+        prefix = train.soft_prompt.kind == "prefix"
+        found.append((prefix, ("train", "soft_prompt"), train.soft_prompt, ("text",), "kind: prefix"))
+    if train.blend is not None:
+        plain = train.blend.how in ("linear", "slerp")
+        found.append((plain, ("train", "blend"), train.blend, ("density", "scale"), f"how: {train.blend.how}"))
     if phases is not None:
         found += [
             (not phases.freeze, ("train", "newllm"), phases, ("remember_mb",), "freeze: false"),

@@ -9,7 +9,16 @@ from pydantic_core import PydanticCustomError
 
 STARTER = "smollm2-135m-instruct"
 QUANTS = ("F16", "Q8_0", "Q6_K", "Q5_K_M", "Q5_K_S", "Q4_K_M", "Q4_K_S", "Q4_0", "Q3_K_M", "Q2_K")
-ADAPTERS = ("lora", "dora")  # methods that leave the model's own weights as they are
+WHOLE = ("full", "newllm", "blend")  # methods that change the model's own weights
+# The sections of `train` that only some methods read.
+READ_BY = {
+    "lora": ("lora", "dora", "qlora", "dpo", "distill"),
+    "soft_prompt": ("soft-prompt",),
+    "dpo": ("dpo",),
+    "distill": ("distill",),
+    "blend": ("blend",),
+    "newllm": ("newllm",),
+}
 NO_GGUF = ("gru", "mingru", "newllm")  # llama.cpp has no graph for them
 Quant = Literal["F16", "Q8_0", "Q6_K", "Q5_K_M", "Q5_K_S", "Q4_K_M", "Q4_K_S", "Q4_0", "Q3_K_M", "Q2_K"]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
@@ -73,7 +82,7 @@ class Model(Section):
 
 class Source(Section):
     path: str = Field(min_length=1, description="a .jsonl or .txt file, or either as .gz; relative to the recipe")
-    format: Literal["auto", "messages", "prompt-completion", "text"] = Field(
+    format: Literal["auto", "messages", "prompt-completion", "preference", "text"] = Field(
         "auto", description="text: plain text, from .txt files or the field `text` of each row; all of it is learned"
     )
     licence: str = Field("unknown", description="SPDX name; printed in the model card and the notices")
@@ -97,6 +106,49 @@ class Lora(Section):
     rslora: bool = Field(False, description="scale by alpha/sqrt(r) instead of alpha/r")
     dropout: float = Field(0.0, ge=0.0, lt=1.0)
     targets: Literal["all-linear"] | list[str] = "all-linear"
+    tokens: list[str] = Field(
+        [], description="control tokens whose rows in the vocabulary are learned too: a stop token that the base never learned"
+    )
+
+
+class SoftPrompt(Section):
+    """Numbers before every prompt, learned while the model stays as it is."""
+
+    kind: Literal["prompt", "prefix"] = Field("prompt", description="prompt: as embedded tokens; prefix: as keys and values")
+    tokens: int = Field(20, ge=1, le=4096, description="how many it takes the place of")
+    text: str | None = Field(None, min_length=1, description="kind prompt: begins as these words; default: as tokens at random")
+
+
+class Preferences(Section):
+    """Direct preference optimisation, on rows with `chosen` and `rejected`."""
+
+    beta: float = Field(0.1, gt=0.0, description="how strongly a change of the model is held against it")
+    whole: bool = Field(False, description="train every weight, not an adapter")
+
+
+class Distillation(Section):
+    """A small model learns from a larger one."""
+
+    teacher: str = Field(min_length=1, description="a run, starter name, hub id, model folder or .gguf file")
+    learn: Literal["logits", "answers"] = Field(
+        "logits", description="logits: from its distribution over the rows' answers; answers: from those that it writes itself"
+    )
+    share: float = Field(0.9, gt=0.0, le=1.0, description="logits: weight of the teacher; the rest is that of the answers")
+    temperature: float = Field(2.0, gt=0.0, le=100.0, description="logits: at which both distributions are compared")
+    max_new_tokens: int = Field(512, ge=1, description="answers: longest; those that don't end by then are left out")
+    whole: bool = Field(False, description="train every weight, not an adapter")
+
+
+class Blend(Section):
+    """Models made of the same base become one, without training."""
+
+    models: list[Annotated[str, Field(min_length=1)]] = Field(
+        min_length=2, description="runs, or models as in model.source, which is their common base"
+    )
+    how: Literal["linear", "slerp", "ties", "dare"] = "linear"
+    weights: list[Annotated[float, Field(ge=0.0)]] | None = Field(None, description="one a model; default: equal")
+    density: float = Field(0.5, gt=0.0, le=1.0, description="ties, dare: share of each model's changes that is kept")
+    scale: float = Field(1.0, gt=0.0, description="ties, dare: by what the blended change is multiplied")
 
 
 class EarlyStopping(Section):
@@ -119,15 +171,22 @@ class Phases(Section):
 
 
 class Train(Section):
-    method: Literal["lora", "dora", "full", "newllm"] = Field(
+    method: Literal["lora", "dora", "qlora", "full", "soft-prompt", "dpo", "distill", "blend", "newllm"] = Field(
         "lora",
-        description="dora: lora that learns lengths and directions apart; a new model needs full, or newllm: in two phases",
+        description="dora: lora that learns lengths and directions apart; qlora: beside a base in 4 bits; "
+        "a new model needs full, or newllm: in two phases",
     )
+    lora: Lora | None = Field(None, description="of every method that trains an adapter")
+    soft_prompt: SoftPrompt | None = None
+    dpo: Preferences | None = None
+    distill: Distillation | None = None
+    blend: Blend | None = None
     newllm: Phases | None = None
-    lora: Lora | None = Field(None, description="of lora and dora")
     epochs: int = Field(2, ge=1, le=1000)
-    learning_rate: float | None = Field(
-        None, gt=0.0, lt=1.0, description="default: 1e-3 for adapters, 1e-4 for full, 3e-3 for a new model"
+    learning_rate: Annotated[float, Field(gt=0.0, lt=1.0)] | Literal["auto"] = Field(
+        "auto",
+        description="auto: 1e-3 for adapters, a tenth of that for whole models and for dpo, 3e-3 for new ones, "
+        "1e-2 for soft prompts",
     )
     schedule: Literal["cosine", "restarts", "linear", "constant", "plateau"] = Field(
         "cosine", description="restarts: cosine several times over; plateau: halved where validation stops getting better"
@@ -147,8 +206,17 @@ class Train(Section):
 
     @property
     def whole(self) -> bool:
-        """Whether the model's own weights are trained, and not an adapter."""
-        return self.method not in ADAPTERS
+        """Whether the model's own weights are trained, and nothing beside them."""
+        if self.method == "dpo":
+            return self.preferences.whole
+        if self.method == "distill":
+            return self.distill is not None and self.distill.whole
+        return self.method in WHOLE
+
+    @property
+    def adapts(self) -> bool:
+        """Whether an adapter is trained."""
+        return not self.whole and self.method != "soft-prompt"
 
     @property
     def phases(self) -> Phases:
@@ -156,7 +224,20 @@ class Train(Section):
 
     @property
     def lora_settings(self) -> Lora:
-        return self.lora or Lora(r=16, alpha=32, rslora=False, dropout=0.0, targets="all-linear")
+        return self.lora or Lora.model_validate({})
+
+    @property
+    def prompt_settings(self) -> SoftPrompt:
+        return self.soft_prompt or SoftPrompt.model_validate({})
+
+    @property
+    def preferences(self) -> Preferences:
+        return self.dpo or Preferences.model_validate({})
+
+    @property
+    def distillation(self) -> Distillation:
+        assert self.distill is not None  # a rule of the recipe sees to that
+        return self.distill
 
 
 class Evaluate(Section):
@@ -199,9 +280,16 @@ class Recipe(Section):
         """The GGUF files that are wanted."""
         if self.ship.gguf is not None:
             return self.ship.gguf
-        return [] if self.model.new and self.model.new.arch in NO_GGUF else ["F16", "Q4_K_M"]
+        none = self.train.method == "soft-prompt" or (self.model.new and self.model.new.arch in NO_GGUF)
+        return [] if none else ["F16", "Q4_K_M"]
 
     @property
     def peak_learning_rate(self) -> float:
-        by_method = 1e-3 if not self.train.whole else 3e-3 if self.model.new else 1e-4
-        return self.train.learning_rate or by_method
+        train = self.train
+        if train.learning_rate != "auto":
+            return train.learning_rate
+        if self.model.new:
+            return 3e-3
+        if train.method == "soft-prompt":
+            return 1e-2
+        return 1e-3 * (0.1 if train.whole else 1) * (0.1 if train.method == "dpo" else 1)

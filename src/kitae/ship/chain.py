@@ -38,6 +38,7 @@ class Chain:
         self.quants = list(dict.fromkeys([PLAIN, *quants])) if quants else []
         self.verifier = RunVerifier(run)
         if quants:
+            self._refuse_soft_prompt()
             check_convertible(self.verifier.base_folder)
         self.gates: list[Gate] = []
         run.work.mkdir(exist_ok=True)
@@ -53,7 +54,12 @@ class Chain:
     def gguf(self, quant: str) -> Path:
         return self.verifier.files(self.run.work, [quant])[quant]
 
+    def _refuse_soft_prompt(self) -> None:
+        if not self.verifier.merges:
+            raise InputError("soft-prompt-merge", where=self.run.id)
+
     def make_merged(self) -> Path:
+        self._refuse_soft_prompt()
         if not self.merged.exists():
             console.say(t("say.merge"))
             recipe = self.verifier.recipe
@@ -85,6 +91,10 @@ class Chain:
         expected = [name for name in GATES if name.startswith(("data.", "chat.", "train."))]
         training = [*self._gates_of_training(), *self.verifier.training_gates()]
         self._check("training", with_missing(training, expected, "not-recorded"))
+        if not self.verifier.merges:
+            self._check("merge", self.verifier.unmerged_gates())
+            self._check("hf", self.verifier.hf_gates(self.verifier.trained))
+            return
         self.make_merged()
         merged = Form("merged", self.merged)
         self._check("merge", self.verifier.merge_gates(self.merged), self.merged)
@@ -140,7 +150,7 @@ class Chain:
         files = [self.gguf(quant) for quant in self.quants if quant in self.asked]
         report = chain_report(self.run, self.verifier, self.gates, self.run.ship)
         with staged_folder(self.run.ship) as stage:
-            fill_package(stage, self.merged, files, self.verifier, report)
+            fill_package(stage, self.merged if self.verifier.merges else self.run.output, files, self.verifier, report)
         self._write_report(report)
         self.run.record("packaged", quants=[quant for quant in self.quants if quant in self.asked])
         self.run.set_state("shipped")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from kitae.errors import InputError
@@ -36,16 +37,16 @@ def merge(base: Path, output: Path, folder: Path, dtype: str, template: str | No
             tokenizer.chat_template = Path(template).read_text(encoding="utf-8")
         tokenizer.save_pretrained(stage)
         if extra_stops:
-            own = folder_facts(base, open_codec(base, template)).stop_tokens
-            _write_stops(stage, own.union(extra_stops))
+            write_stops(stage, base, template, extra_stops)
         for name in ("LICENSE", "NOTICE", "tokenizer.model"):
             if (base / name).exists():
                 shutil.copyfile(base / name, stage / name)
     return folder
 
 
-def _write_stops(folder: Path, stops: set[int]) -> None:
+def write_stops(folder: Path, base: Path, template: str | None, extra: Sequence[int]) -> None:
     """The stop tokens that ended answers in training end them in the shipped folder."""
-    target = folder / "generation_config.json"
-    generation = read_json(target) if target.exists() else {}
-    target.write_text(json.dumps({**generation, "eos_token_id": sorted(stops)}, indent=2))
+    generation = base / "generation_config.json"
+    own = folder_facts(base, open_codec(base, template)).stop_tokens
+    value = {**(read_json(generation) if generation.exists() else {}), "eos_token_id": sorted(own.union(extra))}
+    (folder / generation.name).write_text(json.dumps(value, indent=2))

@@ -7,22 +7,45 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from kitae.files import JsonDict, write_json, write_text
-from kitae.models import STARTERS
+from kitae.files import JsonDict, read_json, write_json, write_text
+from kitae.models import STARTERS, open_tokenizer
 from kitae.ship.export import has_gguf_form
+from kitae.ship.merge import write_stops
 from kitae.ship.report import render_html
 from kitae.verify import RunVerifier
 
+BASE = "base"  # a soft prompt's own model, in its package
 
-def fill_package(folder: Path, merged: Path, files: Sequence[Path], verifier: RunVerifier, report: JsonDict) -> None:
-    for path in [*(p for p in sorted(merged.iterdir()) if p.is_file()), *files]:
+
+def fill_package(folder: Path, model: Path, files: Sequence[Path], verifier: RunVerifier, report: JsonDict) -> None:
+    """`model`: merged weights, or a soft prompt, which is nothing without its base."""
+    for path in [*(p for p in sorted(model.iterdir()) if p.is_file()), *files]:
         _link_or_copy(path, folder / path.name)
+    if not verifier.merges:
+        _add_base(folder, verifier)
     if files:
         write_text(folder / "Modelfile", modelfile(files[-1].name, verifier))
     write_text(folder / "README.md", model_card(verifier, report, files))
     write_text(folder / "NOTICE.txt", notices(verifier))
     write_json(folder / "report.json", report)
     write_text(folder / "report.html", render_html(report))
+
+
+def _add_base(folder: Path, verifier: RunVerifier) -> None:
+    (folder / BASE).mkdir()
+    for path in sorted(verifier.base_folder.iterdir()):
+        if path.is_file():
+            _link_or_copy(path, folder / BASE / path.name)
+    if verifier.stop_tokens:
+        (folder / BASE / "generation_config.json").unlink(missing_ok=True)  # a link to the base's own
+        write_stops(folder / BASE, verifier.base_folder, verifier.recipe.model.chat_template, verifier.stop_tokens)
+    config = folder / "adapter_config.json"
+    named = {**read_json(config), "base_model_name_or_path": BASE}
+    config.unlink()  # a link to that of the run
+    write_json(config, named)
+    tokenizer = open_tokenizer(verifier.base_folder)
+    tokenizer.chat_template = verifier.exam.codec.template.source
+    tokenizer.save_pretrained(folder)
 
 
 def modelfile(file: str, verifier: RunVerifier) -> str:
@@ -69,17 +92,23 @@ def model_card(verifier: RunVerifier, report: JsonDict, files: Sequence[Path]) -
     recipe, manifest = verifier.recipe, verifier.run.manifest
     new = recipe.model.new
     base = f"base_model: {recipe.model.source}\n" if new is None else ""
+    blend = recipe.train.blend
     origin = (
-        f"Fine-tuned from `{recipe.model.source}` with {recipe.train.method}"
-        if new is None
-        else f"A new {new.arch} model, trained"
+        f"A new {new.arch} model, trained"
+        if new is not None
+        else f"Made from `{recipe.model.source}` by blending ({blend.how}) {', '.join(blend.models)}, and judged"
+        if blend is not None
+        else f"Fine-tuned from `{recipe.model.source}` with {recipe.train.method}"
     )
-    names = [*(path.name for path in files), "model.safetensors"]
+    weights = ["model.safetensors"] if verifier.merges else ["adapter_model.safetensors", f"{BASE}/"]
+    names = [*(path.name for path in files), *weights]
     runners = (
         f"llama.cpp, with Ollama\n(`ollama create {recipe.name} -f Modelfile`), or with transformers"
         if files
         else "transformers"
     )
+    if not verifier.merges:
+        runners += f' and peft:\n`PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained("{BASE}"), ".")`'
     if not has_gguf_form(verifier.base_folder):
         runners += " after `import kitae`. There is no GGUF file, because llama.cpp has no model of this kind"
     rows = "\n".join(

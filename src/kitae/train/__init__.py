@@ -3,10 +3,11 @@
 from kitae.callable import make_callable
 from kitae.train.batches import IGNORED, MicroBatch, Plan, Step, collate, in_batches
 from kitae.train.manifest import ingredients, manifest
-from kitae.train.prepare import CollatedRow, Prepared, base_folder, prepare
+from kitae.train.prepare import SOFT_PROMPT_START, CollatedRow, Prepared, base_folder, prepare
 
 __all__ = [
     "IGNORED",
+    "SOFT_PROMPT_START",
     "CollatedRow",
     "MicroBatch",
     "Plan",

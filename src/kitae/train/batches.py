@@ -48,11 +48,10 @@ class Step:
 
     micro: list[MicroBatch]
     rows: list[str]
-    labelled: int  # in all processes together, if several take the step
-    tokens: int
+    tokens: int  # in all processes together, if several take the step
 
     def to(self, device: torch.device, non_blocking: bool = False) -> Step:
-        return Step([batch.to(device) for batch in self.micro], self.rows, self.labelled, self.tokens)
+        return Step([batch.to(device) for batch in self.micro], self.rows, self.tokens)
 
 
 class EncodedRows(Dataset[Encoded]):
@@ -111,28 +110,40 @@ def _fill(order: Sequence[int], lengths: Sequence[int], budget: int, padded: boo
 
 
 def layout(rows: Sequence[Encoded], tokens: int, padded: bool) -> list[list[int]]:
-    """How rows are laid out in memory: groups of like length, each within the budget, with padding or without."""
-    lengths = [len(row.ids) for row in rows]
+    """How rows are laid out in memory: groups of like length, each within the budget, with padding or without. What is
+    compared stays together."""
+    lengths = [_room(row) if padded else length(row) for row in rows]
     return list(_fill(sorted(range(len(rows)), key=lambda i: lengths[i]), lengths, tokens, padded))
+
+
+def length(row: Encoded) -> int:
+    """Tokens of all that a model has to read for a row."""
+    return sum(len(sequence.ids) for sequence in row.sequences)
+
+
+def _room(row: Encoded) -> int:
+    """The same with padding."""
+    return max(len(sequence.ids) for sequence in row.sequences) * len(row.sequences)
 
 
 def collate(micro_batch_tokens: int, padded: bool, part: int = 0, parts: int = 1) -> Callable[[Sequence[Encoded]], Step]:
     """With several `parts`, the share of a step's rows that one of them takes."""
 
     def step(rows: Sequence[Encoded]) -> Step:
-        labelled = sum(sum(row.loss_mask[1:]) for row in rows)
-        tokens = sum(len(row.ids) for row in rows)
+        tokens = sum(map(length, rows))
         own = rows[part::parts]
         if not own:
-            return Step([_nothing(rows[0])], [], labelled, tokens)
+            return Step([_nothing(rows[0])], [], tokens)
         groups = layout(own, micro_batch_tokens, padded)
         batches = [side_by_side([own[i] for i in group]) for group in groups]
-        return Step(batches, [own[i].source for g in groups for i in g], labelled, tokens)
+        return Step(batches, [own[i].source for g in groups for i in g], tokens)
 
     return step
 
 
 def side_by_side(rows: Sequence[Encoded]) -> MicroBatch:
+    """A preference takes two rows, the better answer first."""
+    rows = [sequence for row in rows for sequence in row.sequences]
     width = max(len(row.ids) for row in rows)
     ids = torch.zeros(len(rows), width, dtype=torch.long)
     labels = torch.full((len(rows), width), IGNORED, dtype=torch.long)

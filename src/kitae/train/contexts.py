@@ -39,6 +39,9 @@ class ContextLoss:
         self._variety = variety
         self.added: torch.Tensor | None = None
 
+    def count(self, batch: MicroBatch) -> int:
+        return batch.labelled
+
     def __call__(self, batch: MicroBatch) -> torch.Tensor:
         model = self._model
         heads: nn.ModuleList = model.ahead
@@ -74,6 +77,13 @@ def sameness(contexts: torch.Tensor) -> torch.Tensor:
 
 
 class ContextTrainer(KitaeTrainer):
+    def __init__(self, *arguments: Any, variety: float) -> None:
+        self._variety = variety
+        super().__init__(*arguments)
+
+    def make_loss(self) -> ContextLoss:
+        return ContextLoss(self.model, self._variety)
+
     def more_metrics(self) -> dict[str, float]:
         rows = self.validation[:_LOOKED_AT]
         model: Any = self.model

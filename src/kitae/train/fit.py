@@ -6,7 +6,8 @@ import gc
 import math
 import shutil
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +19,15 @@ from kitae.console import console
 from kitae.errors import EXIT_INTERRUPTED, KitaeError
 from kitae.files import staged_folder
 from kitae.i18n import t
-from kitae.models import add_lora, open_model
+from kitae.models import open_model
 from kitae.recipe import Phases, Recipe
 from kitae.runs import Run
 from kitae.train.attention import allow_strips
-from kitae.train.batches import Plan
+from kitae.train.batches import Plan, length
 from kitae.train.callbacks import EarlyStop, Recorder, StopWhenAsked
-from kitae.train.lean import make_lean
+from kitae.train.methods import compute_dtype, model_to_train, trainer_of
 from kitae.train.prepare import Prepared
-from kitae.train.trainer import KitaeTrainer, Loss, checkpoints
+from kitae.train.trainer import KitaeTrainer, checkpoints
 
 _CONTEXT_CHECKPOINTS = "checkpoints-contexts"
 _SMALL = 1e-3  # the least by which a loss must fall to count as better
@@ -47,6 +48,11 @@ def fit(prepared: Prepared, resume: bool = False) -> None:
     """Trains in the phases that the recipe asks for. Each leaves a whole folder, so a resumed run begins with the first
     that hasn't, at its last checkpoint."""
     train, run = prepared.recipe.train, prepared.run
+    if train.method == "blend":
+        _blend(prepared)
+        return
+    if train.learning_rate == "auto":
+        console.say("  " + t("say.rate", rate=prepared.recipe.peak_learning_rate, why=t(f"rate.{_why(prepared.recipe)}")))
     phases = train.phases if train.method == "newllm" else None
     if phases and phases.epochs and not run.contexts.exists():
         console.say(t("say.phase-contexts"))
@@ -58,11 +64,36 @@ def fit(prepared: Prepared, resume: bool = False) -> None:
     _tokens(prepared, phases, resume)
 
 
+def _why(recipe: Recipe) -> str:
+    if recipe.model.new:
+        return "new"
+    if recipe.train.method in ("soft-prompt", "dpo"):
+        return recipe.train.method
+    return "whole" if recipe.train.whole else "adapter"
+
+
+def _blend(prepared: Prepared) -> None:
+    """No steps: the base is scored, becomes the blend, and is scored again."""
+    from kitae.train.blend import blend_into
+
+    run, settings = prepared.run, prepared.recipe.train.blend
+    assert settings is not None
+    model = open_model(prepared.base, torch.float32)
+    allow_strips(model)
+    trainer = _trainer(KitaeTrainer, prepared, "tokens", model, prepared.plan, run.checkpoints, [])
+    run.record("before", validation_loss=trainer.evaluate()["eval_loss"])
+    console.say(t("say.blend", count=len(settings.models), how=settings.how))
+    blend_into(model, settings, prepared.recipe.train.seed)
+    trainer.state.global_step = 1
+    run.record("fitted", best_step=1, best_validation_loss=trainer.evaluate()["eval_loss"])
+    _save(model, prepared)
+
+
 def _tokens(prepared: Prepared, phases: Phases | None, resume: bool) -> None:
     recipe, run = prepared.recipe, prepared.run
     train, plan = recipe.train, prepared.plan
     set_seed(train.seed)
-    model = _model(prepared)
+    model = model_to_train(prepared)
     remembered = None
     if phases and phases.freeze:
         from kitae.train.contexts import freeze_contexts, remember_contexts
@@ -72,7 +103,7 @@ def _tokens(prepared: Prepared, phases: Phases | None, resume: bool) -> None:
     callbacks = []
     if train.early_stopping is not None:
         callbacks = [EarlyStop(train.early_stopping.patience, train.early_stopping.min_delta)]
-    trainer = _trainer(KitaeTrainer, prepared, "tokens", model, plan, run.checkpoints, callbacks)
+    trainer = _trainer(trainer_of(prepared), prepared, "tokens", model, plan, run.checkpoints, callbacks)
     start = _start(run.checkpoints, resume)
     if start is None:
         run.record("before", validation_loss=trainer.evaluate()["eval_loss"])
@@ -94,7 +125,7 @@ def _tokens(prepared: Prepared, phases: Phases | None, resume: bool) -> None:
 
 
 def _contexts(prepared: Prepared, phases: Phases, resume: bool) -> None:
-    from kitae.train.contexts import ContextLoss, ContextTrainer, EnoughConverged, add_heads
+    from kitae.train.contexts import ContextTrainer, EnoughConverged, add_heads
 
     train, run = prepared.recipe.train, prepared.run
     set_seed(train.seed)
@@ -103,8 +134,8 @@ def _contexts(prepared: Prepared, phases: Phases, resume: bool) -> None:
     plan = Plan([len(row.ids) for row in prepared.train], train.batch_tokens, phases.epochs, train.seed)
     folder = run.path / _CONTEXT_CHECKPOINTS
     callbacks = [EnoughConverged(phases.patience, _SMALL, phases.converged)]
-    loss = ContextLoss(model, phases.variety)
-    trainer = _trainer(ContextTrainer, prepared, "contexts", model, plan, folder, callbacks, loss)
+    kind = partial(ContextTrainer, variety=phases.variety)
+    trainer = _trainer(kind, prepared, "contexts", model, plan, folder, callbacks)
     _steps(trainer, run, _start(folder, resume))
     del trainer.model.ahead
     if processes.is_first():
@@ -114,17 +145,16 @@ def _contexts(prepared: Prepared, phases: Phases, resume: bool) -> None:
 
 
 def _trainer(
-    kind: type[KitaeTrainer],
+    kind: Callable[..., KitaeTrainer],
     prepared: Prepared,
     phase: str,
     model: PreTrainedModel,
     plan: Plan,
     folder: Path,
     callbacks: Sequence[TrainerCallback],
-    loss: Loss | None = None,
 ) -> KitaeTrainer:
     train = prepared.recipe.train
-    lengths = [len(row.ids) for row in prepared.train]
+    lengths = [length(row) for row in prepared.train]
     every = max(1, math.ceil(len(plan) / train.evaluations))
     return kind(
         model,
@@ -135,7 +165,6 @@ def _trainer(
         train.micro_batch_tokens,
         compute_dtype(train.precision),
         [Recorder(prepared.run, plan, lengths, phase), *callbacks],
-        loss,
     )
 
 
@@ -155,36 +184,6 @@ def _steps(trainer: KitaeTrainer, run: Run, start: str | None) -> None:
             signal.signal(number, handler)
     if stopper.asked:
         raise Interrupted("interrupted", run=run.id)
-
-
-def compute_dtype(precision: str) -> torch.dtype:
-    """bf16 where the hardware multiplies it faster, else fp32."""
-    if precision == "fp32":
-        return torch.float32
-    if precision == "bf16":
-        return torch.bfloat16
-    if torch.cuda.is_available():
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    if torch.backends.mps.is_available():
-        return torch.float32
-    cpu: Any = torch.cpu
-    fast = cpu._is_avx512_bf16_supported() or cpu._is_amx_tile_supported()
-    return torch.bfloat16 if fast else torch.float32
-
-
-def _model(prepared: Prepared) -> PreTrainedModel:
-    train, run = prepared.recipe.train, prepared.run
-    if train.whole:  # the weights themselves are trained, so they stay fp32 and only the arithmetic is bf16
-        model = open_model(run.contexts if run.contexts.exists() else prepared.base, torch.float32)
-        allow_strips(model)
-        return model
-    lora = train.lora_settings
-    model = open_model(prepared.base, compute_dtype(train.precision))
-    allow_strips(model)
-    dora = train.method == "dora"
-    adapted = add_lora(model, lora.r, lora.alpha, lora.rslora, lora.dropout, lora.targets, dora)
-    make_lean(adapted)
-    return adapted
 
 
 def _arguments(recipe: Recipe, folder: Path, steps: int, every: int) -> TrainingArguments:

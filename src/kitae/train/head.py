@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -14,20 +14,86 @@ _LOGITS = 1 << 23  # at once; allocators return larger blocks to the system afte
 _ROWS = 64  # in fp32 at once
 
 
+class Score(Protocol):
+    """What positions cost, by their logits."""
+
+    def __call__(self, logits: Tensor, part: slice) -> Tensor:
+        """Of some positions; leaves in `logits` how each loss changes with each of them."""
+        ...
+
+
 def label_losses(hidden: Tensor, head: nn.Linear, targets: Tensor, cap: float | None) -> Tensor:
     """The negative log-likelihood of each target under `head(hidden)`, soft-capped at `cap`, in fp32."""
+    return head_losses(hidden, head, Labels(targets, cap))
+
+
+def head_losses(hidden: Tensor, head: nn.Linear, score: Score) -> Tensor:
     kind = hidden.device.type
-    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else head.weight.dtype
-    filling = -len(hidden) % _ROWS  # of few sizes, because libraries prepare, and keep, a program for each
+    filled = _filled(_in_compute_type(hidden, head))
     with torch.autocast(kind, enabled=False):
-        filled = nn.functional.pad(hidden.to(dtype), (0, 0, 0, filling)), nn.functional.pad(targets, (0, filling))
-        found: Tensor = _HeadLosses.apply(filled[0], head.weight, head.bias, filled[1], cap)  # type: ignore[no-untyped-call]
+        found: Tensor = _HeadLosses.apply(filled, head.weight, head.bias, score)  # type: ignore[no-untyped-call]
     return found[: len(hidden)]
 
 
-def logit_losses(logits: Tensor, targets: Tensor) -> Tensor:
+def logit_losses(logits: Tensor, score: Score) -> Tensor:
     """The same of logits that a model made itself."""
-    return _LogitLosses.apply(logits, targets)  # type: ignore[no-any-return,no-untyped-call]
+    found: Tensor = _LogitLosses.apply(_filled(logits), score)  # type: ignore[no-untyped-call]
+    return found[: len(logits)]
+
+
+class Labels:
+    """The negative log-likelihood of targets."""
+
+    def __init__(self, targets: Tensor, cap: float | None) -> None:
+        self._targets, self._cap = _filled(targets), cap
+
+    def __call__(self, logits: Tensor, part: slice) -> Tensor:
+        losses = torch.empty(len(logits), device=logits.device)
+        for rows, places in _few(part, len(logits)):
+            wanted = self._targets[places, None]
+            shares, bent = _bent(logits[rows].float(), self._cap)
+            losses[rows] = _likelihoods(shares, wanted)
+            logits[rows] = shares if bent is None else shares.mul_(bent)
+        return losses
+
+
+class Taught:
+    """Beside that, how far a teacher's distribution is from the model's: share * temperature² * KL(teacher || model) of both at
+    that temperature, and the likelihood of the targets for the rest. The teacher may know fewer tokens, or some more."""
+
+    def __init__(
+        self, targets: Tensor, cap: float | None, teacher: Callable[[slice], Tensor], share: float, temperature: float
+    ) -> None:
+        self._targets, self._cap, self._teacher = _filled(targets), cap, teacher
+        self._share, self._temperature = share, temperature
+
+    def __call__(self, logits: Tensor, part: slice) -> Tensor:
+        losses = torch.empty(len(logits), device=logits.device)
+        for rows, places in _few(part, len(logits)):
+            own, bent = _bent(logits[rows].float(), self._cap)
+            taught = self._teacher(places).float()
+            known = min(own.shape[1], taught.shape[1])
+            wanted = (taught[:, :known] / self._temperature).log_softmax(-1)
+            found = (own / self._temperature).log_softmax(-1)
+            apart = (wanted.exp() * (wanted - found[:, :known])).sum(-1)
+            slopes = found.exp_()
+            slopes[:, :known] -= wanted.exp_()
+            likelihoods = _likelihoods(own, self._targets[places, None])
+            losses[rows] = self._share * self._temperature**2 * apart + (1 - self._share) * likelihoods
+            slopes.mul_(self._share * self._temperature).add_(own, alpha=1 - self._share)
+            logits[rows] = slopes if bent is None else slopes.mul_(bent)
+        return losses
+
+
+def teacher_logits(hidden: Tensor, head: nn.Linear, cap: float | None) -> Callable[[slice], Tensor]:
+    """Made when they are asked for, so that there are never many."""
+    hidden = _filled(_in_compute_type(hidden, head))
+    weight, bias = head.weight.to(hidden.dtype), None if head.bias is None else head.bias.to(hidden.dtype)
+
+    def made(part: slice) -> Tensor:
+        return _bent(nn.functional.linear(hidden[part], weight, bias).float(), cap)[0]
+
+    return made
 
 
 class _HeadLosses(torch.autograd.Function):
@@ -35,17 +101,17 @@ class _HeadLosses(torch.autograd.Function):
     on how much each label counts, so its products are made again when that is known."""
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, cap: float | None) -> Tensor:
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, score: Score) -> Tensor:
         learns = ctx.needs_input_grad[1] or ctx.needs_input_grad[2]
         slopes = torch.empty_like(hidden) if ctx.needs_input_grad[0] and not learns else None
         losses = torch.empty(len(hidden), device=hidden.device)
         for part, logits, used in _blocks(hidden, weight, bias):
-            losses[part] = _losses_and_slopes(logits, targets[part], cap)
+            losses[part] = score(logits, part)
             if slopes is not None:
                 torch.mm(logits, used, out=slopes[part])
-        ctx.cap = cap
+        ctx.score = score
         if learns:
-            ctx.save_for_backward(hidden, weight, bias, targets)
+            ctx.save_for_backward(hidden, weight, bias)
         else:
             ctx.save_for_backward(slopes)
         return losses
@@ -54,25 +120,25 @@ class _HeadLosses(torch.autograd.Function):
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
         if len(ctx.saved_tensors) == 1:
             (slopes,) = ctx.saved_tensors
-            return slopes * upstream[0][:, None].to(slopes.dtype), None, None, None, None
-        hidden, weight, bias, targets = ctx.saved_tensors
+            return slopes * upstream[0][:, None].to(slopes.dtype), None, None, None
+        hidden, weight, bias = ctx.saved_tensors
         of_hidden, of_weight = torch.empty_like(hidden), torch.zeros_like(weight)
         of_bias = None if bias is None else torch.zeros_like(bias)
         for part, logits, used in _blocks(hidden, weight, bias):
-            _losses_and_slopes(logits, targets[part], ctx.cap)
+            ctx.score(logits, part)
             logits.mul_(upstream[0][part, None].to(logits.dtype))
             torch.mm(logits, used, out=of_hidden[part])
             of_weight += (logits.T @ hidden[part]).to(weight.dtype)
             if of_bias is not None:
                 of_bias += logits.sum(0).to(of_bias.dtype)
-        return of_hidden, of_weight, of_bias, None, None
+        return of_hidden, of_weight, of_bias, None
 
 
 class _LogitLosses(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, targets: Tensor) -> Tensor:
+    def forward(ctx: Any, logits: Tensor, score: Score) -> Tensor:
         slopes = logits.clone()
-        losses = _losses_and_slopes(slopes, targets, None)
+        losses = score(slopes, slice(0, len(slopes)))
         ctx.save_for_backward(slopes)
         return losses
 
@@ -80,6 +146,16 @@ class _LogitLosses(torch.autograd.Function):
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, None]:
         (slopes,) = ctx.saved_tensors
         return slopes.mul_(upstream[0][:, None].to(slopes.dtype)), None  # in place: it is asked for once, and large
+
+
+def _in_compute_type(hidden: Tensor, head: nn.Linear) -> Tensor:
+    kind = hidden.device.type
+    return hidden.to(torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else head.weight.dtype)
+
+
+def _filled(positions: Tensor) -> Tensor:
+    """Up to one of few sizes, because libraries prepare, and keep, a program for each."""
+    return nn.functional.pad(positions, (*([0, 0] * (positions.ndim - 1)), 0, -len(positions) % _ROWS))
 
 
 def _blocks(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Iterator[tuple[slice, Tensor, Tensor]]:
@@ -91,23 +167,27 @@ def _blocks(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Iterator[tup
         yield part, nn.functional.linear(hidden[part], used, None if bias is None else bias.to(hidden.dtype)), used
 
 
-def _losses_and_slopes(logits: Tensor, targets: Tensor, cap: float | None) -> Tensor:
-    """Leaves in `logits` how each loss changes with each of them."""
-    losses = torch.empty(len(logits), device=logits.device)
-    for start in range(0, len(logits), _ROWS):
-        part = slice(start, start + _ROWS)
-        wanted = targets[part, None]
-        shares = logits[part].float()
-        bent = None
-        if cap is not None:
-            shares = shares.div_(cap).tanh_()
-            bent = 1 - shares.square()
-            shares.mul_(cap)
-        peak = shares.amax(-1, keepdim=True)
-        right = shares.gather(1, wanted)
-        shares.sub_(peak).exp_()
-        whole = shares.sum(-1, keepdim=True)
-        losses[part] = (whole.log() + peak - right)[:, 0]
-        shares.div_(whole).scatter_add_(1, wanted, -torch.ones_like(right))
-        logits[part] = shares if bent is None else shares.mul_(bent)
-    return losses
+def _few(part: slice, count: int) -> Iterator[tuple[slice, slice]]:
+    """Rows of a block, and which positions they are, as many as may be fp32 at once."""
+    for start in range(0, count, _ROWS):
+        end = min(count, start + _ROWS)
+        yield slice(start, end), slice(part.start + start, part.start + end)
+
+
+def _bent(logits: Tensor, cap: float | None) -> tuple[Tensor, Tensor | None]:
+    """Soft-capped, in place; and how much each still moves with what it was."""
+    if cap is None:
+        return logits, None
+    logits = logits.div_(cap).tanh_()
+    bent = 1 - logits.square()
+    return logits.mul_(cap), bent
+
+
+def _likelihoods(logits: Tensor, wanted: Tensor) -> Tensor:
+    """The negative logarithms of the targets' shares; leaves the slopes in `logits`."""
+    peak = logits.amax(-1, keepdim=True)
+    right = logits.gather(1, wanted)
+    logits.sub_(peak).exp_()
+    whole = logits.sum(-1, keepdim=True)
+    logits.div_(whole).scatter_add_(1, wanted, -torch.ones_like(right))
+    return (whole.log() + peak - right)[:, 0]

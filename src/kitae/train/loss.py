@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,13 +13,16 @@ from torch import nn
 from kitae.chat import Encoded
 from kitae.train.attention import CannotIsolate, attending, strips_allowed
 from kitae.train.batches import IGNORED, MicroBatch, side_by_side
-from kitae.train.head import label_losses, logit_losses
+from kitae.train.head import Labels, Score, head_losses, logit_losses, teacher_logits
 from kitae.train.strip import strip_of
 
 _SAME = 2e-2  # bf16 rounds differently when sums are cut differently; anything else is a mistake
 _ROUNDINGS = 3  # in which a model makes a soft cap
 _UNMOVED = 1e-3  # nats by which a loss may move when only another row has changed; where rows are apart none moves at all
 _TRIED = 16  # tokens on which a head is tried
+
+# The tokens to predict, the positions that predict them, a model's inputs, and what holds while it is asked.
+Layout = tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor | None], contextlib.AbstractContextManager[None]]
 
 
 class LabelledLoss:
@@ -32,11 +35,12 @@ class LabelledLoss:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        self._model = model
+        self.model = model
         self._head = _head(model)
         self._chosen: torch.Tensor | None = None  # the positions that reach the head in this pass
-        self._targets: torch.Tensor | None = None  # what they should predict, where the head's hook is to score that itself
-        self._losses: torch.Tensor | None = None  # what it found
+        self._make: Callable[[torch.Tensor], torch.Tensor] | None = None  # what the head's hook makes of them, if not logits
+        self._made: torch.Tensor | None = None
+        self.score: Callable[[torch.Tensor, float | None], Score] = Labels
         self._ending: Ending | None = None
         self._tried = False
         self._carries_state = getattr(model, "carries_state", False)
@@ -48,36 +52,57 @@ class LabelledLoss:
         """The summed negative log-likelihood of the labels."""
         return self.each(batch).sum()
 
+    def count(self, batch: MicroBatch) -> int:
+        return batch.labelled
+
     def each(self, batch: MicroBatch) -> torch.Tensor:
         """That of each label, row by row."""
+        self._know(batch)
+        return self._nll(self._laid_out(batch))
+
+    def _know(self, batch: MicroBatch) -> None:
         if not self._tried:
             self._ending, self._tried = self._recognise(batch), True
-        return self._side_by_side(batch) if self.padded else self._in_a_strip(batch, shared_prefix(batch))
 
     def try_strip(self, batch: MicroBatch) -> None:
         """Rows go into a strip from now on if their losses stay what they are, and none changes when another row does."""
-        if not strips_allowed(self._model.config):
+        if not strips_allowed(self.model.config):
             return
         shared = shared_prefix(batch)
         ids = batch.input_ids.clone()
         ids[0, shared:] = ids[0, shared:].flip(0)
         own = int((batch.labels[0, 1:] != IGNORED).sum())
-        with _still(self._model):
-            apart = torch.cat([self._side_by_side(row) for row in batch.alone()])
+        with still(self.model):
+            apart = torch.cat([self._nll(self._side_by_side(row)) for row in batch.alone()])
             try:
-                together = self._in_a_strip(batch, shared)
-                changed = self._in_a_strip(MicroBatch(ids, batch.labels, batch.lengths), shared)
+                together = self._nll(self._in_a_strip(batch, shared))
+                changed = self._nll(self._in_a_strip(MicroBatch(ids, batch.labels, batch.lengths), shared))
             except CannotIsolate:
                 return
         alike = (together - apart).abs().sum() <= _SAME * apart.abs().sum()
         self.padded = not (alike and torch.allclose(changed[own:], together[own:], atol=_UNMOVED))
 
-    def _side_by_side(self, batch: MicroBatch) -> torch.Tensor:
+    def logits(self, batch: MicroBatch) -> Callable[[slice], torch.Tensor]:
+        """Those that predict the labels, some at a time."""
+        self._know(batch)
+        _, chosen, inputs, around = self._laid_out(batch)
+        with around:
+            if self._ending is None:
+                every = self._forward(chosen, **inputs)
+                return lambda part: every[part]
+            hidden = self._reached(chosen, lambda hidden: hidden, **inputs)
+        assert isinstance(self._head, nn.Linear)
+        return teacher_logits(hidden, self._head, self._ending.cap)
+
+    def _laid_out(self, batch: MicroBatch) -> Layout:
+        return self._side_by_side(batch) if self.padded else self._in_a_strip(batch, shared_prefix(batch))
+
+    def _side_by_side(self, batch: MicroBatch) -> Layout:
         targets, chosen = _predicted(batch.labels)
         real = batch.real if self._carries_state else None
-        return self._nll(targets, chosen, input_ids=batch.input_ids, attention_mask=real)
+        return targets, chosen, {"input_ids": batch.input_ids, "attention_mask": real}, contextlib.nullcontext()
 
-    def _in_a_strip(self, batch: MicroBatch, shared: int) -> torch.Tensor:
+    def _in_a_strip(self, batch: MicroBatch, shared: int) -> Layout:
         kept = batch.real
         kept[:, :shared] = False
         kept[0, :shared] = True  # of a beginning that is the same in all rows, that of the first
@@ -85,24 +110,34 @@ class LabelledLoss:
         times = torch.arange(batch.input_ids.shape[1], device=kept.device).expand_as(kept)
         strip = strip_of(batch.lengths.tolist(), shared, kept.device)
         laid = (strip.fill(of[kept][None]) for of in (chosen, batch.input_ids, times))
-        with attending(strip):
-            return self._nll(targets, next(laid), input_ids=next(laid), position_ids=next(laid))
+        return targets, next(laid), {"input_ids": next(laid), "position_ids": next(laid)}, attending(strip)
 
-    def _nll(self, targets: torch.Tensor, chosen: torch.Tensor, **inputs: torch.Tensor | None) -> torch.Tensor:
-        if self._ending is None:
-            return logit_losses(self._forward(chosen, **inputs), targets)
-        self._targets = targets
+    def _nll(self, layout: Layout) -> torch.Tensor:
+        targets, chosen, inputs, around = layout
+        head, ending = self._head, self._ending
+        with around:
+            if ending is None:
+                return logit_losses(self._forward(chosen, **inputs), self.score(targets, None))
+            assert isinstance(head, nn.Linear)
+            score = self.score(targets, ending.cap)
+            return self._reached(chosen, lambda hidden: head_losses(hidden, head, score), **inputs)
+
+    def _reached(
+        self, chosen: torch.Tensor, make: Callable[[torch.Tensor], torch.Tensor], **inputs: torch.Tensor | None
+    ) -> torch.Tensor:
+        """What is made of the states that would reach the head."""
+        self._make = make
         try:
             self._forward(chosen, **inputs)
-            assert self._losses is not None
-            return self._losses
+            assert self._made is not None
+            return self._made
         finally:
-            self._targets = self._losses = None
+            self._make = self._made = None
 
     def _forward(self, chosen: torch.Tensor, **inputs: torch.Tensor | None) -> torch.Tensor:
         self._chosen = chosen
         try:
-            found = self._model(**inputs, use_cache=False)
+            found = self.model(**inputs, use_cache=False)
             self.added = getattr(found, "added_loss", None)
             logits: torch.Tensor = found.logits
             return logits
@@ -112,10 +147,10 @@ class LabelledLoss:
     def _choose(self, head: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...] | None:
         if self._chosen is None:
             return None
-        hidden = arguments[0][self._chosen]
-        if self._targets is not None and self._ending is not None:
-            assert isinstance(head, nn.Linear)
-            self._losses = label_losses(hidden, head, self._targets, self._ending.cap)
+        own = arguments[0][:, -self._chosen.shape[1] :]  # without a soft prompt before it
+        hidden = own[self._chosen]
+        if self._make is not None:
+            self._made = self._make(hidden)
             hidden = hidden[:0]  # the model makes logits of nothing
         return (hidden, *arguments[1:])
 
@@ -129,7 +164,7 @@ class LabelledLoss:
         seen: list[torch.Tensor] = []
         watch = head.register_forward_hook(lambda _, __, logits: seen.append(logits))
         try:
-            with _still(self._model):
+            with still(self.model):
                 mask = every if self._carries_state else None
                 logits = self._forward(every, input_ids=ids, attention_mask=mask).float()
         finally:
@@ -137,7 +172,7 @@ class LabelledLoss:
         made = seen[0].float()
         if torch.equal(made, logits):
             return Ending(None)
-        cap = getattr(getattr(self._model, "config", None), "final_logit_softcapping", None)
+        cap = getattr(getattr(self.model, "config", None), "final_logit_softcapping", None)
         rounding = _ROUNDINGS * torch.finfo(seen[0].dtype).eps
         if cap and made.shape == logits.shape and torch.allclose(cap * torch.tanh(made / cap), logits, rounding, 1e-6):
             return Ending(cap)
@@ -152,7 +187,7 @@ class Ending:
 
 
 @contextlib.contextmanager
-def _still(model: nn.Module) -> Iterator[None]:
+def still(model: nn.Module) -> Iterator[None]:
     """Without gradients or dropout, so that no random number is drawn which a resumed run would not draw."""
     training = model.training
     model.eval()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,10 +20,15 @@ from kitae.models import (
     locate,
     locate_tokenizer,
     open_codec,
+    rounded,
 )
 from kitae.recipe import Recipe
 from kitae.runs import Run
-from kitae.train.batches import Plan, collate, layout
+from kitae.train.batches import Plan, collate, layout, length
+
+SOFT_PROMPT_START = "soft-prompt-start.safetensors"  # in the run's folder: what it was before it learned
+
+Encode = Callable[[Conversation], list[Encoded]]
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,7 @@ class Prepared:
     @cached_property
     def plan(self) -> Plan:
         train = self.recipe.train
-        return Plan([len(row.ids) for row in self.train], train.batch_tokens, train.epochs, train.seed)
+        return Plan([length(row) for row in self.train], train.batch_tokens, train.epochs, train.seed)
 
     def collated(self) -> Iterator[CollatedRow]:
         """Every row once, cut out of the very batches that the trainer gets."""
@@ -73,9 +78,10 @@ class Prepared:
             seen.update(indices)
             rows = [self.train[i] for i in indices]
             for group, batch in zip(layout(rows, budget, padded=False), make(rows).micro, strict=True):
-                for i, ids, labels in zip(group, batch.input_ids.tolist(), batch.labels.tolist(), strict=True):
-                    length = len(rows[i].ids)
-                    yield CollatedRow(rows[i], ids[:length], labels[:length], labels[length:])
+                sequences = [sequence for i in group for sequence in rows[i].sequences]
+                for row, ids, labels in zip(sequences, batch.input_ids.tolist(), batch.labels.tolist(), strict=True):
+                    end = len(row.ids)
+                    yield CollatedRow(row, ids[:end], labels[:end], labels[end:])
 
 
 def base_folder(recipe: Recipe, run: Run) -> Path:
@@ -91,36 +97,51 @@ def base_folder(recipe: Recipe, run: Run) -> Path:
         if is_model_folder(recorded):
             check_folder(recorded)
             return recorded
-    return locate(recipe.model.source)
+    folder = locate(recipe.model.source)
+    return rounded(folder) if recipe.train.method == "qlora" else folder
 
 
 def prepare(recipe: Recipe, run: Run, rows: Rows) -> Prepared:
     base = base_folder(recipe, run)
     codec = open_codec(base, recipe.model.chat_template)
-    unknown = [text for text in recipe.model.stop_tokens if text not in codec.vocabulary.control]
-    if unknown:
-        raise InputError("stop-token-unknown", where="model.stop_tokens", why=", ".join(unknown))
-    train, long_train = _encode(codec, rows.train, recipe.model.max_length)
-    validation, long_validation = _encode(codec, rows.validation, recipe.model.max_length)
+    control = codec.vocabulary.control
+    named = {"model.stop_tokens": recipe.model.stop_tokens, "train.lora.tokens": recipe.train.lora_settings.tokens}
+    for where, texts in named.items():
+        unknown = [text for text in texts if text not in control]
+        if unknown:
+            raise InputError("token-unknown", where=where, why=", ".join(unknown), known=", ".join(control)[:300])
+    encode = _preferences(codec) if recipe.train.method == "dpo" else codec.encode
+    train, long_train = _encode(encode, rows.train, recipe.model.max_length)
+    validation, long_validation = _encode(encode, rows.validation, recipe.model.max_length)
     too_long = long_train + long_validation
     if not train:
         raise InputError("nothing-to-train", where=recipe.name, why=f"{len(too_long)} / {len(rows.train)}")
     return Prepared(run, recipe, base, codec, rows, train, validation, too_long)
 
 
-def _encode(codec: ChatCodec, rows: Sequence[Conversation], limit: int) -> tuple[list[Encoded], list[tuple[str, int]]]:
+def _preferences(codec: ChatCodec) -> Encode:
+    def encode(row: Conversation) -> list[Encoded]:
+        if row.rejected is None:
+            raise InputError("no-preferences", where=row.source)
+        return [codec.encode_preference(row)]
+
+    return encode
+
+
+def _encode(encode: Encode, rows: Sequence[Conversation], limit: int) -> tuple[list[Encoded], list[tuple[str, int]]]:
     fitting, too_long = [], []
     for row in rows:
         try:
-            encoded = codec.encode(row)
+            encoded = encode(row)
         except InputError as error:
             if not error.where or error.kind == "template":
                 error.where = row.source
                 error.args = (error.message,)
             raise
-        for sequence in (piece for whole in encoded for piece in whole.cut(limit)):
-            if len(sequence.ids) <= limit:
-                fitting.append(sequence)
+        for piece in (piece for whole in encoded for piece in whole.cut(limit)):
+            longest = max(len(sequence.ids) for sequence in piece.sequences)
+            if longest <= limit:
+                fitting.append(piece)
             else:
-                too_long.append((row.source, len(sequence.ids)))
+                too_long.append((row.source, longest))
     return fitting, too_long

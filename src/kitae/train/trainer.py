@@ -25,12 +25,21 @@ PREFIX = "checkpoint-"
 
 
 class Loss(Protocol):
-    padded: bool  # whether it takes rows side by side, with their padding
-    added: torch.Tensor | None  # what the model itself adds to the loss of each token of the last batch
+    @property
+    def padded(self) -> bool:
+        """Whether it takes rows side by side, with their padding."""
+        ...
+
+    @property
+    def added(self) -> torch.Tensor | None:
+        """What the model itself adds to the loss of each token of the last batch."""
+        ...
 
     def __call__(self, batch: MicroBatch) -> torch.Tensor:
-        """Summed over the labels."""
+        """Summed over what `count` counts."""
         ...
+
+    def count(self, batch: MicroBatch) -> int: ...
 
 
 class KitaeTrainer(Trainer):  # type: ignore[misc]
@@ -44,10 +53,9 @@ class KitaeTrainer(Trainer):  # type: ignore[misc]
         micro_batch_tokens: int,
         compute_dtype: torch.dtype,
         callbacks: list[TrainerCallback],
-        loss: Loss | None = None,
     ) -> None:
         self._plan = plan
-        self.validation = validation
+        self.rows, self.validation = rows, validation
         self.micro_batch_tokens = micro_batch_tokens
         self._compute_dtype = compute_dtype
         self._stage: Path | None = None
@@ -59,12 +67,15 @@ class KitaeTrainer(Trainer):  # type: ignore[misc]
             callbacks=callbacks,
         )
         self.remove_callback(PrinterCallback)
-        self._loss = loss or self._labelled_loss(model, rows)
+        with self.autocast():
+            self._loss = self.make_loss()
 
-    def _labelled_loss(self, model: PreTrainedModel, rows: Sequence[Encoded]) -> LabelledLoss:
+    def make_loss(self) -> Loss:
+        return self.labelled_loss(self.model)
+
+    def labelled_loss(self, model: PreTrainedModel) -> LabelledLoss:
         loss = LabelledLoss(model)
-        with self._autocast():
-            loss.try_strip(trial_batch(rows).to(self.args.device))
+        loss.try_strip(trial_batch(self.rows).to(self.args.device))
         return loss
 
     def get_train_dataloader(self) -> DataLoader[Step]:
@@ -76,12 +87,13 @@ class KitaeTrainer(Trainer):  # type: ignore[misc]
         return loader
 
     def training_step(self, model: torch.nn.Module, inputs: Step, num_items_in_batch: Any = None) -> torch.Tensor:
-        """Gradients of the mean over all labelled tokens of the step, whatever micro-batches it is cut into."""
+        """Gradients of the mean over the whole step, whatever micro-batches it is cut into."""
         model.train()
         total = torch.zeros((), device=self.args.device)
+        count = processes.summed(torch.tensor(sum(map(self._loss.count, inputs.micro)), device=self.args.device))
         for batch in inputs.micro:
-            with self._autocast():
-                loss = self._loss(batch.to(self.args.device)) / inputs.labelled
+            with self.autocast():
+                loss = self._loss(batch.to(self.args.device)) / count
                 if self._loss.added is not None:
                     loss = loss + (self._loss.added * batch.real.to(self.args.device)).sum() / inputs.tokens
             if not torch.isfinite(loss):
@@ -103,15 +115,15 @@ class KitaeTrainer(Trainer):  # type: ignore[misc]
         return {}
 
     def score(self, batches: Iterator[MicroBatch]) -> float:
-        """Mean negative log-likelihood of the labelled tokens."""
-        found = torch.zeros(2, dtype=torch.float64, device=self.args.device)  # loss, labels
-        with torch.no_grad(), self._autocast():
+        """The mean loss."""
+        found = torch.zeros(2, dtype=torch.float64, device=self.args.device)  # loss, count
+        with torch.no_grad(), self.autocast():
             for batch in islice(batches, processes.number(), None, processes.count()):
-                found += torch.tensor([float(self._loss(batch.to(self.args.device))), batch.labelled]).to(found)
+                found += torch.tensor([float(self._loss(batch.to(self.args.device))), self._loss.count(batch)]).to(found)
         total, count = processes.summed(found).tolist()
         return float(total / max(count, 1.0))
 
-    def _autocast(self) -> contextlib.AbstractContextManager[object]:
+    def autocast(self) -> contextlib.AbstractContextManager[object]:
         enabled = self._compute_dtype != torch.float32
         return torch.autocast(self.args.device.type, dtype=self._compute_dtype, enabled=enabled)
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kitae.chat import ChatCodec
-from kitae.models import check_safetensors, weight_files
+from kitae.models import check_safetensors, is_adapter, is_soft_prompt, weight_files
 from kitae.runs import Run
-from kitae.train import ingredients
+from kitae.train import SOFT_PROMPT_START, ingredients
 from kitae.verify.gate import Gate, passed, refused, skipped, warned
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ _WORSE = 1.05  # a validation loss this many times the best one, at the end, is 
 
 def after_training(run: Run) -> Iterator[Gate]:
     yield finite(run)
-    yield moved(run.output)
+    yield moved(run)
     yield overfit(run)
 
 
@@ -48,19 +48,25 @@ def finite(run: Run) -> Gate:
     return passed("train.finite", 0, 0)
 
 
-def moved(output: Path) -> Gate:
-    """Every adapter's second matrix starts at zero; one that is still zero was never trained."""
+def moved(run: Run) -> Gate:
+    """Every adapter's second matrix starts at zero; one that is still zero was never trained. A soft prompt starts as what the
+    run wrote down."""
     gate = "train.adapter-moved"
-    if not (output / "adapter_config.json").exists():
+    if not is_adapter(run.output):
         return skipped(gate, "no-adapter", required=False)
-    norms = {
-        name: float(tensor.float().norm()) for file in _files(output) for name, tensor in _tensors(file) if "lora_B" in name
-    }
+    tensors = {name: tensor.float() for file in _files(run.output) for name, tensor in _tensors(file)}
+    if is_soft_prompt(run.output):
+        if not (run.path / SOFT_PROMPT_START).exists():
+            return skipped(gate, "not-recorded")
+        start = dict(_tensors(run.path / SOFT_PROMPT_START))
+        norms = {name: float((tensor - start[name].float()).norm()) for name, tensor in tensors.items()}
+    else:
+        norms = {name: float(tensor.norm()) for name, tensor in tensors.items() if "lora_B" in name}
     still = [name for name, norm in norms.items() if norm == 0.0]
     if still or not norms:
         return refused(gate, "still", len(still), 0, still[:_SHOWN], count=len(still), total=len(norms))
     smallest = min(norms, key=lambda name: norms[name])
-    return passed(gate, len(norms), "> 0", [f"‖B‖ ≥ {norms[smallest]:.3g} ({smallest})"])
+    return passed(gate, len(norms), "> 0", [f"moved by ≥ {norms[smallest]:.3g} ({smallest})"])
 
 
 def overfit(run: Run) -> Gate:

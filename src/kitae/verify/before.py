@@ -25,7 +25,9 @@ class BeforeTraining:
 
     @cached_property
     def _conversations(self) -> dict[str, Conversation]:
-        return {row.source: row for row in self._prepared.rows.train}
+        rows = self._prepared.rows.train
+        worse = [row.worse for row in rows if row.rejected is not None]
+        return {row.source: row for row in [*rows, *worse]}
 
     def gates(self) -> Iterator[Gate]:
         yield self.labels_present()
@@ -155,6 +157,8 @@ def stop_token_trainable(prepared: Prepared, ask: Callable[[], float]) -> Gate:
     method = f"method: {prepared.recipe.train.method}"
     if prepared.recipe.train.whole:  # every token can be learned, so there is nothing to ask
         return passed(gate, None, limit, [method])
+    if terminator in {prepared.codec.vocabulary.control[text] for text in prepared.recipe.train.lora_settings.tokens}:
+        return passed(gate, None, limit, [method, f"lora.tokens: {text}"])
     probability = ask()
     evidence = [f"P({text}) = {probability:.3g}", method]
     if probability < limit:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from kitae.evaluate import Share, exact_match, looping, mean_difference, stopped, worse_p_value
 from kitae.evaluate.observe import Observation
@@ -55,15 +56,23 @@ def loops(gate: str, seen: Observation, limits: Thresholds) -> Gate:
     return passed(gate, share.value, limits.loop_rate, bad)
 
 
-def improved(base: Observation, seen: Observation, truths: Sequence[str], exact: bool, limits: Thresholds) -> Gate:
-    """Better than the model it started from: on held-out tokens always, on whole answers where the recipe asks for that."""
+def improved(
+    base: Observation, seen: Observation, truths: Sequence[str], exact: bool, limits: Thresholds, preferences: bool = False
+) -> Gate:
+    """Better than the model it started from: on held-out tokens always, on whole answers where the recipe asks for that. Of
+    preferences, the better answers gain on the worse ones."""
     gate = "hf.task"
     if base.logits is None or seen.logits is None:
         return skipped(gate, "no-rows")
-    before, after = row_losses(base), row_losses(seen)
+    before, after = (_behind(base), _behind(seen)) if preferences else (row_losses(base), row_losses(seen))
     mean, error = mean_difference(before, after)
     measured: dict[str, object] = {"loss_before": float(np.mean(before)), "loss_after": float(np.mean(after))}
-    evidence = [f"loss {np.mean(before):.4f} → {np.mean(after):.4f} (difference {mean:+.4f} ± {1.96 * error:.4f})"]
+    change = f"(difference {mean:+.4f} ± {1.96 * error:.4f})"
+    evidence = [f"loss {np.mean(before):.4f} → {np.mean(after):.4f} {change}"]
+    if preferences:
+        gained = Share(sum(now < then for then, now in zip(before, after, strict=True)), len(before))
+        measured["gained"] = gained.value
+        evidence = [f"better answers gained on worse ones: {gained}; log P apart {change}"]
     if exact:
         hits_before, hits = exact_match(base.answers, truths), exact_match(seen.answers, truths)
         exact_before, exact_after = Share(sum(hits_before), len(truths)), Share(sum(hits), len(truths))
@@ -112,13 +121,23 @@ def lost(gate: str, trained: Observation, seen: Observation, truths: Sequence[st
 
 def row_losses(seen: Observation) -> list[float]:
     """The mean negative log-likelihood of each row's compared tokens."""
+    return [float(tokens.mean()) for tokens in _token_losses(seen)]
+
+
+def _behind(seen: Observation) -> list[float]:
+    """By how much each better answer is less likely than the worse one, which follows it."""
+    losses = [float(tokens.sum()) for tokens in _token_losses(seen)]
+    return [better - worse for better, worse in zip(losses[0::2], losses[1::2], strict=True)]
+
+
+def _token_losses(seen: Observation) -> Iterator[npt.NDArray[np.float64]]:
+    """Row by row."""
     flat = -log_likelihoods(seen.row_logits(), targets(seen))
-    losses, position = [], 0
+    position = 0
     for ids, start in zip(seen.job.sequences, seen.job.starts, strict=True):
         length = len(ids) - start - 1
-        losses.append(float(flat[position : position + length].mean()))
+        yield flat[position : position + length]
         position += length
-    return losses
 
 
 def stop_probability(seen: Observation, terminator: int) -> float:

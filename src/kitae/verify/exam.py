@@ -42,6 +42,7 @@ class Exam:
     exact: bool
     longest: int | None  # tokens of a piece, where texts are cut
     own_task: bool  # the user's held-out rows, not Kitae's general questions
+    preferences: bool = False  # each row has a worse answer too, whose distribution follows that of the better
 
     @property
     def truths(self) -> list[str]:
@@ -52,7 +53,10 @@ class Exam:
         return observe(self.job(form, answers, sampled), scratch)
 
     def job(self, form: Form, answers: bool = True, sampled: bool = True) -> Job:
-        encoded = [sequence for row in self.rows for sequence in self.codec.encode(row)]
+        if self.preferences:
+            encoded = [sequence for row in self.rows for sequence in self.codec.encode_preference(row).sequences]
+        else:
+            encoded = [sequence for row in self.rows for sequence in self.codec.encode(row)]
         if self.longest is not None:
             encoded = [sequence.cut(self.longest)[0] for sequence in encoded]
         sequences, starts = job_sequences(encoded)
@@ -73,17 +77,19 @@ class Exam:
 
 def own_exam(recipe: Recipe, codec: ChatCodec, test: Sequence[Conversation], validation: Sequence[Conversation]) -> Exam:
     """On rows that training never saw; test rows if there are any with an answer."""
-    wanted = recipe.evaluate
+    wanted, preferences = recipe.evaluate, recipe.train.method == "dpo"
     single = [row for row in test if row.teaches] or [row for row in validation if row.teaches]
+    compared = [row for row in (*test, *validation) if row.rejected is not None] if preferences else single
     return Exam(
         codec=codec,
-        rows=single[: wanted.rows],
+        rows=compared[: wanted.rows],
         prompts=[row for row in single if not row.is_text][: wanted.prompts],
         limits=recipe.verify,
         max_new_tokens=wanted.max_new_tokens,
         exact="exact_match" in wanted.suites,
         longest=recipe.model.max_length,
         own_task=True,
+        preferences=preferences,
     )
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import torch
 
 _SHOWN = 5
+_TOKEN_ROWS = ".token_adapter.trainable_tokens_delta"
 _ROUNDING = {"torch.float16": 2**-10, "torch.bfloat16": 2**-7, "torch.float32": 2**-20}
 
 
@@ -158,4 +159,19 @@ def _adapted(adapter: Path) -> dict[str, Callable[[torch.Tensor], torch.Tensor]]
             stem = name.removesuffix("lora_A.weight")
             target = stem.removeprefix("base_model.model.") + "weight"
             found[target] = of(a, tensors[stem + "lora_B.weight"], tensors.get(stem + "lora_magnitude_vector"))
+        elif name.endswith(_TOKEN_ROWS):
+            stem = name.removesuffix(_TOKEN_ROWS).removeprefix("base_model.model.")
+            chosen = config["trainable_token_indices"][stem.rpartition(".")[2]]
+            found[f"{stem}.weight"] = _with_rows(chosen, a.float())
     return found
+
+
+def _with_rows(chosen: list[int], rows: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Some tokens' rows of the vocabulary in place of the base's."""
+
+    def adapted(weight: torch.Tensor) -> torch.Tensor:
+        moved = weight.clone()
+        moved[chosen] = rows.to(moved)
+        return moved
+
+    return adapted

@@ -14,7 +14,7 @@ from kitae.evaluate import exact_match, stopped
 from kitae.evaluate.observe import Observation
 from kitae.files import read_json, write_json
 from kitae.i18n import t
-from kitae.models import is_adapter, open_codec
+from kitae.models import is_adapter, is_soft_prompt, open_codec
 from kitae.recipe import QUANTS, Recipe, load_recipe
 from kitae.runs import Run
 from kitae.train import base_folder
@@ -136,6 +136,15 @@ class RunVerifier:
         base = self.seen(self.base) if self.exam.exact else self.exam.ask(self.base, self._scratch, answers=False)
         return behaviour.stop_probability(base, terminator)
 
+    @property
+    def merges(self) -> bool:
+        """Whether what was trained becomes one set of weights."""
+        return not is_soft_prompt(self.run.output)
+
+    def unmerged_gates(self) -> Iterator[Gate]:
+        for gate in ("merge.complete", "merge.changed", "merge.equivalent"):
+            yield skipped(gate, "soft-prompt", required=False)
+
     def merge_gates(self, folder: Path) -> Iterator[Gate]:
         """`merge.*`: cheap checks of the files first; only a folder that is whole is loaded."""
         complete = merged.complete(self.base_folder, folder)
@@ -155,7 +164,7 @@ class RunVerifier:
         seen, exam = self.seen(form), self.exam
         yield behaviour.stops("hf.stops", seen, exam.limits)
         yield behaviour.loops("hf.loops", seen, exam.limits)
-        better = behaviour.improved(self.seen(self.base), seen, exam.truths, exam.exact, exam.limits)
+        better = behaviour.improved(self.seen(self.base), seen, exam.truths, exam.exact, exam.limits, exam.preferences)
         lost = self._lost("hf.task", seen)
         yield better if better.verdict == "refuse" or lost is None else lost
 

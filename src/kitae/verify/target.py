@@ -11,8 +11,7 @@ from kitae.chat import ChatCodec
 from kitae.data import Rows
 from kitae.errors import InputError
 from kitae.evaluate.observe import Observation
-from kitae.files import read_json
-from kitae.models import check_folder, folder_facts, is_adapter, locate, open_codec, read_gguf_header
+from kitae.models import base_of, check_folder, folder_facts, is_adapter, locate, open_codec, read_gguf_header
 from kitae.recipe import Thresholds
 from kitae.runs import Run, find_run, is_run
 from kitae.train import prepare
@@ -58,8 +57,7 @@ def verify_target(target: str, against: str | None = None, only: Sequence[str] =
 def _form(target: str) -> Form:
     path = Path(target).expanduser()
     if path.is_dir() and is_adapter(path):
-        base = read_json(path / "adapter_config.json").get("base_model_name_or_path")
-        return Form(target, path.absolute(), locate(str(base)))
+        return Form(target, path.absolute(), base_of(path))
     if path.suffix == ".gguf":
         read_gguf_header(path)
         return Form(target, path.absolute())
@@ -147,6 +145,8 @@ def _folder_gates(run: Run, verifier: RunVerifier) -> Iterator[Gate]:
     yield from verifier.training_gates()
     folder = _merged_folder(run)
     if folder is None:
+        if not verifier.merges:
+            yield from verifier.unmerged_gates()
         yield from verifier.hf_gates(verifier.trained)
         return
     yield from verifier.merge_gates(folder)

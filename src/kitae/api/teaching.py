@@ -1,0 +1,79 @@
+"""Distillation by answers: a teacher answers the rows' prompts, and the student learns what it wrote."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+
+from kitae.api.talking import open_target
+from kitae.chat import Conversation, Message
+from kitae.console import Progress, console
+from kitae.data import Rows
+from kitae.errors import InputError
+from kitae.files import explained
+from kitae.generate import Settings, complete
+from kitae.i18n import t
+from kitae.recipe import Recipe
+from kitae.runs import Run
+
+_AT_ONCE = 32  # answers that a killed run may lose
+
+
+def taught(run: Run, recipe: Recipe, rows: Rows) -> Rows:
+    """The rows to learn from and to validate with, as the teacher answers them. Test rows stay what they are."""
+    asked = [*rows.train, *rows.validation]
+    texts = [row.source for row in asked if row.is_text]
+    if texts:
+        raise InputError("teacher-text", where=texts[0])
+    answers = _answers(run, recipe, [row for row in asked if row.teaches])
+    train, validation = (
+        [_answered(row, answers[_key(row)]) for row in part if answers.get(_key(row))] for part in (rows.train, rows.validation)
+    )
+    left = len(asked) - len(train) - len(validation)
+    run.record("taught", answered=len(train) + len(validation), left_out=left)
+    console.say("  " + t("say.taught", count=len(train) + len(validation), left=left))
+    if not train:
+        raise InputError("nothing-to-train", where=recipe.name, why=f"{left} / {len(asked)}")
+    return Rows(train, validation, rows.test, rows.duplicates)
+
+
+def _answers(run: Run, recipe: Recipe, rows: Sequence[Conversation]) -> dict[str, str]:
+    """By prompt; empty where there is no answer of use. They are written down as they come, so none is asked for twice."""
+    settings, file = recipe.train.distillation, run.path / "teacher.jsonl"
+    known: dict[str, str] = {}
+    if file.exists():
+        for line in file.read_text(encoding="utf-8").splitlines():
+            try:
+                known |= {(kept := json.loads(line))["prompt"]: kept["answer"]}
+            except ValueError:  # the last line of a killed machine
+                continue
+    wanted = list({_key(row): row for row in rows if _key(row) not in known}.values())
+    if not wanted:
+        return known
+    engine, _ = open_target(settings.teacher)
+    progress = Progress(t("say.teacher"), len(wanted))
+    try:
+        wanted.sort(key=lambda row: len(row.text))  # what is answered together should be of like length
+        for start in range(0, len(wanted), _AT_ONCE):
+            some = wanted[start : start + _AT_ONCE]
+            prompts = [engine.codec.prompt(row.prompt) for row in some]
+            found = complete(engine, prompts, Settings(max_tokens=settings.max_new_tokens))
+            answers = [a.text.strip() if a.finish == "stop" else "" for a in found]
+            new = dict(zip(map(_key, some), answers, strict=True))
+            with explained(run.path), file.open("a", encoding="utf-8") as kept_file:
+                kept_file.writelines(json.dumps({"prompt": k, "answer": a}, ensure_ascii=False) + "\n" for k, a in new.items())
+            known |= new
+            progress.update(start + len(some))
+    finally:
+        progress.close()
+        engine.close()
+    return known
+
+
+def _key(row: Conversation) -> str:
+    return json.dumps([m.as_dict() for m in row.prompt], ensure_ascii=False)
+
+
+def _answered(row: Conversation, answer: str) -> Conversation:
+    return replace(row, messages=(*row.prompt, Message("assistant", answer)), rejected=None)

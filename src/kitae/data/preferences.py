@@ -1,0 +1,62 @@
+"""Preferences: the same conversation with a better and a worse last answer, in the shapes that people publish."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from kitae.chat import Conversation, Message
+from kitae.data.messages import chat
+from kitae.errors import InputError
+
+_SPEAKERS = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system", "tool": "tool"}
+_TURN = re.compile(r"(?:^|\n\n)(Human|Assistant): ?")
+
+
+def preference(row: Mapping[str, Any], where: str, source: str) -> Conversation:
+    """`chosen` and `rejected` are answers to `prompt`, `messages` or `conversations`, or whole conversations."""
+    before = _before(row, where)
+    chosen, rejected = (before + _turns(row[name], name, where) for name in ("chosen", "rejected"))
+    if any(not turns or turns[-1].role != "assistant" for turns in (chosen, rejected)):
+        raise InputError("bad-row", where=where, why="chosen, rejected: the last message is no answer")
+    if chosen[:-1] != rejected[:-1]:
+        raise InputError("bad-row", where=where, why="chosen and rejected differ before their last answer")
+    if len(chosen) < 2:
+        raise InputError("bad-row", where=where, why="chosen and rejected answer nothing: no prompt")
+    if chosen[-1] == rejected[-1]:
+        raise InputError("bad-row", where=where, why="chosen and rejected are the same answer")
+    return Conversation(tuple(chosen), source, rejected[-1].content)
+
+
+def _before(row: Mapping[str, Any], where: str) -> list[Message]:
+    for name in ("prompt", "messages", "conversations"):
+        if name in row:
+            asked = row[name]
+            # UltraFeedback's prompt is also the first message of both of its conversations.
+            if isinstance(asked, str) and isinstance(row["chosen"], list) and len(row["chosen"]) > 1:
+                return []
+            return chat([{"role": "user", "content": asked}], where) if isinstance(asked, str) else _turns(asked, name, where)
+    return []
+
+
+def _turns(value: object, name: str, where: str) -> list[Message]:
+    if isinstance(value, str):
+        spoken = _TURN.split(value)
+        if len(spoken) == 1:
+            return chat([{"role": "assistant", "content": value}], where)
+        if spoken[0].strip():
+            raise InputError("bad-row", where=where, why=f"{name}: {spoken[0].strip()[:60]!r} is said by nobody")
+        roles = (_SPEAKERS[speaker.lower()] for speaker in spoken[1::2])
+        return chat([{"role": role, "content": text} for role, text in zip(roles, spoken[2::2], strict=True)], where)
+    messages = [value] if isinstance(value, Mapping) else value
+    if not isinstance(messages, list):
+        raise InputError("bad-row", where=where, why=f"{name}: {type(value).__name__}")
+    return chat([_renamed(message) for message in messages], where)
+
+
+def _renamed(message: object) -> object:
+    """ShareGPT's names for the parts of a message."""
+    if isinstance(message, Mapping) and {"from", "value"} <= message.keys():
+        return {"role": _SPEAKERS.get(str(message["from"]), message["from"]), "content": message["value"]}
+    return message

@@ -1,0 +1,109 @@
+"""Several models of one base as one model: their weights averaged, turned towards each other, or what each changed added up."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+
+import torch
+from transformers import PreTrainedModel
+
+from kitae.errors import InputError
+from kitae.models import is_adapter, is_soft_prompt, locate, open_model, open_with_adapter
+from kitae.recipe import Blend, load_recipe
+from kitae.runs import find_run, is_run
+from kitae.train.prepare import base_folder
+
+Tensor = torch.Tensor
+_PARALLEL = 1e-6  # radians below which two directions are one
+
+
+def blend_into(model: PreTrainedModel, settings: Blend, seed: int) -> None:
+    """`model`: the base, whose weights become the blend."""
+    models = [dict(_opened(name).named_parameters()) for name in settings.models]
+    for name, base in model.named_parameters():
+        tensors = [_like(base, found, name, source) for found, source in zip(models, settings.models, strict=True)]
+        base.data.copy_(blended(base.data, tensors, settings, f"{seed}-{name}"))
+
+
+def blended(base: Tensor, models: Sequence[Tensor], settings: Blend, seed: str) -> Tensor:
+    given = torch.tensor(settings.weights or [1.0] * len(models))
+    shares = given / given.sum()
+    if settings.how == "linear":
+        return _sum(models, shares)
+    if settings.how == "slerp":
+        return _slerp(models[0], models[1], float(shares[1]))
+    changes = [model - base for model in models]
+    if settings.how == "ties":
+        return base + settings.scale * _ties(changes, shares, settings.density)
+    kept = [_dropped(change, settings.density, f"{seed}-{number}") for number, change in enumerate(changes)]
+    return base + settings.scale * _sum(kept, shares)
+
+
+def _sum(tensors: Sequence[Tensor], shares: Tensor) -> Tensor:
+    total = torch.zeros_like(tensors[0])
+    for tensor, share in zip(tensors, shares.tolist(), strict=True):
+        total += share * tensor
+    return total
+
+
+def _slerp(start: Tensor, end: Tensor, share: float) -> Tensor:
+    """Along the arc between two directions, so that length isn't lost as it is on the straight line between them."""
+    lengths = [tensor.double().norm() for tensor in (start, end)]
+    if min(lengths) == 0:
+        return start + share * (end - start)
+    cosine = (start.double() / lengths[0] * (end.double() / lengths[1])).sum().clamp(-1, 1)
+    angle = torch.arccos(cosine)
+    if torch.sin(angle) < _PARALLEL:
+        return start + share * (end - start)
+    first, second = torch.sin((1 - share) * angle), torch.sin(share * angle)
+    return ((first * start.double() + second * end.double()) / torch.sin(angle)).to(start.dtype)
+
+
+def _ties(changes: Sequence[Tensor], shares: Tensor, density: float) -> Tensor:
+    """The largest changes of each; where they disagree about a sign, those that agree with the greater weight; their mean."""
+    kept = [_largest(change, density) for change in changes]
+    elected = torch.sign(_sum(kept, shares))
+    total, weight = torch.zeros_like(elected), torch.zeros_like(elected)
+    for change, share in zip(kept, shares.tolist(), strict=True):
+        agrees = (torch.sign(change) == elected) & (elected != 0)
+        total += torch.where(agrees, share * change, 0)
+        weight += torch.where(agrees, share, 0.0)
+    return torch.where(weight > 0, total / weight.clamp(min=1e-12), 0)
+
+
+def _largest(change: Tensor, density: float) -> Tensor:
+    count = max(1, round(density * change.numel()))
+    chosen = change.abs().flatten().topk(count).indices
+    return torch.zeros_like(change).flatten().index_put((chosen,), change.flatten()[chosen]).view_as(change)
+
+
+def _dropped(change: Tensor, density: float, seed: str) -> Tensor:
+    """Some of the changes, by chance, so much larger that their sum is likely to stay what it was."""
+    number = int.from_bytes(hashlib.sha256(seed.encode()).digest()[:8], "little") >> 1
+    chance = torch.rand(change.shape, generator=torch.Generator().manual_seed(number)).to(change.device)
+    return torch.where(chance < density, change / density, 0)
+
+
+def _opened(source: str) -> PreTrainedModel:
+    """Of a run, what it trained, merged; else the model that is named."""
+    if not is_run(source):
+        return open_model(locate(source), torch.float32)
+    run = find_run(source)
+    if not run.output.exists():
+        raise InputError("run-untrained", where=run.id, why=run.state)
+    if not is_adapter(run.output):
+        return open_model(run.output, torch.float32)
+    if is_soft_prompt(run.output):
+        raise InputError("soft-prompt-merge", where=run.id)
+    base = base_folder(load_recipe(run.recipe_path), run)
+    merged: PreTrainedModel = open_with_adapter(base, run.output, torch.float32).merge_and_unload(safe_merge=True)
+    return merged
+
+
+def _like(base: Tensor, found: Mapping[str, Tensor], name: str, source: str) -> Tensor:
+    tensor = found.get(name)
+    if tensor is None or tensor.shape != base.shape:
+        theirs = None if tensor is None else tuple(tensor.shape)
+        raise InputError("blend-shapes", where=source, why=f"{name}: {theirs} ≠ {tuple(base.shape)}")
+    return tensor.data.to(base)

@@ -1,0 +1,91 @@
+"""What each method of training begins with, and which loss it has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from transformers import PreTrainedModel
+
+from kitae.chat import HfVocabulary
+from kitae.errors import InputError
+from kitae.models import add_lora, add_soft_prompt, locate, open_model, open_tokenizer
+from kitae.train.attention import allow_strips
+from kitae.train.distillation import DistillationTrainer
+from kitae.train.lean import make_lean
+from kitae.train.preferences import PreferenceTrainer
+from kitae.train.prepare import SOFT_PROMPT_START, Prepared
+from kitae.train.trainer import KitaeTrainer
+
+
+def model_to_train(prepared: Prepared) -> PreTrainedModel:
+    train, run = prepared.recipe.train, prepared.run
+    if train.whole:  # the weights themselves are trained, so they stay fp32 and only the arithmetic is bf16
+        model = open_model(run.contexts if run.contexts.exists() else prepared.base, torch.float32)
+        allow_strips(model)
+        return model
+    model = open_model(prepared.base, compute_dtype(train.precision), four_bits=train.method == "qlora")
+    if train.method == "soft-prompt":
+        wanted = train.prompt_settings
+        adapted = add_soft_prompt(model, wanted.kind, wanted.tokens, wanted.text, prepared.base)
+        save_file(_learned(adapted), run.path / SOFT_PROMPT_START)
+    else:
+        allow_strips(model)
+        lora, control = train.lora_settings, prepared.codec.vocabulary.control
+        tokens = [control[text] for text in lora.tokens]
+        dora = train.method == "dora"
+        adapted = add_lora(model, lora.r, lora.alpha, lora.rslora, lora.dropout, lora.targets, dora, tokens)
+    make_lean(adapted)
+    return adapted
+
+
+def trainer_of(prepared: Prepared) -> Callable[..., KitaeTrainer]:
+    train = prepared.recipe.train
+    if train.method == "dpo":
+        return partial(PreferenceTrainer, beta=train.preferences.beta)
+    if train.method == "distill" and train.distillation.learn == "logits":
+        wanted = train.distillation
+        return partial(DistillationTrainer, teacher=_teacher(prepared), share=wanted.share, temperature=wanted.temperature)
+    return KitaeTrainer
+
+
+def compute_dtype(precision: str) -> torch.dtype:
+    """bf16 where the hardware multiplies it faster, else fp32."""
+    if precision == "fp32":
+        return torch.float32
+    if precision == "bf16":
+        return torch.bfloat16
+    if torch.cuda.is_available():
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    if torch.backends.mps.is_available():
+        return torch.float32
+    cpu: Any = torch.cpu
+    fast = cpu._is_avx512_bf16_supported() or cpu._is_amx_tile_supported()
+    return torch.bfloat16 if fast else torch.float32
+
+
+def check_teacher(prepared: Prepared) -> None:
+    """A distribution over tokens means nothing to a student that calls other texts by the same numbers."""
+    folder = locate(prepared.recipe.train.distillation.teacher)
+    ours = prepared.codec.vocabulary
+    assert isinstance(ours, HfVocabulary)
+    mine, theirs = ours.tokenizer.get_vocab(), open_tokenizer(folder).get_vocab()
+    apart = [text for text, number in mine.items() if theirs.get(text) != number]
+    if apart:
+        raise InputError("teacher-vocabulary", where=str(folder), why=f"{len(apart)} / {len(mine)}: {apart[:3]}")
+
+
+def _teacher(prepared: Prepared) -> PreTrainedModel:
+    train = prepared.recipe.train
+    teacher = open_model(locate(train.distillation.teacher), compute_dtype(train.precision))
+    allow_strips(teacher)
+    return teacher.eval()
+
+
+def _learned(model: PreTrainedModel) -> dict[str, torch.Tensor]:
+    from peft import get_peft_model_state_dict
+
+    return {name: tensor.contiguous() for name, tensor in get_peft_model_state_dict(model).items()}

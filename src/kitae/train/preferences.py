@@ -1,0 +1,86 @@
+"""Direct preference optimisation: the better of two answers becomes likelier than the worse one, compared with how likely the
+untrained model found both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+from kitae import processes
+from kitae.train.batches import IGNORED, MicroBatch, in_batches
+from kitae.train.loss import LabelledLoss, still
+from kitae.train.trainer import KitaeTrainer
+
+Key = tuple[int, ...]
+
+
+class PreferenceLoss:
+    """Of batches in which the worse answer follows the better one: -log sigmoid(beta * how much further apart they are now)."""
+
+    added: torch.Tensor | None = None
+
+    def __init__(self, labelled: LabelledLoss, beta: float) -> None:
+        self._labelled = labelled
+        self._beta = beta
+        self._reference: dict[Key, float] = {}
+        self.margins: list[float] = []  # of the pairs that were only scored
+        self.padded = labelled.padded
+
+    def count(self, batch: MicroBatch) -> int:
+        return int((batch.lengths > 0).sum()) // 2
+
+    def remember(self, batch: MicroBatch) -> None:
+        """How likely the model finds these answers now is what they are compared with from now on."""
+        found = self._likelihoods(batch).tolist()
+        self._reference |= dict(zip(_keys(batch), found, strict=True))
+
+    def __call__(self, batch: MicroBatch) -> torch.Tensor:
+        if not self.count(batch):  # the stand-in of a process that has no row of a step
+            return self._likelihoods(batch).sum() * 0.0
+        found = self._likelihoods(batch)
+        before = torch.tensor([self._reference[key] for key in _keys(batch)], device=found.device)
+        gained = found - before
+        margins = gained[0::2] - gained[1::2]
+        if not margins.requires_grad:
+            self.margins += margins.tolist()
+        return -functional.logsigmoid(self._beta * margins).sum()
+
+    def _likelihoods(self, batch: MicroBatch) -> torch.Tensor:
+        """log P of each row's labels."""
+        labels = (batch.labels[:, 1:] != IGNORED).sum(1)
+        rows = torch.arange(len(labels), device=labels.device).repeat_interleave(labels)
+        each = self._labelled.each(batch)
+        return -torch.zeros(len(labels), device=each.device).index_add(0, rows, each)
+
+
+class PreferenceTrainer(KitaeTrainer):
+    def __init__(self, *arguments: Any, beta: float) -> None:
+        self._beta = beta
+        super().__init__(*arguments)
+
+    def make_loss(self) -> PreferenceLoss:
+        """The reference is the model as it begins, also in a run that is resumed: its checkpoint is read later. It is asked in
+        an order of its own, so that a resumed run compares with the very same numbers."""
+        self._preferences = loss = PreferenceLoss(self.labelled_loss(self.model), self._beta)
+        with still(self.model):
+            for rows in (self.rows, self.validation):
+                for batch in in_batches(rows, self.micro_batch_tokens, loss.padded):
+                    loss.remember(batch.to(self.args.device))
+        return loss
+
+    def score(self, batches: Iterator[MicroBatch]) -> float:
+        self._preferences.margins.clear()
+        return super().score(batches)
+
+    def more_metrics(self) -> dict[str, float]:
+        margins = self._preferences.margins
+        found = torch.tensor([sum(m > 0 for m in margins), sum(margins), len(margins)], device=self.args.device)
+        right, total, count = processes.summed(found).tolist()
+        return {"eval_preferred": right / max(count, 1), "eval_margin": self._beta * total / max(count, 1)}
+
+
+def _keys(batch: MicroBatch) -> list[Key]:
+    return [tuple(ids[:length]) for ids, length in zip(batch.input_ids.tolist(), batch.lengths.tolist(), strict=True)]
