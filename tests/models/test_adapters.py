@@ -1,0 +1,117 @@
+"""Adapters of other kinds than two matrices, and bases in four bits."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from kitae.chat import Message
+from kitae.generate import Settings, complete, open_engine
+from kitae.models import add_lora, add_soft_prompt, is_soft_prompt, open_model, open_tokenizer, open_with_adapter, rounded
+from kitae.verify.merged import changed
+
+
+@pytest.fixture(scope="module")
+def model(starter: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    tokenizer = open_tokenizer(starter)
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        tie_word_embeddings=False,
+        max_position_embeddings=128,
+        eos_token_id=2,
+    )
+    LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def shaken(adapted: torch.nn.Module) -> None:
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for weights in adapted.parameters():
+            if weights.requires_grad:
+                weights += 0.3 * torch.randn_like(weights)
+
+
+@pytest.mark.parametrize("kind", ["prompt", "prefix"])
+def test_an_engine_says_what_peft_says(model: Path, tmp_path: Path, kind: str) -> None:
+    """Alone, in a batch with others, and token after token."""
+    adapted = add_soft_prompt(open_model(model, torch.float32), kind, 6, None, model)
+    shaken(adapted)
+    adapted.save_pretrained(tmp_path / "adapter")
+    assert is_soft_prompt(tmp_path / "adapter")
+    engine = open_engine(tmp_path / "adapter", model)
+    plain = open_engine(model)
+    ids = [5, 90, 17, 400, 33, 8]
+    with torch.no_grad():
+        expected = adapted(input_ids=torch.tensor([ids])).logits[0, -len(ids) :].numpy()
+    np.testing.assert_allclose(engine.logits(ids, 2), expected[2:-1], atol=1e-4)
+    assert np.abs(plain.logits(ids, 2) - expected[2:-1]).max() > 0.01
+    session = engine.begin([ids, ids[:3], ids[:4]], 4)
+    np.testing.assert_allclose(session.next_logits(), [expected[5], expected[2], expected[3]], atol=1e-4)
+    session.feed([1, ids[3], ids[4]])
+    np.testing.assert_allclose(session.next_logits()[1:], [expected[3], expected[4]], atol=1e-4)
+    session.keep([2])
+    session.feed([ids[5]])
+    np.testing.assert_allclose(session.next_logits(), [expected[5]], atol=1e-4)
+    assert engine.context == plain.context - 6
+    prompts = [engine.codec.prompt([Message("user", text)]) for text in ("one", "a longer one")]
+    together = complete(engine, prompts, Settings(max_tokens=5))
+    assert together == [complete(engine, [prompt], Settings(max_tokens=5))[0] for prompt in prompts]
+
+
+def test_a_rounded_model_is_the_one_that_four_bits_tell(model: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("KITAE_CACHE", str(tmp_path))
+    folder = rounded(model)
+    assert rounded(model) == folder
+    assert "quantization_config" not in json.loads((folder / "config.json").read_text())
+    before, after = (load_file(f / "model.safetensors") for f in (model, folder))
+    apart = {name for name in before if not torch.equal(before[name], after[name])}
+    assert apart == {name for name in before if "proj" in name}
+    ids = torch.tensor([[5, 90, 17, 400, 33, 8]])
+    with torch.no_grad():
+        plain = open_model(folder, torch.bfloat16)(input_ids=ids).logits
+        again = open_model(folder, torch.bfloat16, four_bits=True)(input_ids=ids).logits
+        original = open_model(model, torch.bfloat16)(input_ids=ids).logits
+    rounding = (plain - original).abs().max()
+    assert (plain - again).abs().max() < 0.1 * rounding
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_rows_of_tokens_are_learned_merged_and_proven(model: Path, tmp_path: Path, tied: bool) -> None:
+    base = open_model(model, torch.float32)
+    base.config.tie_word_embeddings = tied
+    if tied:
+        base.tie_weights()
+        base.lm_head.weight = base.model.embed_tokens.weight
+    base.save_pretrained(tmp_path / "base")
+    open_tokenizer(model).save_pretrained(tmp_path / "base")
+    adapted = add_lora(open_model(tmp_path / "base", torch.float32), 4, 8, False, 0.0, "all-linear", tokens=[2, 9])
+    shaken(adapted)
+    adapted.save_pretrained(tmp_path / "adapter")
+    merged = open_with_adapter(tmp_path / "base", tmp_path / "adapter", torch.float32).merge_and_unload()
+    merged.save_pretrained(tmp_path / "merged")
+    assert changed(tmp_path / "base", tmp_path / "adapter", tmp_path / "merged").verdict == "pass"
+    with torch.no_grad():
+        merged.model.embed_tokens.weight[9] += 1
+    merged.save_pretrained(tmp_path / "wrong")
+    gate = changed(tmp_path / "base", tmp_path / "adapter", tmp_path / "wrong")
+    assert (gate.verdict, gate.case) == ("refuse", "altered")
+    with torch.no_grad():
+        merged.model.embed_tokens.weight[9] -= 1
+        merged.get_output_embeddings().weight[2] = base.get_output_embeddings().weight[2]
+    merged.save_pretrained(tmp_path / "unlearned")
+    assert changed(tmp_path / "base", tmp_path / "adapter", tmp_path / "unlearned").verdict == "refuse"
