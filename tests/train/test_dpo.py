@@ -145,7 +145,13 @@ def test_the_loss_is_the_one_of_trl(codec: ChatCodec, tmp_path: Path) -> None:
     model = network(len(tokenizer))
     reference, policy = copy.deepcopy(model), moved(model)
     arguments = DPOConfig(
-        str(tmp_path), beta=BETA, report_to="none", use_cpu=True, per_device_train_batch_size=3, gradient_checkpointing=False
+        str(tmp_path),
+        beta=BETA,
+        report_to="none",
+        use_cpu=True,
+        bf16=False,
+        per_device_train_batch_size=3,
+        gradient_checkpointing=False,
     )
     theirs = DPOTrainer(policy, reference, args=arguments, train_dataset=rows, processing_class=tokenizer)
     inputs = next(iter(theirs.get_train_dataloader()))
