@@ -118,7 +118,7 @@ def train(folder: Path, parts: int) -> dict[str, Any]:
         total = 0.0
         for batch in step.micro:
             with torch.autocast("cpu", dtype=torch.bfloat16):
-                part = loss(batch) / labels
+                part = loss(batch).sum() / labels
             part.backward()  # type: ignore[no-untyped-call]
             total += float(part.detach())
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -45,6 +45,15 @@ def summed(value: torch.Tensor) -> torch.Tensor:
     return value
 
 
+def gathered(values: list[Value]) -> list[Value]:
+    """What all processes have."""
+    if count() == 1:
+        return values
+    every: list[list[Value]] = [[] for _ in range(count())]
+    _joined().all_gather_object(every, values)
+    return [value for part in every for value in part]
+
+
 def sum_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
     if count() == 1:
         return

@@ -56,7 +56,12 @@ FULL = ("train.method=full", "train.batch_tokens=8192", "train.micro_batch_token
 
 
 @pytest.mark.parametrize(
-    "changes", [(), FULL, ("train.method=dora", "train.batch_tokens=8192", "train.micro_batch_tokens=8192")]
+    "changes",
+    [
+        ("train.micro_batch_tokens=1024",),
+        FULL,
+        ("train.method=dora", "train.batch_tokens=8192", "train.micro_batch_tokens=8192"),
+    ],
 )
 def test_what_cannot_fit_is_refused_with_settings_that_do(
     recipe: Path, monkeypatch: pytest.MonkeyPatch, changes: tuple[str, ...]
@@ -81,6 +86,20 @@ def test_what_cannot_fit_is_refused_with_settings_that_do(
     with pytest.raises(InputError) as caught:
         estimate(load_recipe(recipe, changes))
     assert not caught.value.why
+
+
+def test_micro_batches_that_are_left_open_shrink_until_they_fit(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = estimate(load_recipe(recipe, ["train.method=dora"]))
+    assert whole["micro_batch_tokens"] == 1024
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=whole["memory_mb"] * 0.9e6))
+    smaller = estimate(load_recipe(recipe, ["train.method=dora"]))
+    assert smaller["micro_batch_tokens"] in (256, 512)
+    assert smaller["memory_mb"] <= whole["memory_mb"] * 0.9
+    with pytest.raises(InputError):
+        estimate(load_recipe(recipe, ["train.method=dora", "train.micro_batch_tokens=1024"]))
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=1e8))
+    with pytest.raises(InputError):
+        estimate(load_recipe(recipe, ["train.method=dora"]))
 
 
 def test_every_method_holds_more_than_lora(recipe: Path) -> None:

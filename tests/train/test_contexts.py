@@ -24,6 +24,7 @@ def model(**settings: object) -> NewLLMForCausalLM:
 
 IDS = torch.randint(0, 50, (8, 32), generator=torch.Generator().manual_seed(0))
 LENGTHS = torch.full((8,), 32)
+SOURCES = list("abcdefgh")
 
 
 def whole(ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -42,13 +43,13 @@ def test_sameness_tells_independent_channels_from_repeated_and_dead_ones() -> No
 def test_the_first_head_predicts_the_next_token_and_the_second_the_one_after() -> None:
     network = model(settling=0.0).eval()
     add_heads(network, 2)
-    batch = MicroBatch(IDS, IDS, LENGTHS)
+    batch = MicroBatch(IDS, IDS, LENGTHS, SOURCES)
     logits = network(IDS).logits  # heads begin as the identity
     expected = torch.zeros(())
     for distance in (1, 2):
         shown = logits[:, :-distance].flatten(0, 1)
         expected = expected + torch.nn.functional.cross_entropy(shown, IDS[:, distance:].flatten(), reduction="sum")
-    torch.testing.assert_close(ContextLoss(network, 0.0)(batch), expected / 2)
+    torch.testing.assert_close(ContextLoss(network, 0.0)(batch).sum(), expected / 2)
 
 
 def test_frozen_contexts_stay_while_the_output_is_learned() -> None:
@@ -93,7 +94,9 @@ def test_health_tells_found_contexts_from_lost_and_collapsed_ones() -> None:
 
 def test_padding_says_nothing_about_contexts() -> None:
     network = model(blocks=[2], passes=1).eval()
-    padded = MicroBatch(torch.cat([IDS, torch.zeros_like(IDS)], dim=1), torch.cat([IDS, 0 * IDS + IGNORED], dim=1), LENGTHS)
+    padded = MicroBatch(
+        torch.cat([IDS, torch.zeros_like(IDS)], dim=1), torch.cat([IDS, 0 * IDS + IGNORED], dim=1), LENGTHS, SOURCES
+    )
     expected, found = health(network, [whole(IDS)]), health(network, [(padded.input_ids, padded.real)])
     assert found.as_dict() == pytest.approx(expected.as_dict(), abs=2e-3)
     assert found.converged < 0.9  # padding would be
@@ -105,14 +108,14 @@ def test_padding_says_nothing_about_contexts() -> None:
         loss = ContextLoss(network, 1.0)
         return loss(batch).detach(), loss.added[:, : IDS.shape[1]]
 
-    torch.testing.assert_close(losses(padded), losses(MicroBatch(IDS, IDS, LENGTHS)))
+    torch.testing.assert_close(losses(padded), losses(MicroBatch(IDS, IDS, LENGTHS, SOURCES)))
 
 
 def test_contexts_are_learned_with_all_blocks_dropped() -> None:
     network = model(block_dropout=0.99).train()
     add_heads(network, 2)
     loss = ContextLoss(network, 1.0)
-    assert all(loss(MicroBatch(IDS, IDS, LENGTHS)).isfinite() for _ in range(3))
+    assert all(loss(MicroBatch(IDS, IDS, LENGTHS, SOURCES)).isfinite().all() for _ in range(3))
 
 
 def test_rows_begin_where_others_end() -> None:

@@ -104,7 +104,7 @@ def test_loss_and_gradient_are_those_of_the_formula(budget: int, padded: bool) -
     by_the_formula(plain, reference, rows).backward()
     total, count = 0.0, 0
     for batch in in_batches(rows, budget, padded):
-        part = loss(batch)
+        part = loss(batch).sum()
         part.backward()
         total, count = total + part.item(), count + loss.count(batch)
     assert count == len(rows)
@@ -117,7 +117,7 @@ def test_it_begins_at_a_tie() -> None:
     rows, model = pairs(3), network()
     loss = remembering(model, rows, padded=True)
     (batch,) = in_batches(rows, 10**6, padded=True)
-    assert loss(batch).item() == pytest.approx(3 * 0.693147, rel=1e-5)
+    assert loss(batch).sum().item() == pytest.approx(3 * 0.693147, rel=1e-5)
 
 
 def test_what_is_compared_stays_in_one_micro_batch() -> None:
@@ -162,5 +162,5 @@ def test_the_loss_is_the_one_of_trl(codec: ChatCodec, tmp_path: Path) -> None:
     loss = remembering(model, encoded, padded=True)
     model.load_state_dict(moved(model).state_dict())
     (batch,) = in_batches(encoded, 10**6, padded=True)
-    assert loss(batch).item() / 3 == pytest.approx(expected, rel=1e-4)
+    assert loss(batch).sum().item() / 3 == pytest.approx(expected, rel=1e-4)
     assert expected != pytest.approx(0.693147, rel=1e-2)

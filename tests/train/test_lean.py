@@ -133,7 +133,7 @@ def learned_from(
     for sequences in batches:
         for batch in in_batches(sequences, 10**6, loss.padded):
             with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
-                part = loss(batch)
+                part = loss(batch).sum()
             part.backward()
             total += part.detach()
     return total, {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}

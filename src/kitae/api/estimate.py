@@ -13,10 +13,12 @@ from kitae.errors import InputError
 from kitae.files import JsonDict
 from kitae.models import Design, Size, locate_tokenizer, peek, size_of
 from kitae.recipe import Recipe
+from kitae.runs import find_run, is_run
 
 _CHARACTERS_PER_TOKEN = 3.2
 _PROGRAM = 560e6  # Python and its libraries, the rows
 _ASKING = 700e6  # the same in the process in which the base is asked, and what it keeps of the answers
+_FOUR_BITS = 0.28  # of two bytes: half a byte, and a scale for every 64 of them
 _HEAD = 60e6  # logits, block by block
 _HOLES = 1.25  # memory that is free, but between what is not
 _FLOPS = 250e9  # what two ordinary cores reach in training, all losses included
@@ -31,7 +33,7 @@ def estimate(recipe: Recipe) -> JsonDict:
     if answered < least:
         raise InputError("few-validation", where=recipe.name, count=answered, least=least)
     train, size, tokens = recipe.train, _size(recipe), _tokens(rows)
-    memory = _fitting(recipe, size, tokens)
+    recipe, memory = _fitting(recipe, size, tokens)
     tokens *= train.epochs + (train.phases.epochs if train.method == "newllm" else 0)
     seconds = tokens * max(size.parameters * (6 if train.whole else 4) / _FLOPS, 1 / _FASTEST)
     return {
@@ -43,17 +45,26 @@ def estimate(recipe: Recipe) -> JsonDict:
         "duplicates": rows.duplicates,
         "tokens": round(tokens),
         "memory_mb": round(memory / 1e6),
+        "micro_batch_tokens": recipe.train.tokens_at_once,
         "minutes": round(seconds / 60, 1),
     }
 
 
-def refuse_too_large(recipe: Recipe, rows: Rows) -> None:
-    _fitting(recipe, _size(recipe), _tokens(rows))
+def fitted(recipe: Recipe, rows: Rows) -> Recipe:
+    """The recipe with micro-batches that fit, where it leaves that open; an error if none do."""
+    return _fitting(recipe, _size(recipe), _tokens(rows))[0]
 
 
-def _fitting(recipe: Recipe, size: Size, tokens: float) -> float:
-    """The bytes that training will hold, if there are so many; else an error that says what would fit."""
+def _fitting(recipe: Recipe, size: Size, tokens: float) -> tuple[Recipe, float]:
+    """And the bytes that training will hold; or an error that says what would fit."""
     needed, available = _memory(recipe, size, tokens), _available()
+    if recipe.train.micro_batch_tokens == "auto":
+        at_once = recipe.train.tokens_at_once
+        while needed > available and at_once // 2 >= _LEAST_AT_ONCE:
+            at_once //= 2
+            needed = _memory(_with_train(recipe, micro_batch_tokens=at_once), size, tokens)
+        if needed <= available:
+            recipe = _with_train(recipe, micro_batch_tokens=at_once)
     if needed > available:
         fitting = [
             f"{name} ({round(memory / 1e6):,} MB)" for name, memory in _smaller(recipe, size, tokens) if memory <= available
@@ -65,7 +76,11 @@ def _fitting(recipe: Recipe, size: Size, tokens: float) -> float:
             needed=f"{round(needed / 1e6):,}",
             available=f"{round(available / 1e6):,}",
         )
-    return needed
+    return recipe, needed
+
+
+def _with_train(recipe: Recipe, **changes: object) -> Recipe:
+    return recipe.model_copy(update={"train": recipe.train.model_copy(update=changes)})
 
 
 def _available() -> float:
@@ -92,16 +107,35 @@ def _tokens(rows: Rows) -> float:
 def _memory(recipe: Recipe, size: Size, tokens: float) -> float:
     """Weights, what is learned (with gradient and two moments), and what tokens leave behind for the backward pass."""
     train = recipe.train
-    at_once = min(train.micro_batch_tokens, train.batch_tokens, tokens)
+    if train.method == "blend":  # all models at once, in fp32
+        assert train.blend is not None
+        return _PROGRAM + size.parameters * 4 * (len(train.blend.models) + 1)
+    at_once = min(train.tokens_at_once, train.batch_tokens, tokens)
     if train.whole:  # fp32 weights, their bf16 copy, and a gradient of the head on its way
-        weights = size.parameters * 6 + size.vocabulary * size.hidden * 6
+        weights = float(size.parameters * 6 + size.vocabulary * size.hidden * 6)
         learned = size.parameters * 12
     else:
-        weights = size.parameters * 2
-        learned = _adapter(train.lora_settings.r, size) * size.layers * 16
+        outside = size.vocabulary * size.hidden * 2
+        weights = outside + (size.parameters * 2 - outside) * (_FOUR_BITS if train.method == "qlora" else 1)
+        learned = _learned(recipe, size) * 16
+    if train.method == "distill" and train.distillation.learn == "logits":
+        weights += _other(train.distillation.teacher).parameters * 2
     training = _PROGRAM + weights + learned + at_once * size.layers * _kept(recipe, size) * _HOLES + _HEAD
     asking = 0.0 if train.whole else _ASKING + size.parameters * 4
     return max(training, asking)
+
+
+def _other(source: str) -> Size:
+    return peek(str(find_run(source).manifest["model"]["folder"]) if is_run(source) else source)
+
+
+def _learned(recipe: Recipe, size: Size) -> int:
+    """Numbers beside the model's own."""
+    train = recipe.train
+    if train.method != "soft-prompt":
+        return _adapter(train.lora_settings.r, size) * size.layers
+    of_one = size.hidden if train.prompt_settings.kind == "prompt" else 2 * size.layers * size.keys
+    return train.prompt_settings.tokens * of_one
 
 
 def _adapter(rank: int, size: Size) -> int:
@@ -117,8 +151,10 @@ def _kept(recipe: Recipe, size: Size) -> float:
     around = 8 * size.hidden + 4 * size.queries + 4 * size.keys
     if recipe.train.whole:
         return around + 8 * size.feed_forward
+    if recipe.train.method == "soft-prompt":
+        return around + 8 * size.feed_forward
     lean = around + 4 * size.feed_forward + 14 * recipe.train.lora_settings.r
-    if recipe.train.method == "lora" and not recipe.train.lora_settings.dropout:
+    if recipe.train.method in ("lora", "dpo", "distill") and not recipe.train.lora_settings.dropout:
         return lean
     outputs = size.queries + 2 * size.keys + 2 * size.hidden + 2 * size.feed_forward
     return lean + 8 * outputs + 4 * size.feed_forward  # PEFT's own way
@@ -128,11 +164,11 @@ def _smaller(recipe: Recipe, size: Size, tokens: float) -> Iterator[tuple[str, f
     """Settings that need less, each with what it would need."""
 
     def with_train(**changes: object) -> float:
-        return _memory(recipe.model_copy(update={"train": recipe.train.model_copy(update=changes)}), size, tokens)
+        return _memory(_with_train(recipe, **changes), size, tokens)
 
     if recipe.train.whole and recipe.model.new is None:
         yield "train.method=lora", with_train(method="lora", lora=None)
-    at_once = min(recipe.train.micro_batch_tokens, recipe.train.batch_tokens) // 2
+    at_once = min(recipe.train.tokens_at_once, recipe.train.batch_tokens) // 2
     while at_once >= _LEAST_AT_ONCE:
         yield f"train.micro_batch_tokens={at_once}", with_train(micro_batch_tokens=at_once)
         at_once //= 2

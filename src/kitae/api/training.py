@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kitae import processes
-from kitae.api.estimate import refuse_too_large
+from kitae.api.estimate import fitted
 from kitae.api.libraries import quiet_libraries
 from kitae.api.rows import gather_rows
 from kitae.api.teaching import taught
@@ -154,8 +154,7 @@ def _begin(recipe: Recipe | str | Path, overrides: Sequence[str]) -> tuple[Run, 
     for other in _other_models(wanted):
         if not is_run(other):
             locate(other)
-    refuse_too_large(wanted, rows)
-    run = _new_run(wanted)
+    run = _new_run(fitted(wanted, rows))
     console.say(t("say.run", run=run.id))
     if rows.duplicates:
         console.say(t("say.duplicates", count=rows.duplicates))

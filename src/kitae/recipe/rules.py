@@ -80,7 +80,12 @@ def _unread(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
     found: list[tuple[bool, KeyPath, Section, tuple[str, ...], str]] = [
         (train.schedule != "restarts", ("train",), train, ("restarts",), f"schedule: {train.schedule}"),
         (train.schedule == "plateau", ("train",), train, ("warmup",), "schedule: plateau"),
+        (train.method == "newllm", ("train",), train, ("layer_dropout",), "method: newllm"),
+        (train.method == "blend", ("train",), train, ("learning_rate", "layer_dropout", "report_to"), "method: blend"),
     ]
+    if train.early_stopping is not None:
+        dpo = train.method == "dpo"
+        found.append((dpo, ("train", "early_stopping"), train.early_stopping, ("by", "perplexity"), "method: dpo"))
     if train.distill is not None:
         answers, beside = train.distill.learn == "answers", f"learn: {train.distill.learn}"
         found += [

@@ -20,6 +20,7 @@ READ_BY = {
     "newllm": ("newllm",),
 }
 NO_GGUF = ("gru", "mingru", "newllm")  # llama.cpp has no graph for them
+AT_ONCE = 1024  # tokens; more are no faster on a CPU
 Quant = Literal["F16", "Q8_0", "Q6_K", "Q5_K_M", "Q5_K_S", "Q4_K_M", "Q4_K_S", "Q4_0", "Q3_K_M", "Q2_K"]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -152,8 +153,13 @@ class Blend(Section):
 
 
 class EarlyStopping(Section):
-    patience: int = Field(3, ge=1)
-    min_delta: float = Field(0.001, ge=0.0)
+    by: Literal["loss", "exact_match"] = Field(
+        "loss",
+        description="what has to improve, and whose best weights are kept; exact_match: share of whole answers that are right",
+    )
+    patience: int = Field(3, ge=1, description="validations without an improvement after which training stops")
+    min_delta: float = Field(0.001, ge=0.0, description="the least that counts as one")
+    perplexity: float | None = Field(None, gt=1.0, description="stop as soon as validation rows cost no more than this")
 
 
 class Phases(Section):
@@ -196,12 +202,19 @@ class Train(Section):
     weight_decay: float = Field(0.0, ge=0.0)
     max_grad_norm: float = Field(1.0, gt=0.0)
     batch_tokens: int = Field(2048, ge=16, description="tokens of an optimiser step")
-    micro_batch_tokens: int = Field(
-        1024, ge=16, description="tokens held in memory at once; changes no result but those of newllm.variety and mixing"
+    micro_batch_tokens: Annotated[int, Field(ge=16)] | Literal["auto"] = Field(
+        "auto",
+        description="tokens held in memory at once; changes no result but those of newllm.variety and mixing; "
+        "auto: 1024, or as many as fit",
     )
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     evaluations: int = Field(4, ge=1, description="times the validation rows are scored, evenly over the run")
-    early_stopping: EarlyStopping | None = EarlyStopping(patience=3, min_delta=0.001)
+    early_stopping: EarlyStopping | None = EarlyStopping.model_validate({})
+    layer_dropout: float = Field(
+        0.0, ge=0.0, lt=1.0, description="share of layers that each forward pass of training passes over"
+    )
+    keep_checkpoints: int = Field(2, ge=1, description="of the last, beside the best")
+    report_to: list[Literal["tensorboard", "wandb", "mlflow", "trackio"]] = Field([], description="trackers that are told too")
     seed: int = Field(0, ge=0)
 
     @property
@@ -217,6 +230,10 @@ class Train(Section):
     def adapts(self) -> bool:
         """Whether an adapter is trained."""
         return not self.whole and self.method != "soft-prompt"
+
+    @property
+    def tokens_at_once(self) -> int:
+        return AT_ONCE if self.micro_batch_tokens == "auto" else self.micro_batch_tokens
 
     @property
     def phases(self) -> Phases:

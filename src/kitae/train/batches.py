@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch.utils.data import Dataset, Sampler
@@ -22,9 +22,10 @@ class MicroBatch:
     input_ids: torch.Tensor
     labels: torch.Tensor  # the token itself where it is to be learned, else IGNORED
     lengths: torch.Tensor  # of the rows, without padding
+    sources: list[str]  # where each came from; that of a preference, which takes two rows, once
 
     def to(self, device: torch.device) -> MicroBatch:
-        return MicroBatch(self.input_ids.to(device), self.labels.to(device), self.lengths.to(device))
+        return replace(self, **{name: getattr(self, name).to(device) for name in ("input_ids", "labels", "lengths")})
 
     @property
     def real(self) -> torch.Tensor:
@@ -33,25 +34,46 @@ class MicroBatch:
 
     @property
     def labelled(self) -> int:
-        return int((self.labels[:, 1:] != IGNORED).sum())
+        return int(self.labels_of_rows.sum())
+
+    @property
+    def labels_of_rows(self) -> torch.Tensor:
+        """How many each row has; the first token is predicted by nothing."""
+        return (self.labels[:, 1:] != IGNORED).sum(1)
+
+    def size(self, padded: bool) -> int:
+        return self.input_ids.numel() if padded else int(self.lengths.sum())
+
+    def within(self, tokens: int, padded: bool) -> Iterator[MicroBatch]:
+        """Itself, or parts that are no larger, as far as rows can be parted."""
+        if len(self.sources) == 1 or self.size(padded) <= tokens:
+            yield self
+            return
+        half = len(self.sources) // 2
+        yield from self._part(0, half).within(tokens, padded)
+        yield from self._part(half, len(self.sources)).within(tokens, padded)
 
     def alone(self) -> Iterator[MicroBatch]:
-        """Each row by itself."""
-        for i, length in enumerate(self.lengths.tolist()):
-            row = slice(i, i + 1), slice(length)
-            yield MicroBatch(self.input_ids[row], self.labels[row], self.lengths[i : i + 1])
+        """Each by itself."""
+        return (self._part(i, i + 1) for i in range(len(self.sources)))
+
+    def _part(self, start: int, end: int) -> MicroBatch:
+        each = len(self.lengths) // len(self.sources)
+        rows = slice(start * each, end * each)
+        lengths = self.lengths[rows]
+        places = rows, slice(int(lengths.max()))
+        return MicroBatch(self.input_ids[places], self.labels[places], lengths, self.sources[start:end])
 
 
 @dataclass(frozen=True)
 class Step:
-    """One optimiser step: all of its micro-batches, and the rows they came from."""
+    """One optimiser step: all of its micro-batches."""
 
     micro: list[MicroBatch]
-    rows: list[str]
     tokens: int  # in all processes together, if several take the step
 
     def to(self, device: torch.device, non_blocking: bool = False) -> Step:
-        return Step([batch.to(device) for batch in self.micro], self.rows, self.tokens)
+        return Step([batch.to(device) for batch in self.micro], self.tokens)
 
 
 class EncodedRows(Dataset[Encoded]):
@@ -133,16 +155,15 @@ def collate(micro_batch_tokens: int, padded: bool, part: int = 0, parts: int = 1
         tokens = sum(map(length, rows))
         own = rows[part::parts]
         if not own:
-            return Step([_nothing(rows[0])], [], tokens)
-        groups = layout(own, micro_batch_tokens, padded)
-        batches = [side_by_side([own[i] for i in group]) for group in groups]
-        return Step(batches, [own[i].source for g in groups for i in g], tokens)
+            return Step([_nothing(rows[0])], tokens)
+        return Step([side_by_side([own[i] for i in group]) for group in layout(own, micro_batch_tokens, padded)], tokens)
 
     return step
 
 
 def side_by_side(rows: Sequence[Encoded]) -> MicroBatch:
     """A preference takes two rows, the better answer first."""
+    sources = [row.source for row in rows]
     rows = [sequence for row in rows for sequence in row.sequences]
     width = max(len(row.ids) for row in rows)
     ids = torch.zeros(len(rows), width, dtype=torch.long)
@@ -152,13 +173,13 @@ def side_by_side(rows: Sequence[Encoded]) -> MicroBatch:
         ids[i, :length] = torch.tensor(row.ids)
         mask = torch.tensor(row.loss_mask)
         labels[i, :length][mask] = ids[i, :length][mask]
-    return MicroBatch(ids, labels, torch.tensor([len(row.ids) for row in rows]))
+    return MicroBatch(ids, labels, torch.tensor([len(row.ids) for row in rows]), sources)
 
 
 def _nothing(row: Encoded) -> MicroBatch:
     """For a process that has no row of a step, which it must take along all the same: nothing of this one counts."""
     batch = side_by_side([row])
-    return MicroBatch(batch.input_ids, torch.full_like(batch.labels, IGNORED), torch.zeros_like(batch.lengths))
+    return replace(batch, labels=torch.full_like(batch.labels, IGNORED), lengths=torch.zeros_like(batch.lengths))
 
 
 def in_batches(rows: Sequence[Encoded], tokens: int, padded: bool) -> Iterator[MicroBatch]:

@@ -9,10 +9,8 @@ import torch
 from transformers import PreTrainedModel
 
 from kitae.errors import InputError
-from kitae.models import is_adapter, is_soft_prompt, locate, open_model, open_with_adapter
-from kitae.recipe import Blend, load_recipe
-from kitae.runs import find_run, is_run
-from kitae.train.prepare import base_folder
+from kitae.recipe import Blend
+from kitae.train.others import open_other
 
 Tensor = torch.Tensor
 _PARALLEL = 1e-6  # radians below which two directions are one
@@ -20,7 +18,7 @@ _PARALLEL = 1e-6  # radians below which two directions are one
 
 def blend_into(model: PreTrainedModel, settings: Blend, seed: int) -> None:
     """`model`: the base, whose weights become the blend."""
-    models = [dict(_opened(name).named_parameters()) for name in settings.models]
+    models = [dict(open_other(name, torch.float32).named_parameters()) for name in settings.models]
     for name, base in model.named_parameters():
         tensors = [_like(base, found, name, source) for found, source in zip(models, settings.models, strict=True)]
         base.data.copy_(blended(base.data, tensors, settings, f"{seed}-{name}"))
@@ -83,22 +81,6 @@ def _dropped(change: Tensor, density: float, seed: str) -> Tensor:
     number = int.from_bytes(hashlib.sha256(seed.encode()).digest()[:8], "little") >> 1
     chance = torch.rand(change.shape, generator=torch.Generator().manual_seed(number)).to(change.device)
     return torch.where(chance < density, change / density, 0)
-
-
-def _opened(source: str) -> PreTrainedModel:
-    """Of a run, what it trained, merged; else the model that is named."""
-    if not is_run(source):
-        return open_model(locate(source), torch.float32)
-    run = find_run(source)
-    if not run.output.exists():
-        raise InputError("run-untrained", where=run.id, why=run.state)
-    if not is_adapter(run.output):
-        return open_model(run.output, torch.float32)
-    if is_soft_prompt(run.output):
-        raise InputError("soft-prompt-merge", where=run.id)
-    base = base_folder(load_recipe(run.recipe_path), run)
-    merged: PreTrainedModel = open_with_adapter(base, run.output, torch.float32).merge_and_unload(safe_merge=True)
-    return merged
 
 
 def _like(base: Tensor, found: Mapping[str, Tensor], name: str, source: str) -> Tensor:

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import json
+import math
 import signal
 import time
+from collections.abc import Sequence
 from types import FrameType
 from typing import Any
 
-import psutil
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import ExportableState
 
 from kitae import processes
 from kitae.console import Progress, console
+from kitae.files import explained
 from kitae.i18n import t
 from kitae.runs import Run
 from kitae.train.batches import Plan
+from kitae.train.memory import held_mb
+from kitae.train.trainer import RowLoss
 
+LOSS, EXACT = "eval_loss", "eval_exact"
 _SCORED = {"tokens": "validation", "contexts": "contexts"}  # the event in which held-out rows were scored
 
 
@@ -29,11 +35,18 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
         self._phase = phase
         self._tokens = [sum(lengths[i] for i in step) for step in plan.steps]
         self._progress = Progress(t("say.training"), len(plan))
-        self._process = psutil.Process()
+        self._rows = run.path / "row-losses.jsonl"
         self._began = time.monotonic()
         self._seen = 0
         self._stepping = self._step_seconds = self._step_began = 0.0
         self._earlier = max((float(step["seconds"]) for step in run.events("step")), default=0.0)  # before a resumption
+
+    def note_rows(self, step: int, rows: Sequence[RowLoss]) -> None:
+        """What each row cost in a step; one that stays dear is worth a look."""
+        if not self._run.silent:
+            line = {"phase": self._phase, "step": step, "rows": [[source, round(loss, 4), n] for source, loss, n in rows]}
+            with explained(self._rows), self._rows.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         self._began = time.monotonic()
@@ -57,12 +70,13 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
         if "eval_loss" in logs:
             found = {name.removeprefix("eval_"): value for name, value in logs.items() if name.startswith("eval_")}
             self._run.record(_SCORED[self._phase], step=state.global_step, **found)
-            console.say("  " + t("say.validation", step=state.global_step, loss=f"{logs['eval_loss']:.4f}"))
+            more = "".join(f" · {name} {found[name]:.1%}" for name in ("exact", "preferred") if name in found)
+            console.say("  " + t("say.validation", step=state.global_step, loss=f"{logs['eval_loss']:.4f}{more}"))
         elif "loss" in logs:
             self._seen += self._tokens[state.global_step - 1]
             seconds = time.monotonic() - self._began
             speed = self._seen / max(self._stepping, 1e-6)  # of training alone: validation and saving are not in it
-            memory = self._process.memory_info().rss // 2**20
+            held = held_mb()
             self._run.record(
                 "step",
                 phase=self._phase,
@@ -71,23 +85,31 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
                 learning_rate=logs.get("learning_rate"),
                 grad_norm=logs.get("grad_norm"),
                 tokens_per_second=round(speed, 1),
-                memory_mb=memory,
+                **held,
                 step_seconds=round(self._step_seconds, 4),
                 seconds=round(self._earlier + seconds, 1),
             )
-            note = t("say.step", loss=f"{logs['loss']:.4f}", speed=round(speed), memory=f"{memory / 1024:.1f}")
-            self._progress.update(state.global_step, note)
+            memory = " + ".join(f"{megabytes / 1024:.1f}" for megabytes in held.values())
+            self._progress.update(
+                state.global_step, t("say.step", loss=f"{logs['loss']:.4f}", speed=round(speed), memory=memory)
+            )
+        elif "micro_batch_tokens" in logs:
+            self._run.record("halved", step=state.global_step + 1, micro_batch_tokens=int(logs["micro_batch_tokens"]))
+            console.say("\n  " + t("say.out-of-memory", step=state.global_step + 1, tokens=int(logs["micro_batch_tokens"])))
 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         self._progress.close()
 
 
 class EarlyStop(TrainerCallback, ExportableState):  # type: ignore[misc]
-    """Stops when the validation loss has not improved by `min_delta` for `patience` validations."""
+    """Stops when the validation loss, or the share of exact answers, has not improved by `min_delta` for `patience`
+    validations; and when the perplexity is low enough."""
 
-    def __init__(self, patience: int, min_delta: float) -> None:
+    def __init__(self, patience: int, min_delta: float, metric: str = LOSS, perplexity: float | None = None) -> None:
         self.patience = patience
         self.min_delta = min_delta
+        self.metric = metric
+        self.perplexity = perplexity
         self.best = float("inf")
         self.waited = 0
         self.over = False
@@ -103,12 +125,14 @@ class EarlyStop(TrainerCallback, ExportableState):  # type: ignore[misc]
         metrics: dict[str, float] | None = None,
         **_: Any,
     ) -> None:
-        loss = (metrics or {})["eval_loss"]
-        if loss < self.best - self.min_delta:
-            self.best, self.waited = loss, 0
+        metrics = metrics or {}
+        value = metrics[self.metric] if self.metric == LOSS else -metrics[self.metric]
+        if value < self.best - self.min_delta:
+            self.best, self.waited = value, 0
         else:
             self.waited += 1
-        if self.waited >= self.patience and self.may_stop(metrics or {}):
+        reached = self.perplexity is not None and math.exp(metrics[LOSS]) <= self.perplexity
+        if reached or (self.waited >= self.patience and self.may_stop(metrics)):
             self.over = control.should_training_stop = True
 
     def may_stop(self, metrics: dict[str, float]) -> bool:
@@ -116,7 +140,7 @@ class EarlyStop(TrainerCallback, ExportableState):  # type: ignore[misc]
 
     def state(self) -> dict[str, Any]:
         return {
-            "args": {"patience": self.patience, "min_delta": self.min_delta},
+            "args": {name: getattr(self, name) for name in ("patience", "min_delta", "metric", "perplexity")},
             "attributes": {"best": self.best, "waited": self.waited, "over": self.over},
         }
 

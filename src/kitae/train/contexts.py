@@ -30,7 +30,7 @@ _SAMPLE = 2048  # tokens whose contexts are kept apart
 
 
 class ContextLoss:
-    """The summed loss of the heads, one for each of the next tokens; `added` is what the model and variety add."""
+    """Of each row, the summed loss of the heads, one for each of the next tokens; `added` is what the model and variety add."""
 
     padded = True
 
@@ -48,12 +48,12 @@ class ContextLoss:
         with model.model.solving(model.model.current_plan) as solutions:
             found = model.model(input_ids=batch.input_ids, attention_mask=batch.real)
             contexts = [solution.contexts[batch.real] for solution in solutions]
-        total = found.last_hidden_state.new_zeros(())
+        total = found.last_hidden_state.new_zeros(len(batch.lengths), dtype=torch.float32)
         for distance, head in enumerate(heads, 1):
             targets = batch.labels[:, distance:]
-            kept = targets != IGNORED
-            hidden = found.last_hidden_state[:, : targets.shape[1]][kept]
-            total = total + functional.cross_entropy(model.lm_head(head(hidden)).float(), targets[kept], reduction="sum")
+            rows, places = (targets != IGNORED).nonzero(as_tuple=True)
+            logits = model.lm_head(head(found.last_hidden_state[rows, places])).float()
+            total = total.index_add(0, rows, functional.cross_entropy(logits, targets[rows, places], reduction="none"))
         self.added = None
         if found.unsettled is not None:
             same = sum((sameness(block) for block in contexts), start=found.unsettled.new_zeros(()))
@@ -77,9 +77,9 @@ def sameness(contexts: torch.Tensor) -> torch.Tensor:
 
 
 class ContextTrainer(KitaeTrainer):
-    def __init__(self, *arguments: Any, variety: float) -> None:
+    def __init__(self, *arguments: Any, variety: float, **more: Any) -> None:
         self._variety = variety
-        super().__init__(*arguments)
+        super().__init__(*arguments, **more)
 
     def make_loss(self) -> ContextLoss:
         return ContextLoss(self.model, self._variety)
@@ -107,7 +107,7 @@ class EnoughConverged(EarlyStop):
 
     def state(self) -> dict[str, Any]:
         value = super().state()
-        value["args"]["converged"] = self.converged
+        value["args"] = {name: getattr(self, name) for name in ("patience", "min_delta", "converged")}
         return value
 
 

@@ -33,14 +33,15 @@ class TaughtLoss:
         with still(self._teacher.model):
             told = self._teacher.logits(batch)
         self._student.score = lambda targets, cap: Taught(targets, cap, told, self._share, self._temperature)
-        return self._student.each(batch).sum()
+        return self._student(batch)
 
 
 class DistillationTrainer(KitaeTrainer):
-    def __init__(self, *arguments: Any, teacher: PreTrainedModel, share: float, temperature: float) -> None:
+    def __init__(self, *arguments: Any, teacher: PreTrainedModel, share: float, temperature: float, **more: Any) -> None:
         self._teacher, self._share, self._temperature = teacher, share, temperature
-        super().__init__(*arguments)
+        super().__init__(*arguments, **more)
 
     def make_loss(self) -> TaughtLoss:
         teacher = self._teacher.to(self.args.device).requires_grad_(False)
-        return TaughtLoss(self.labelled_loss(self.model), self.labelled_loss(teacher), self._share, self._temperature)
+        self.labelled = self.labelled_loss(self.model)
+        return TaughtLoss(self.labelled, self.labelled_loss(teacher), self._share, self._temperature)

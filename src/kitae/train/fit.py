@@ -20,14 +20,14 @@ from kitae.errors import EXIT_INTERRUPTED, KitaeError
 from kitae.files import staged_folder
 from kitae.i18n import t
 from kitae.models import open_model
-from kitae.recipe import Phases, Recipe
+from kitae.recipe import Phases, Recipe, Train
 from kitae.runs import Run
 from kitae.train.attention import allow_strips
 from kitae.train.batches import Plan, length
-from kitae.train.callbacks import EarlyStop, Recorder, StopWhenAsked
+from kitae.train.callbacks import EXACT, LOSS, EarlyStop, Recorder, StopWhenAsked
 from kitae.train.methods import compute_dtype, model_to_train, trainer_of
 from kitae.train.prepare import Prepared
-from kitae.train.trainer import KitaeTrainer, checkpoints
+from kitae.train.trainer import KitaeTrainer, checkpoints, damaged
 
 _CONTEXT_CHECKPOINTS = "checkpoints-contexts"
 _SMALL = 1e-3  # the least by which a loss must fall to count as better
@@ -102,7 +102,8 @@ def _tokens(prepared: Prepared, phases: Phases | None, resume: bool) -> None:
         remembered = remember_contexts(model, phases.remember_mb)
     callbacks = []
     if train.early_stopping is not None:
-        callbacks = [EarlyStop(train.early_stopping.patience, train.early_stopping.min_delta)]
+        wanted = train.early_stopping
+        callbacks = [EarlyStop(wanted.patience, wanted.min_delta, _metric(train), wanted.perplexity)]
     trainer = _trainer(trainer_of(prepared), prepared, "tokens", model, plan, run.checkpoints, callbacks)
     start = _start(run.checkpoints, resume)
     if start is None:
@@ -154,23 +155,39 @@ def _trainer(
     callbacks: Sequence[TrainerCallback],
 ) -> KitaeTrainer:
     train = prepared.recipe.train
-    lengths = [length(row) for row in prepared.train]
+    recorder = Recorder(prepared.run, plan, [length(row) for row in prepared.train], phase)
     every = max(1, math.ceil(len(plan) / train.evaluations))
     return kind(
         model,
-        _arguments(prepared.recipe, folder, len(plan), every),
+        _arguments(prepared.recipe, folder, len(plan), every, phase),
         prepared.train,
         prepared.validation,
         plan,
-        train.micro_batch_tokens,
+        train.tokens_at_once,
         compute_dtype(train.precision),
-        [Recorder(prepared.run, plan, lengths, phase), *callbacks],
+        [recorder, *callbacks],
+        note_rows=recorder.note_rows,
+        exact=phase == "tokens" and _metric(train) == EXACT,
+        keep=train.keep_checkpoints,
     )
 
 
+def _metric(train: Train) -> str:
+    return EXACT if train.early_stopping is not None and train.early_stopping.by == "exact_match" else LOSS
+
+
 def _start(folder: Path, resume: bool) -> str | None:
-    last = checkpoints(folder)
-    return str(last[-1][1]) if resume and last else None
+    """The last checkpoint that can be read: a disk may lose what was written whole."""
+    for _, checkpoint in reversed(checkpoints(folder)) if resume else ():
+        damage = damaged(checkpoint)
+        if damage is None:
+            return str(checkpoint)
+        console.say("  " + t("say.corrupt-checkpoint", name=checkpoint.name, why=damage))
+        processes.wait_for_all()
+        if processes.is_first():
+            shutil.rmtree(checkpoint)
+        processes.wait_for_all()
+    return None
 
 
 def _steps(trainer: KitaeTrainer, run: Run, start: str | None) -> None:
@@ -186,7 +203,7 @@ def _steps(trainer: KitaeTrainer, run: Run, start: str | None) -> None:
         raise Interrupted("interrupted", run=run.id)
 
 
-def _arguments(recipe: Recipe, folder: Path, steps: int, every: int) -> TrainingArguments:
+def _arguments(recipe: Recipe, folder: Path, steps: int, every: int, phase: str) -> TrainingArguments:
     train = recipe.train
     kind, settings = _SCHEDULES[train.schedule]
     if train.schedule == "restarts":
@@ -207,10 +224,11 @@ def _arguments(recipe: Recipe, folder: Path, steps: int, every: int) -> Training
         save_strategy="steps",
         save_steps=every,
         load_best_model_at_end=True,
-        metric_for_best_model="eval_loss",
-        greater_is_better=False,
+        metric_for_best_model=_metric(train) if phase == "tokens" else LOSS,
+        greater_is_better=phase == "tokens" and _metric(train) == EXACT,
         restore_callback_states_from_checkpoint=True,
-        report_to="none",
+        report_to=train.report_to or "none",
+        run_name=folder.parent.name,
         disable_tqdm=True,
         ddp_backend=None if torch.cuda.is_available() or processes.count() == 1 else "gloo",
         log_level="error",

@@ -96,6 +96,11 @@ def teacher_logits(hidden: Tensor, head: nn.Linear, cap: float | None) -> Callab
     return made
 
 
+def some(count: int) -> Iterator[slice]:
+    """Positions, as many at a time as are worth a call."""
+    return (slice(start, start + _ROWS) for start in range(0, count, _ROWS))
+
+
 class _HeadLosses(torch.autograd.Function):
     """Beside a frozen head the slopes are made together with the losses. One that learns needs its own as well, which depend
     on how much each label counts, so its products are made again when that is known."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from torch import nn
 from kitae.chat import Encoded
 from kitae.train.attention import CannotIsolate, attending, strips_allowed
 from kitae.train.batches import IGNORED, MicroBatch, side_by_side
-from kitae.train.head import Labels, Score, head_losses, logit_losses, teacher_logits
+from kitae.train.head import Labels, Score, head_losses, logit_losses, some, teacher_logits
 from kitae.train.strip import strip_of
 
 _SAME = 2e-2  # bf16 rounds differently when sums are cut differently; anything else is a mistake
@@ -49,8 +49,8 @@ class LabelledLoss:
         self._head.register_forward_pre_hook(self._choose)
 
     def __call__(self, batch: MicroBatch) -> torch.Tensor:
-        """The summed negative log-likelihood of the labels."""
-        return self.each(batch).sum()
+        """Of each row, the summed negative log-likelihood of its labels."""
+        return by_row(self.each(batch), batch)
 
     def count(self, batch: MicroBatch) -> int:
         return batch.labelled
@@ -59,6 +59,13 @@ class LabelledLoss:
         """That of each label, row by row."""
         self._know(batch)
         return self._nll(self._laid_out(batch))
+
+    def exact(self, batch: MicroBatch) -> torch.Tensor:
+        """Of which rows every label is the token that the model finds likeliest: those that it would say itself, to the end."""
+        logits = self.logits(batch)
+        targets, _ = _predicted(batch.labels)
+        wrong = torch.cat([logits(part).argmax(-1)[: len(targets[part])] != targets[part] for part in some(len(targets))])
+        return by_row(wrong.float(), batch) == 0
 
     def _know(self, batch: MicroBatch) -> None:
         if not self._tried:
@@ -76,7 +83,7 @@ class LabelledLoss:
             apart = torch.cat([self._nll(self._side_by_side(row)) for row in batch.alone()])
             try:
                 together = self._nll(self._in_a_strip(batch, shared))
-                changed = self._nll(self._in_a_strip(MicroBatch(ids, batch.labels, batch.lengths), shared))
+                changed = self._nll(self._in_a_strip(replace(batch, input_ids=ids), shared))
             except CannotIsolate:
                 return
         alike = (together - apart).abs().sum() <= _SAME * apart.abs().sum()
@@ -196,6 +203,13 @@ def still(model: nn.Module) -> Iterator[None]:
             yield
     finally:
         model.train(training)
+
+
+def by_row(each: torch.Tensor, batch: MicroBatch) -> torch.Tensor:
+    """Sums over the labels of each row."""
+    labels = batch.labels_of_rows
+    rows = torch.arange(len(labels), device=each.device).repeat_interleave(labels)
+    return torch.zeros(len(labels), device=each.device).index_add(0, rows, each)
 
 
 def trial_batch(rows: Sequence[Encoded]) -> MicroBatch:

@@ -12,16 +12,25 @@ from transformers import PreTrainedModel
 
 from kitae.chat import HfVocabulary
 from kitae.errors import InputError
-from kitae.models import add_lora, add_soft_prompt, locate, open_model, open_tokenizer
+from kitae.models import add_lora, add_soft_prompt, open_model, open_tokenizer
 from kitae.train.attention import allow_strips
 from kitae.train.distillation import DistillationTrainer
+from kitae.train.layer_dropout import drop_layers
 from kitae.train.lean import make_lean
+from kitae.train.others import open_other, other_base
 from kitae.train.preferences import PreferenceTrainer
 from kitae.train.prepare import SOFT_PROMPT_START, Prepared
 from kitae.train.trainer import KitaeTrainer
 
 
 def model_to_train(prepared: Prepared) -> PreTrainedModel:
+    model = _model(prepared)
+    if prepared.recipe.train.layer_dropout:
+        drop_layers(model, prepared.recipe.train.layer_dropout)
+    return model
+
+
+def _model(prepared: Prepared) -> PreTrainedModel:
     train, run = prepared.recipe.train, prepared.run
     if train.whole:  # the weights themselves are trained, so they stay fp32 and only the arithmetic is bf16
         model = open_model(run.contexts if run.contexts.exists() else prepared.base, torch.float32)
@@ -69,7 +78,7 @@ def compute_dtype(precision: str) -> torch.dtype:
 
 def check_teacher(prepared: Prepared) -> None:
     """A distribution over tokens means nothing to a student that calls other texts by the same numbers."""
-    folder = locate(prepared.recipe.train.distillation.teacher)
+    folder = other_base(prepared.recipe.train.distillation.teacher)
     ours = prepared.codec.vocabulary
     assert isinstance(ours, HfVocabulary)
     mine, theirs = ours.tokenizer.get_vocab(), open_tokenizer(folder).get_vocab()
@@ -80,7 +89,7 @@ def check_teacher(prepared: Prepared) -> None:
 
 def _teacher(prepared: Prepared) -> PreTrainedModel:
     train = prepared.recipe.train
-    teacher = open_model(locate(train.distillation.teacher), compute_dtype(train.precision))
+    teacher = open_other(train.distillation.teacher, compute_dtype(train.precision))
     allow_strips(teacher)
     return teacher.eval()
 

@@ -3,14 +3,12 @@ untrained model found both."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch.nn import functional
 
-from kitae import processes
-from kitae.train.batches import IGNORED, MicroBatch, in_batches
+from kitae.train.batches import MicroBatch, in_batches
 from kitae.train.loss import LabelledLoss, still
 from kitae.train.trainer import KitaeTrainer
 
@@ -34,32 +32,24 @@ class PreferenceLoss:
 
     def remember(self, batch: MicroBatch) -> None:
         """How likely the model finds these answers now is what they are compared with from now on."""
-        found = self._likelihoods(batch).tolist()
+        found = (-self._labelled(batch)).tolist()
         self._reference |= dict(zip(_keys(batch), found, strict=True))
 
     def __call__(self, batch: MicroBatch) -> torch.Tensor:
+        found = -self._labelled(batch)
         if not self.count(batch):  # the stand-in of a process that has no row of a step
-            return self._likelihoods(batch).sum() * 0.0
-        found = self._likelihoods(batch)
-        before = torch.tensor([self._reference[key] for key in _keys(batch)], device=found.device)
-        gained = found - before
+            return found[0::2] * 0.0
+        gained = found - torch.tensor([self._reference[key] for key in _keys(batch)], device=found.device)
         margins = gained[0::2] - gained[1::2]
         if not margins.requires_grad:
             self.margins += margins.tolist()
-        return -functional.logsigmoid(self._beta * margins).sum()
-
-    def _likelihoods(self, batch: MicroBatch) -> torch.Tensor:
-        """log P of each row's labels."""
-        labels = (batch.labels[:, 1:] != IGNORED).sum(1)
-        rows = torch.arange(len(labels), device=labels.device).repeat_interleave(labels)
-        each = self._labelled.each(batch)
-        return -torch.zeros(len(labels), device=each.device).index_add(0, rows, each)
+        return -functional.logsigmoid(self._beta * margins)
 
 
 class PreferenceTrainer(KitaeTrainer):
-    def __init__(self, *arguments: Any, beta: float) -> None:
+    def __init__(self, *arguments: Any, beta: float, **more: Any) -> None:
         self._beta = beta
-        super().__init__(*arguments)
+        super().__init__(*arguments, **more)
 
     def make_loss(self) -> PreferenceLoss:
         """The reference is the model as it begins, also in a run that is resumed: its checkpoint is read later. It is asked in
@@ -71,15 +61,16 @@ class PreferenceTrainer(KitaeTrainer):
                     loss.remember(batch.to(self.args.device))
         return loss
 
-    def score(self, batches: Iterator[MicroBatch]) -> float:
+    def score(self) -> float:
         self._preferences.margins.clear()
-        return super().score(batches)
+        return super().score()
 
     def more_metrics(self) -> dict[str, float]:
         margins = self._preferences.margins
-        found = torch.tensor([sum(m > 0 for m in margins), sum(margins), len(margins)], device=self.args.device)
-        right, total, count = processes.summed(found).tolist()
-        return {"eval_preferred": right / max(count, 1), "eval_margin": self._beta * total / max(count, 1)}
+        return {
+            "eval_preferred": self._mean((float(margin > 0), 1) for margin in margins),
+            "eval_margin": self._beta * self._mean((margin, 1) for margin in margins),
+        }
 
 
 def _keys(batch: MicroBatch) -> list[Key]:

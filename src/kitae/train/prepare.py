@@ -69,7 +69,7 @@ class Prepared:
 
     def collated(self) -> Iterator[CollatedRow]:
         """Every row once, cut out of the very batches that the trainer gets."""
-        budget = self.recipe.train.micro_batch_tokens
+        budget = self.recipe.train.tokens_at_once
         make = collate(budget, padded=False)
         seen: set[int] = set()
         for indices in self.plan.steps:

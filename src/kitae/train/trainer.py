@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import math
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
+from safetensors import safe_open
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
@@ -20,8 +25,13 @@ from kitae.errors import KitaeError
 from kitae.files import staged_folder
 from kitae.train.batches import EncodedRows, MicroBatch, Plan, Step, collate, in_batches
 from kitae.train.loss import LabelledLoss, trial_batch
+from kitae.train.memory import RandomState, ran_out
 
 PREFIX = "checkpoint-"
+RowLoss = tuple[str, float, int]  # where a row comes from, what each of its labels cost on average, how many it has
+T = TypeVar("T")
+_WORSE_THAN_NOTHING = 3
+_SHOWN = 8
 
 
 class Loss(Protocol):
@@ -36,10 +46,19 @@ class Loss(Protocol):
         ...
 
     def __call__(self, batch: MicroBatch) -> torch.Tensor:
-        """Summed over what `count` counts."""
+        """Of each row, or of each pair of rows; summed over what `count` counts."""
         ...
 
     def count(self, batch: MicroBatch) -> int: ...
+
+
+@dataclass(frozen=True)
+class Share:
+    """What a micro-batch has given to a step."""
+
+    batch: MicroBatch
+    losses: torch.Tensor  # of its rows
+    loss: torch.Tensor  # its part of the step's
 
 
 class KitaeTrainer(Trainer):  # type: ignore[misc]
@@ -53,8 +72,15 @@ class KitaeTrainer(Trainer):  # type: ignore[misc]
         micro_batch_tokens: int,
         compute_dtype: torch.dtype,
         callbacks: list[TrainerCallback],
+        note_rows: Callable[[int, list[RowLoss]], None] | None = None,
+        exact: bool = False,
+        keep: int = 1,
     ) -> None:
+        """`note_rows` is told what each row of a step cost. `exact`: whole answers are scored too. `keep`: so many of the last
+        checkpoints, beside the best."""
         self._plan = plan
+        self._note_rows, self._exact, self._keep = note_rows, exact, keep
+        self._held: MicroBatch | None = None  # what is being worked on
         self.rows, self.validation = rows, validation
         self.micro_batch_tokens = micro_batch_tokens
         self._compute_dtype = compute_dtype
@@ -71,7 +97,8 @@ class KitaeTrainer(Trainer):  # type: ignore[misc]
             self._loss = self.make_loss()
 
     def make_loss(self) -> Loss:
-        return self.labelled_loss(self.model)
+        self.labelled = self.labelled_loss(self.model)
+        return self.labelled
 
     def labelled_loss(self, model: PreTrainedModel) -> LabelledLoss:
         loss = LabelledLoss(model)
@@ -89,38 +116,118 @@ class KitaeTrainer(Trainer):  # type: ignore[misc]
     def training_step(self, model: torch.nn.Module, inputs: Step, num_items_in_batch: Any = None) -> torch.Tensor:
         """Gradients of the mean over the whole step, whatever micro-batches it is cut into."""
         model.train()
-        total = torch.zeros((), device=self.args.device)
         count = processes.summed(torch.tensor(sum(map(self._loss.count, inputs.micro)), device=self.args.device))
-        for batch in inputs.micro:
-            with self.autocast():
-                loss = self._loss(batch.to(self.args.device)) / count
-                if self._loss.added is not None:
-                    loss = loss + (self._loss.added * batch.real.to(self.args.device)).sum() / inputs.tokens
-            if not torch.isfinite(loss):
-                raise KitaeError("loss-not-finite", step=self.state.global_step + 1, why="\n".join(inputs.rows[:8]))
-            self.accelerator.backward(loss)
-            total += loss.detach()
+        random = RandomState.now()
+
+        def accumulated() -> list[Share]:
+            return [self._add_gradient(batch, inputs.tokens, int(count)) for batch in self._cut(inputs.micro)]
+
+        def undo() -> None:
+            model.zero_grad()
+            random.again()
+
+        found = self._fitting(accumulated, undo)
+        rows = [row for share in found for row in _rows(share)]
+        total = torch.stack([share.loss for share in found]).sum()
+        self._check(rows, float(total))
+        if self._note_rows is not None:
+            step = self.state.global_step + 1
+            self._note_rows(step, processes.gathered(rows))
         processes.sum_gradients(model.parameters())
+        self._check_gradient(model, rows)
         return processes.summed(total)
+
+    def _add_gradient(self, batch: MicroBatch, tokens: int, count: int) -> Share:
+        """Adds what a micro-batch gives to the step's gradient."""
+        with self.autocast():
+            losses = self._loss(batch.to(self.args.device))
+            loss = losses.sum() / count
+            if self._loss.added is not None:
+                loss = loss + (self._loss.added * batch.real.to(self.args.device)).sum() / tokens
+        self.accelerator.backward(loss)
+        return Share(batch, losses.detach(), loss.detach())
+
+    def _cut(self, batches: Iterable[MicroBatch]) -> Iterator[MicroBatch]:
+        """What was laid out for the memory that there seemed to be, for what there is."""
+        for batch in batches:
+            for part in batch.within(self.micro_batch_tokens, self._loss.padded):
+                self._held = part
+                yield part
+
+    def _fitting(self, work: Callable[[], T], undo: Callable[[], None] | None = None) -> T:
+        """Done again with micro-batches half as large, for as long as memory runs out."""
+        while True:
+            try:
+                return work()
+            except Exception as error:
+                if not ran_out(error):
+                    raise
+                why = str(error).splitlines()[0][:200]
+            # The error is gone, and with it what it held on to.
+            if self._held is None or len(self._held.sources) == 1:
+                where = "" if self._held is None else self._held.sources[0]
+                raise KitaeError("out-of-memory", where=where, why=why)
+            self.micro_batch_tokens = self._held.size(self._loss.padded) // 2
+            if undo is not None:
+                undo()
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            self.log({"micro_batch_tokens": float(self.micro_batch_tokens)})
+
+    def _check(self, rows: Sequence[RowLoss], total: float) -> None:
+        """Stops at a loss that can't be learned from, and says which rows had it."""
+        if total < self._hopeless:
+            return
+        worst = [row for row in rows if not row[1] < self._hopeless] or sorted(rows, key=lambda row: -row[1])
+        why = "\n".join(f"{source}: {loss:.4g}" for source, loss, _ in worst[:_SHOWN])
+        step, loss = self.state.global_step + 1, f"{total:.4g}"
+        raise KitaeError("loss-exploded" if math.isfinite(total) else "loss-not-finite", step=step, why=why, loss=loss)
+
+    def _check_gradient(self, model: torch.nn.Module, rows: Sequence[RowLoss]) -> None:
+        """One that is no number would leave none of the weights a number."""
+        norm = torch.nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
+        if not torch.isfinite(norm):
+            why = "\n".join(source for source, _, _ in rows[:_SHOWN])
+            raise KitaeError("gradient-not-finite", step=self.state.global_step + 1, why=why)
+
+    @cached_property
+    def _hopeless(self) -> float:
+        """Far more than it costs to know nothing: the logarithm of how many tokens there are."""
+        return _WORSE_THAN_NOTHING * math.log(self.model.get_input_embeddings().weight.shape[0])
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         self.model.eval()
-        batches = in_batches(self.validation, self.micro_batch_tokens, self._loss.padded)
-        metrics = {"eval_loss": self.score(batches), **self.more_metrics()}
+        with torch.no_grad():
+            metrics = {"eval_loss": self._fitting(self.score), **self._fitting(self.more_metrics)}
         self.log(metrics)
         self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
     def more_metrics(self) -> dict[str, float]:
-        return {}
+        if not self._exact:
+            return {}
+        with self.autocast():
+            hits = (hit for batch in self.held_out() for hit in self.labelled.exact(batch).tolist())
+            return {"eval_exact": self._mean((float(hit), 1) for hit in hits)}
 
-    def score(self, batches: Iterator[MicroBatch]) -> float:
-        """The mean loss."""
-        found = torch.zeros(2, dtype=torch.float64, device=self.args.device)  # loss, count
-        with torch.no_grad(), self.autocast():
-            for batch in islice(batches, processes.number(), None, processes.count()):
-                found += torch.tensor([float(self._loss(batch.to(self.args.device))), self._loss.count(batch)]).to(found)
-        total, count = processes.summed(found).tolist()
+    def score(self) -> float:
+        """The mean loss of the rows that are held out."""
+        with self.autocast():
+            return self._mean((float(self._loss(batch).sum()), self._loss.count(batch)) for batch in self.held_out())
+
+    def held_out(self) -> Iterator[MicroBatch]:
+        """This process's share."""
+        batches = in_batches(self.validation, self.micro_batch_tokens, self._loss.padded)
+        for batch in islice(batches, processes.number(), None, processes.count()):
+            self._held = batch
+            yield batch.to(self.args.device)
+
+    def _mean(self, found: Iterable[tuple[float, int]]) -> float:
+        """Of (sum, count) over all processes."""
+        both = torch.zeros(2, dtype=torch.float64, device=self.args.device)
+        for pair in found:
+            both += torch.tensor(pair).to(both)
+        total, count = processes.summed(both).tolist()
         return float(total / max(count, 1.0))
 
     def autocast(self) -> contextlib.AbstractContextManager[object]:
@@ -158,8 +265,9 @@ class KitaeTrainer(Trainer):  # type: ignore[misc]
         processes.wait_for_all()
         if not processes.is_first():
             return
-        keep = {self.state.global_step, self.state.best_global_step}
-        for step, old in checkpoints(folder):
+        every = checkpoints(folder)
+        keep = {self.state.best_global_step, *(step for step, _ in every[-self._keep :])}
+        for step, old in every:
             if step not in keep:
                 shutil.rmtree(old)
 
@@ -174,9 +282,35 @@ class KitaeTrainer(Trainer):  # type: ignore[misc]
                 yield Path(scratch)
 
 
+def _rows(share: Share) -> Iterator[RowLoss]:
+    """Of a pair the loss is one, whatever its answers' length."""
+    batch, losses = share.batch, share.losses
+    each = len(batch.lengths) // len(batch.sources)
+    counts = batch.labels_of_rows.tolist() if each == 1 else [1] * len(batch.sources)
+    for source, loss, count in zip(batch.sources, losses.tolist(), counts, strict=True):
+        if count:
+            yield source, loss / count, count
+
+
 def checkpoints(folder: Path) -> list[tuple[int, Path]]:
     """Whole checkpoints, oldest first."""
     if not folder.exists():
         return []
     found = [(int(p.name[len(PREFIX) :]), p) for p in folder.glob(f"{PREFIX}*") if p.name[len(PREFIX) :].isdigit()]
     return sorted(found)
+
+
+def damaged(checkpoint: Path) -> str | None:
+    """What is wrong with a checkpoint's files, if something is."""
+    try:
+        json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+        for file in checkpoint.glob("*.safetensors"):
+            with safe_open(file, framework="pt") as opened:
+                opened.keys()
+        for name in ("optimizer.pt", "scheduler.pt"):
+            torch.load(checkpoint / name, map_location="cpu", weights_only=True)
+        if not list(checkpoint.glob("*.safetensors")):
+            return "*.safetensors"
+    except Exception as error:  # each of these readers has errors of its own
+        return (str(error).splitlines() or [type(error).__name__])[0][:120]
+    return None
