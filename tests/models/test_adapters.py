@@ -90,6 +90,21 @@ def test_a_rounded_model_is_the_one_that_four_bits_tell(model: Path, monkeypatch
     assert (plain - again).abs().max() < 0.1 * rounding
 
 
+def test_four_bits_let_gradients_through_after_they_were_asked_without(model: Path) -> None:
+    network = open_model(model, torch.bfloat16, four_bits=True)
+    ids = torch.tensor([[5, 90, 17, 400, 33, 8]])
+    states = network.get_input_embeddings()(ids).detach().requires_grad_()
+
+    def slopes() -> torch.Tensor:
+        (found,) = torch.autograd.grad(network.train()(inputs_embeds=states).logits.float().sum(), states)
+        return found
+
+    before = slopes()
+    with torch.no_grad():
+        network.eval()(input_ids=ids)
+    assert torch.equal(slopes(), before)
+
+
 @pytest.mark.parametrize("tied", [True, False])
 def test_rows_of_tokens_are_learned_merged_and_proven(model: Path, tmp_path: Path, tied: bool) -> None:
     base = open_model(model, torch.float32)

@@ -68,7 +68,7 @@ def log_likelihood(model: LlamaForCausalLM, row: Encoded) -> torch.Tensor:
     return sum((shares[i - 1, row.ids[i]] for i, learned in enumerate(row.loss_mask) if learned), torch.zeros(()))
 
 
-def by_the_formula(model: LlamaForCausalLM, reference: LlamaForCausalLM, rows: list[Encoded]) -> torch.Tensor:
+def by_the_formula(model: LlamaForCausalLM, reference: LlamaForCausalLM, rows: list[Encoded], answers: float) -> torch.Tensor:
     total = torch.zeros(())
     for row in rows:
         assert row.worse is not None
@@ -76,16 +76,17 @@ def by_the_formula(model: LlamaForCausalLM, reference: LlamaForCausalLM, rows: l
             before = log_likelihood(reference, row) - log_likelihood(reference, row.worse)
         now = log_likelihood(model, row) - log_likelihood(model, row.worse)
         total = total - torch.nn.functional.logsigmoid(BETA * (now - before))
+        total = total - answers * log_likelihood(model, row) / row.labelled
     return total
 
 
-def remembering(model: LlamaForCausalLM, rows: list[Encoded], padded: bool) -> PreferenceLoss:
+def remembering(model: LlamaForCausalLM, rows: list[Encoded], padded: bool, answers: float = 0.0) -> PreferenceLoss:
     if not padded:
         allow_strips(model)
     labelled = LabelledLoss(model)
     labelled.try_strip(trial_batch(rows))
     assert labelled.padded is padded
-    loss = PreferenceLoss(labelled, BETA)
+    loss = PreferenceLoss(labelled, BETA, answers)
     with still(model):
         for batch in in_batches(rows, 10**6, padded):
             loss.remember(batch)
@@ -93,15 +94,15 @@ def remembering(model: LlamaForCausalLM, rows: list[Encoded], padded: bool) -> P
 
 
 @pytest.mark.parametrize("budget", [16, 200, 10**6])
-@pytest.mark.parametrize("padded", [True, False])
-def test_loss_and_gradient_are_those_of_the_formula(budget: int, padded: bool) -> None:
+@pytest.mark.parametrize(("padded", "answers"), [(True, 0.0), (False, 0.0), (False, 0.7)])
+def test_loss_and_gradient_are_those_of_the_formula(budget: int, padded: bool, answers: float) -> None:
     rows, model = pairs(7), network()
     reference = copy.deepcopy(model)
-    loss = remembering(model, rows, padded)
+    loss = remembering(model, rows, padded, answers)
     model.load_state_dict(moved(model).state_dict())
-    expected = by_the_formula(copy.deepcopy(model), reference, rows)
+    expected = by_the_formula(copy.deepcopy(model), reference, rows, answers)
     plain = copy.deepcopy(model)
-    by_the_formula(plain, reference, rows).backward()
+    by_the_formula(plain, reference, rows, answers).backward()
     total, count = 0.0, 0
     for batch in in_batches(rows, budget, padded):
         part = loss(batch).sum()

@@ -313,32 +313,6 @@ def test_it_stops_at_a_perplexity(begin: Begin) -> None:
     assert [event["loss"] for event in run.events("validation") if event["step"]] == pytest.approx(losses[:2])
 
 
-def test_whole_answers_are_those_that_the_model_would_say(begin: Begin) -> None:
-    """Until it knows the rows by heart, so that there are some."""
-    from kitae.data import read_conversations
-    from kitae.generate import Settings, complete, open_engine
-
-    run = begin(
-        "train.early_stopping={by: exact_match, patience: 99}",
-        "train.epochs=12",
-        "train.method=full",
-        "train.learning_rate=0.01",
-    )
-    rows = (run.data / "train.jsonl").read_text().splitlines()[:12]
-    (run.data / "validation.jsonl").write_text("\n".join(rows))
-    train(run)
-    shares = {event["step"]: event["exact"] for event in run.events("validation")}
-    assert max(shares.values()) > 0
-    assert shares[next(run.events("fitted"))["best_step"]] == max(shares.values())
-    engine = open_engine(run.output)
-    held_out = read_conversations(run.data / "validation.jsonl")
-    prompts = [engine.codec.prompt(row.prompt) for row in held_out]
-    said = [answer.text for answer in complete(engine, prompts, Settings(max_tokens=64))]
-    assert sum(a.strip() == row.answer.strip() for a, row in zip(said, held_out, strict=True)) / 12 == pytest.approx(
-        max(shares.values())
-    )
-
-
 def test_layers_are_dropped_in_training_alone(model: Path) -> None:
     from kitae.models import open_model
     from kitae.train.layer_dropout import drop_layers

@@ -295,3 +295,21 @@ def test_a_teacher_that_is_the_student_teaches_nothing_and_another_its_distribut
             assert loss.padded is padded
             (batch,) = in_batches(sequences, 100_000, padded)
             assert loss(batch).sum().item() == pytest.approx(wanted, rel=1e-4, abs=1e-4)
+
+
+@pytest.mark.parametrize("padded", [True, False])
+def test_exact_are_the_answers_that_the_model_would_give_itself(model: LlamaForCausalLM, padded: bool) -> None:
+    sequences = rows(6)
+    said = []
+    for i, row in enumerate(sequences):
+        ids = row.ids[: row.spans[0].start]
+        for _ in range(row.labelled):
+            ids = [*ids, int(model(input_ids=torch.tensor([ids])).logits[0, -1].argmax())]
+        if i % 2:
+            ids = [*ids[:-1], (ids[-1] + 1) % VOCABULARY]
+        said.append(Encoded([*ids, 5], row.loss_mask, row.spans, row.source))
+    loss = trying_strips(model, said, not padded)
+    assert loss.padded is padded
+    (batch,) = in_batches(said, 100_000, padded)
+    found = dict(zip(batch.sources, loss.exact(batch).tolist(), strict=True))
+    assert found == {row.source: i % 2 == 0 for i, row in enumerate(said)}

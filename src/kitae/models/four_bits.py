@@ -21,6 +21,7 @@ from kitae.models.source import check_folder, is_model_folder
 
 if TYPE_CHECKING:
     import torch
+    from transformers import PreTrainedModel
 
 _KIND = "nf4"
 _ROUNDS = 4  # in which a matrix must come to be one that rounding leaves as it is; it takes two
@@ -32,6 +33,14 @@ def nf4(dtype: torch.dtype) -> Any:
     from transformers import BitsAndBytesConfig
 
     return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type=_KIND, bnb_4bit_compute_dtype=dtype)
+
+
+def stay_trainable(model: PreTrainedModel) -> None:
+    """On some CPUs a matrix that was asked once without gradients is packed for that, stays so, and lets no gradient through:
+    after its first validation a run would learn from wrong ones, without a word."""
+    for module in model.modules():
+        if isinstance(module, _library().nn.Linear4bit):
+            module.support_avx512bf16_for_cpu = False
 
 
 def rounded(folder: Path) -> Path:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from kitae.chat import ChatCodec, ChatTemplate, HfVocabulary
 from kitae.errors import InputError
 from kitae.files import read_text
-from kitae.models.four_bits import nf4
+from kitae.models.four_bits import nf4, stay_trainable
 from kitae.models.source import check_folder
 
 if TYPE_CHECKING:
@@ -60,6 +60,8 @@ def open_model(folder: Path, dtype: torch.dtype, four_bits: bool = False) -> Pre
         )
     except (ValueError, KeyError, RuntimeError, OSError) as error:
         raise InputError("model-unreadable", where=str(folder), why=str(error).splitlines()[0][:300]) from error
+    if four_bits:
+        stay_trainable(model)
     missing = sorted(report["missing_keys"])
     if missing:  # transformers would fill them with random numbers and go on
         raise InputError("weights-missing", where=str(folder), why=f"{len(missing)}: {', '.join(missing[:5])}")

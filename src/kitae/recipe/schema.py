@@ -124,6 +124,9 @@ class Preferences(Section):
     """Direct preference optimisation, on rows with `chosen` and `rejected`."""
 
     beta: float = Field(0.1, gt=0.0, description="how strongly a change of the model is held against it")
+    answers: float = Field(
+        0.2, ge=0.0, description="weight of learning the better answers themselves; with 0 both may become unlikely"
+    )
     whole: bool = Field(False, description="train every weight, not an adapter")
 
 

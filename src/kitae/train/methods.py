@@ -54,7 +54,7 @@ def _model(prepared: Prepared) -> PreTrainedModel:
 def trainer_of(prepared: Prepared) -> Callable[..., KitaeTrainer]:
     train = prepared.recipe.train
     if train.method == "dpo":
-        return partial(PreferenceTrainer, beta=train.preferences.beta)
+        return partial(PreferenceTrainer, beta=train.preferences.beta, answers=train.preferences.answers)
     if train.method == "distill" and train.distillation.learn == "logits":
         wanted = train.distillation
         return partial(DistillationTrainer, teacher=_teacher(prepared), share=wanted.share, temperature=wanted.temperature)

@@ -16,13 +16,14 @@ Key = tuple[int, ...]
 
 
 class PreferenceLoss:
-    """Of batches in which the worse answer follows the better one: -log sigmoid(beta * how much further apart they are now)."""
+    """Of batches in which the worse answer follows the better one: -log sigmoid(beta * how much further apart they are now),
+    and what a token of the better one costs."""
 
     added: torch.Tensor | None = None
 
-    def __init__(self, labelled: LabelledLoss, beta: float) -> None:
+    def __init__(self, labelled: LabelledLoss, beta: float, answers: float) -> None:
         self._labelled = labelled
-        self._beta = beta
+        self._beta, self._answers = beta, answers
         self._reference: dict[Key, float] = {}
         self.margins: list[float] = []  # of the pairs that were only scored
         self.padded = labelled.padded
@@ -43,18 +44,19 @@ class PreferenceLoss:
         margins = gained[0::2] - gained[1::2]
         if not margins.requires_grad:
             self.margins += margins.tolist()
-        return -functional.logsigmoid(self._beta * margins)
+        better = -found[0::2] / batch.labels_of_rows[0::2]
+        return self._answers * better - functional.logsigmoid(self._beta * margins)
 
 
 class PreferenceTrainer(KitaeTrainer):
-    def __init__(self, *arguments: Any, beta: float, **more: Any) -> None:
-        self._beta = beta
+    def __init__(self, *arguments: Any, beta: float, answers: float, **more: Any) -> None:
+        self._beta, self._answers = beta, answers
         super().__init__(*arguments, **more)
 
     def make_loss(self) -> PreferenceLoss:
         """The reference is the model as it begins, also in a run that is resumed: its checkpoint is read later. It is asked in
         an order of its own, so that a resumed run compares with the very same numbers."""
-        self._preferences = loss = PreferenceLoss(self.labelled_loss(self.model), self._beta)
+        self._preferences = loss = PreferenceLoss(self.labelled_loss(self.model), self._beta, self._answers)
         with still(self.model):
             for rows in (self.rows, self.validation):
                 for batch in in_batches(rows, self.micro_batch_tokens, loss.padded):
