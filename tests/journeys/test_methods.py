@@ -1,8 +1,11 @@
-"""Every method of training, on models shaped like those that people adapt: trained, merged, proven, shipped."""
+"""Every method of training, by its recipe in examples/methods: from rows to a package, on models that are small enough for
+seconds, and shaped like those that people adapt."""
 
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,10 +15,24 @@ from transformers import Gemma3ForCausalLM, Gemma3TextConfig, PreTrainedModel, Q
 
 from kitae.models import open_tokenizer
 
+from ..conftest import ROOT, STARTER
 from .conftest import Kitae, workplace
 
 pytestmark = pytest.mark.journey
 
+EXAMPLES = ROOT / "examples" / "methods"
+RECIPES = sorted(path.stem for path in EXAMPLES.glob("*.yaml"))
+SOFT = ("soft-prompt", "prefix")
+ALL_SHAPES = ("dora", "qlora", "full", *SOFT, "dpo", "distill")
+CASES = [*((name, "llama") for name in RECIPES), *((name, shape) for name in ALL_SHAPES for shape in ("qwen3", "gemma3"))]
+# The model knows nothing, so it must learn fast, and whether it stops and is right is of no interest here.
+SMALL = (
+    "train.learning_rate=0.01",
+    "train.precision=fp32",
+    "evaluate={prompts: 8, rows: 12, max_new_tokens: 8}",
+    "verify={stop_rate: 0.0, loop_rate: 1.0, stop_probability: 1.0e-9, equivalent_kld: 1.0e-3}",
+)
+MERGED = ("merge.complete", "merge.changed", "merge.equivalent")
 SHAPE = {
     "hidden_size": 64,
     "intermediate_size": 128,
@@ -28,11 +45,6 @@ SHAPE = {
     "bos_token_id": 1,
     "eos_token_id": 2,
     "pad_token_id": 2,
-}
-METHODS = {
-    "rslora": ("train.lora={r: 8, alpha: 4, rslora: true}",),
-    "dora": ("train.method=dora",),
-    "full": ("train.method=full", "train.lora=null"),
 }
 
 
@@ -53,20 +65,71 @@ def shaped(starter: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFac
     return folders
 
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("model", ["llama", "qwen3", "gemma3"])
-def test_trained_proven_and_shipped(kitae: Kitae, shaped: dict[str, Path], tmp_path: Path, model: str, method: str) -> None:
-    recipe = workplace(tmp_path / "w", shaped[model])
-    quants = "[]" if model == "gemma3" else "[F16]"  # the converter wants Gemma's own kind of tokenizer
-    wanted = (*METHODS[method], f"ship.gguf={quants}", "train.epochs=1", "evaluate.max_new_tokens=4")
-    settings = [part for setting in wanted for part in ("--set", setting)]
+@pytest.fixture(scope="session")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("methods")
+    made = [sys.executable, str(EXAMPLES / "prepare.py"), "--out", str(folder), "--train", "64", "--held-out", "24"]
+    subprocess.run(made, check=True)
+    for name in RECIPES:
+        (folder / f"{name}.yaml").write_text((EXAMPLES / f"{name}.yaml").read_text())
+    return folder
+
+
+def train(kitae: Kitae, recipe: Path, model: Path, *more: str) -> str:
+    settings = [part for setting in (*SMALL, f"model.source={model}", *more) for part in ("--set", setting)]
     done = kitae("train", recipe, *settings, "--json")
     assert done.code == 0, done.err + done.out
-    run = done.json["run"]
+    return str(done.json["run"])
+
+
+def settings_of(name: str, shape: str, model: Path) -> tuple[str, ...]:
+    teachers = {
+        "distill": (f"train.distill.teacher={model}",),
+        "distill-answers": (f"train.distill.teacher={STARTER}", "train.distill.max_new_tokens=128"),
+    }
+    # The converter wants Gemma's own kind of tokenizer; what it makes of the other methods' merged weights is the same.
+    plain = name in SOFT or shape != "llama"
+    return (*teachers.get(name, ()), f"ship.gguf={'[]' if plain else '[F16]'}")
+
+
+@pytest.mark.parametrize(("name", "shape"), CASES)
+def test_trained_proven_and_shipped(kitae: Kitae, rows: Path, shaped: dict[str, Path], name: str, shape: str) -> None:
+    run = train(kitae, rows / f"{name}.yaml", shaped[shape], *settings_of(name, shape, shaped[shape]))
     shipped = kitae("ship", run, "--json")
     assert shipped.code == 0, shipped.err + shipped.out
     gates = {gate["id"]: gate["verdict"] for gate in shipped.json["gates"]}
-    assert gates["merge.changed"] == gates["merge.equivalent"] == "pass"
+    assert {gates[gate] for gate in MERGED} == ({"skip"} if name in SOFT else {"pass"})
+    assert gates["train.adapter-moved"] == ("skip" if name == "full" else "pass")
+    if name in ("soft-prompt", "dpo"):
+        verified = kitae("verify", run, "--json")
+        assert verified.code == 0, verified.out
+        assert verified.json["verdict"] == "ship"
+
+
+@pytest.mark.parametrize("name", SOFT)
+def test_a_soft_prompt_travels_with_its_base(kitae: Kitae, rows: Path, tiny_model: Path, tmp_path: Path, name: str) -> None:
+    run = train(kitae, rows / f"{name}.yaml", tiny_model)
+    for wrong in (("merge", run), ("export", run, "--gguf", "F16"), ("ship", run, "--quant", "Q8_0")):
+        done = kitae(*wrong)
+        assert done.code == 2
+        assert "soft prompt" in done.err
+    package = tmp_path / "package"
+    assert kitae("ship", run, "--out", package).code == 0
+    package.rename(tmp_path / "elsewhere")
+
+    def said(target: object) -> str:
+        done = kitae("generate", target, "lunch with Mei on friday", "--max-tokens", "6", "--json")
+        assert done.code == 0, done.err
+        return str(done.json["text"])
+
+    assert said(tmp_path / "elsewhere") == said(run)
+    # As a stranger would open it.
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    base = AutoModelForCausalLM.from_pretrained(tmp_path / "elsewhere" / "base")
+    PeftModel.from_pretrained(base, tmp_path / "elsewhere")
+    assert AutoTokenizer.from_pretrained(tmp_path / "elsewhere").chat_template
 
 
 def test_a_length_that_dora_learned_is_part_of_the_proof(kitae: Kitae, tiny_model: Path, tmp_path: Path) -> None:
@@ -81,3 +144,100 @@ def test_a_length_that_dora_learned_is_part_of_the_proof(kitae: Kitae, tiny_mode
     verified = kitae("verify", run["run"], "--json").json
     assert "merge.changed" in {gate["id"] for gate in verified["gates"] if gate["verdict"] == "refuse"}
     assert json.loads((file.parent / "adapter_config.json").read_text())["use_dora"] is True
+
+
+@pytest.fixture(scope="session")
+def two_runs(session_kitae: Kitae, rows: Path, tiny_model: Path) -> tuple[str, str]:
+    first, second = (
+        train(session_kitae, rows / f"{name}.yaml", tiny_model, "ship.gguf=[F16]", f"train.seed={seed}")
+        for name, seed in (("lora", 0), ("full", 1))
+    )
+    return first, second
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        ("--how", "linear", "--weight", "2", "--weight", "1"),
+        ("--how", "slerp"),
+        ("--how", "ties", "--density", "0.8"),
+        ("--how", "dare", "--density", "0.9"),
+    ],
+)
+def test_two_runs_become_one(session_kitae: Kitae, two_runs: tuple[str, str], how: tuple[str, ...]) -> None:
+    """An adapter and whole weights."""
+    kitae = session_kitae
+    done = kitae("blend", *two_runs, *how, "--json")
+    assert done.code == 0, done.err + done.out
+    run = done.json["run"]
+    if how[1] == "linear":
+        again = kitae("blend", *two_runs, *how, "--json").json["path"]
+        ours, theirs = (load_file(Path(path) / "model" / "model.safetensors") for path in (done.json["path"], again))
+        assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    if how[1] in ("linear", "ties"):
+        shipped = kitae("ship", run, "--json")
+        assert shipped.code == 0, shipped.err + shipped.out
+        assert "blending" in (Path(shipped.json["package"]) / "README.md").read_text()
+
+
+def test_a_blend_that_is_no_better_than_its_base_is_refused(
+    session_kitae: Kitae, tiny_model: Path, two_runs: tuple[str, str]
+) -> None:
+    done = session_kitae("blend", two_runs[0], tiny_model, "--weight", "-0", "--weight", "1", "--json")
+    assert done.code == 3, done.err + done.out
+    assert {gate["id"] for gate in done.json["error"]["gates"]} == {"train.overfit"}
+
+
+def test_what_cannot_be_blended(
+    session_kitae: Kitae, shaped: dict[str, Path], two_runs: tuple[str, str], tmp_path: Path
+) -> None:
+    kitae = session_kitae
+    cases = {
+        (two_runs[0],): "2",
+        (two_runs[0], str(tmp_path / "none")): "none",
+        (two_runs[0], str(shaped["qwen3"])): "≠",
+        (str(shaped["llama"]), str(shaped["llama"])): "--recipe",
+        (*two_runs, "--how", "stir"): "linear",
+        (*two_runs, "--how", "ties", "--density", "2"): "density",
+        (*two_runs, "--how", "slerp", "--weight", "1"): "weight",
+        (*two_runs, two_runs[0], "--how", "slerp"): "slerp",
+    }
+    for arguments, word in cases.items():
+        done = kitae("blend", *arguments)
+        assert done.code == 2, (arguments, done.err, done.out)
+        assert word in done.err, (arguments, done.err)
+
+
+def test_what_does_not_go_together_is_told_before_anything_starts(
+    kitae: Kitae, rows: Path, shaped: dict[str, Path], tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    text = tmp_path / "text.txt"
+    text.write_text("Words and more words, as they come. " * 400)
+    trained = kitae("tokenizer", "train", text, "--out", other, "--vocab-size", "270")
+    assert trained.code == 0, trained.err
+    model = shaped["llama"]
+    cases: list[tuple[str, tuple[str, ...], str]] = [
+        ("lora", ("train.method=dpo", "train.lora=null"), "chosen"),
+        ("lora", ("train.method=qlora", "model.source=some.gguf"), "GGUF"),
+        ("lora", ("train.lora={r: 0}",), "train.lora.r"),
+        ("lora", ("data.validation=[]",), "data.validation"),
+        ("soft-prompt", ("ship.gguf=[F16]",), "soft prompt"),
+        ("continue", (f"train={{method: distill, distill: {{teacher: {model}, learn: answers}}}}",), "plain text"),
+        ("lora", (f"train={{method: distill, distill: {{teacher: {tmp_path}/none}}}}",), "none"),
+        ("distill", (f"train.distill.teacher={STARTER}", f"model={{source: new, new: {{arch: llama, tokenizer: {other}}}}}",
+                     "train.distill.whole=true"), "tokens"),
+        ("lora", ("train.report_to=[wandb]",), "pip install wandb"),
+    ]  # fmt: skip
+    for name, settings, word in cases:
+        sets = [part for setting in (f"model.source={model}", *settings) for part in ("--set", setting)]
+        done = kitae("train", rows / f"{name}.yaml", *sets)
+        assert done.code == 2, (settings, done.err, done.out)
+        assert word in done.err, (settings, done.err)
+    assert not (kitae.home / "runs").exists()
+
+
+def test_trackers_are_told(kitae: Kitae, rows: Path, tiny_model: Path) -> None:
+    run = train(kitae, rows / "lora.yaml", tiny_model, "train.report_to=[tensorboard]")
+    (file,) = (kitae.home / "runs" / run / "tensorboard").glob("events*")
+    assert b"train/loss" in file.read_bytes()

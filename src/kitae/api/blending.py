@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from kitae.api.training import train
 from kitae.errors import InputError
 from kitae.files import JsonDict
-from kitae.recipe import Recipe, load_recipe
+from kitae.recipe import load_recipe
 from kitae.runs import find_run, is_run
 
 
@@ -25,12 +25,11 @@ def blend(
     run = next((name for name in models if is_run(name)), None)
     if recipe is None and run is None:
         raise InputError("blend-recipe", where=" ".join(models))
-    like = load_recipe(recipe if recipe is not None else find_run(str(run)).recipe_path)
+    path = recipe if recipe is not None else find_run(str(run)).recipe_path
+    like = load_recipe(path)
     given = {"weights": list(weights) or None, "density": density, "scale": scale}
     settings = {"models": list(models), "how": how, **{name: value for name, value in given.items() if value is not None}}
-    value: dict[str, Any] = like.model_dump()
-    value["name"] = f"{like.name[:57]}-blend"
-    value["train"] = {"method": "blend", "blend": settings, "seed": like.train.seed}
-    if like.train.method == "soft-prompt":
-        value["ship"]["gguf"] = None  # what was said of a soft prompt doesn't hold for whole models
-    return train(Recipe.model_validate(value))
+    changes = {"name": f"{like.name[:57]}-blend", "train": {"method": "blend", "blend": settings, "seed": like.train.seed}}
+    if like.train.method == "soft-prompt":  # what was said of a soft prompt doesn't hold for whole models
+        changes["ship"] = {**like.ship.model_dump(), "gguf": None}
+    return train(path, [f"{key}={json.dumps(value)}" for key, value in changes.items()])

@@ -23,9 +23,6 @@ _AT_ONCE = 32  # answers that a killed run may lose
 def taught(run: Run, recipe: Recipe, rows: Rows) -> Rows:
     """The rows to learn from and to validate with, as the teacher answers them. Test rows stay what they are."""
     asked = [*rows.train, *rows.validation]
-    texts = [row.source for row in asked if row.is_text]
-    if texts:
-        raise InputError("teacher-text", where=texts[0])
     answers = _answers(run, recipe, [row for row in asked if row.teaches])
     train, validation = (
         [_answered(row, answers[_key(row)]) for row in part if answers.get(_key(row))] for part in (rows.train, rows.validation)

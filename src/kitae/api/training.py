@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -54,7 +55,6 @@ def _train(run: Run, rows: Rows | None) -> JsonDict:
     """`rows`: those of a new run; None goes on with an interrupted one."""
     from kitae.train import manifest, prepare
     from kitae.train.fit import Interrupted, fit
-    from kitae.train.methods import check_teacher
     from kitae.verify import RunVerifier, Verdict, after_training, inputs
 
     recipe, resumed = load_recipe(run.recipe_path), rows is None
@@ -66,8 +66,6 @@ def _train(run: Run, rows: Rows | None) -> JsonDict:
             rows = taught(run, recipe, rows)
         rows.save(run.data)
     prepared = prepare(recipe, run, rows)
-    if recipe.train.distill is not None and recipe.train.distill.learn == "logits":
-        check_teacher(prepared)
     if run.has_manifest:
         _stop_if_refused(run, [inputs(run, prepared.base, prepared.codec)])
     else:
@@ -146,14 +144,11 @@ def _begin(recipe: Recipe | str | Path, overrides: Sequence[str]) -> tuple[Run, 
         resolve_paths(recipe, Path.cwd(), recipe.name) if isinstance(recipe, Recipe) else load_recipe(Path(recipe), overrides)
     )
     rows = gather_rows(wanted)
+    _find_trackers(wanted.train.report_to)
     quiet_libraries()
-    if wanted.model.new is not None:
-        locate_tokenizer(wanted.model.new.tokenizer)
-    else:
-        locate(wanted.model.source)
-    for other in _other_models(wanted):
-        if not is_run(other):
-            locate(other)
+    new = wanted.model.new
+    base = locate(wanted.model.source) if new is None else locate_tokenizer(new.tokenizer)
+    _find_others(wanted, base)
     run = _new_run(fitted(wanted, rows))
     console.say(t("say.run", run=run.id))
     if rows.duplicates:
@@ -161,10 +156,26 @@ def _begin(recipe: Recipe | str | Path, overrides: Sequence[str]) -> tuple[Run, 
     return run, rows
 
 
-def _other_models(recipe: Recipe) -> list[str]:
-    """Those that a recipe names beside the one it trains."""
+def _find_others(recipe: Recipe, base: Path) -> None:
+    """The models that a recipe names beside the one it trains."""
     train = recipe.train
-    return [*([train.distill.teacher] if train.distill else []), *(train.blend.models if train.blend else [])]
+    for other in [*([train.distill.teacher] if train.distill else []), *(train.blend.models if train.blend else [])]:
+        if not is_run(other):
+            locate(other)
+    if train.distill is not None and train.distill.learn == "logits":
+        from kitae.train.methods import check_teacher
+
+        check_teacher(base, train.distill.teacher)
+
+
+_TRACKERS = {"tensorboard": ("tensorboard", "tensorboardX")}  # packages, where they are called otherwise
+
+
+def _find_trackers(wanted: Sequence[str]) -> None:
+    for tracker in wanted:
+        packages = _TRACKERS.get(tracker, (tracker,))
+        if not any(importlib.util.find_spec(package) for package in packages):
+            raise InputError("tracker-missing", where=f"train.report_to: {tracker}", package=packages[-1])
 
 
 def _new_run(recipe: Recipe) -> Run:

@@ -18,9 +18,13 @@ _PARALLEL = 1e-6  # radians below which two directions are one
 
 def blend_into(model: PreTrainedModel, settings: Blend, seed: int) -> None:
     """`model`: the base, whose weights become the blend."""
-    models = [dict(open_other(name, torch.float32).named_parameters()) for name in settings.models]
-    for name, base in model.named_parameters():
-        tensors = [_like(base, found, name, source) for found, source in zip(models, settings.models, strict=True)]
+    own = dict(model.named_parameters())
+    models = []
+    for source in settings.models:
+        models.append(dict(open_other(source, torch.float32).named_parameters()))
+        _check(own, models[-1], source)
+    for name, base in own.items():
+        tensors = [found[name].data for found in models]
         base.data.copy_(blended(base.data, tensors, settings, f"{seed}-{name}"))
 
 
@@ -83,9 +87,8 @@ def _dropped(change: Tensor, density: float, seed: str) -> Tensor:
     return torch.where(chance < density, change / density, 0)
 
 
-def _like(base: Tensor, found: Mapping[str, Tensor], name: str, source: str) -> Tensor:
-    tensor = found.get(name)
-    if tensor is None or tensor.shape != base.shape:
-        theirs = None if tensor is None else tuple(tensor.shape)
-        raise InputError("blend-shapes", where=source, why=f"{name}: {theirs} ≠ {tuple(base.shape)}")
-    return tensor.data.to(base)
+def _check(own: Mapping[str, Tensor], other: Mapping[str, Tensor], source: str) -> None:
+    for name in sorted(own.keys() | other.keys()):
+        ours, theirs = (None if name not in of else tuple(of[name].shape) for of in (own, other))
+        if ours != theirs:
+            raise InputError("blend-shapes", where=source, why=f"{name}: {theirs} ≠ {ours}")

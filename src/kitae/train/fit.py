@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import math
+import os
 import shutil
 import signal
 from collections.abc import Callable, Sequence
@@ -14,7 +15,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, TrainerCallback, TrainingArguments, set_seed
 
-from kitae import processes
+from kitae import paths, processes
 from kitae.console import console
 from kitae.errors import EXIT_INTERRUPTED, KitaeError
 from kitae.files import staged_folder
@@ -48,6 +49,7 @@ def fit(prepared: Prepared, resume: bool = False) -> None:
     """Trains in the phases that the recipe asks for. Each leaves a whole folder, so a resumed run begins with the first
     that hasn't, at its last checkpoint."""
     train, run = prepared.recipe.train, prepared.run
+    _lead_trackers(run)
     if train.method == "blend":
         _blend(prepared)
         return
@@ -62,6 +64,15 @@ def fit(prepared: Prepared, resume: bool = False) -> None:
             shutil.rmtree(run.path / _CONTEXT_CHECKPOINTS, ignore_errors=True)
         console.say(t("say.phase-tokens"))
     _tokens(prepared, phases, resume)
+
+
+def _lead_trackers(run: Run) -> None:
+    """They would write into the folder of checkpoints, which doesn't stay, or send what they are told."""
+    os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(run.path / "tensorboard"))
+    os.environ.setdefault("WANDB_DIR", str(run.path))
+    os.environ.setdefault("MLFLOW_TRACKING_URI", f"file://{run.path / 'mlflow'}")
+    if paths.offline():
+        os.environ["WANDB_MODE"] = "offline"
 
 
 def _why(recipe: Recipe) -> str:

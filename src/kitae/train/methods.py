@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import save_file
 from transformers import PreTrainedModel
 
-from kitae.chat import HfVocabulary
 from kitae.errors import InputError
 from kitae.models import add_lora, add_soft_prompt, open_model, open_tokenizer
 from kitae.train.attention import allow_strips
@@ -76,12 +76,10 @@ def compute_dtype(precision: str) -> torch.dtype:
     return torch.bfloat16 if fast else torch.float32
 
 
-def check_teacher(prepared: Prepared) -> None:
+def check_teacher(student: Path, teacher: str) -> None:
     """A distribution over tokens means nothing to a student that calls other texts by the same numbers."""
-    folder = other_base(prepared.recipe.train.distillation.teacher)
-    ours = prepared.codec.vocabulary
-    assert isinstance(ours, HfVocabulary)
-    mine, theirs = ours.tokenizer.get_vocab(), open_tokenizer(folder).get_vocab()
+    folder = other_base(teacher)
+    mine, theirs = (open_tokenizer(each).get_vocab() for each in (student, folder))
     apart = [text for text, number in mine.items() if theirs.get(text) != number]
     if apart:
         raise InputError("teacher-vocabulary", where=str(folder), why=f"{len(apart)} / {len(mine)}: {apart[:3]}")

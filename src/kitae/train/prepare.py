@@ -110,22 +110,13 @@ def prepare(recipe: Recipe, run: Run, rows: Rows) -> Prepared:
         unknown = [text for text in texts if text not in control]
         if unknown:
             raise InputError("token-unknown", where=where, why=", ".join(unknown), known=", ".join(control)[:300])
-    encode = _preferences(codec) if recipe.train.method == "dpo" else codec.encode
+    encode = (lambda row: [codec.encode_preference(row)]) if recipe.train.method == "dpo" else codec.encode
     train, long_train = _encode(encode, rows.train, recipe.model.max_length)
     validation, long_validation = _encode(encode, rows.validation, recipe.model.max_length)
     too_long = long_train + long_validation
     if not train:
         raise InputError("nothing-to-train", where=recipe.name, why=f"{len(too_long)} / {len(rows.train)}")
     return Prepared(run, recipe, base, codec, rows, train, validation, too_long)
-
-
-def _preferences(codec: ChatCodec) -> Encode:
-    def encode(row: Conversation) -> list[Encoded]:
-        if row.rejected is None:
-            raise InputError("no-preferences", where=row.source)
-        return [codec.encode_preference(row)]
-
-    return encode
 
 
 def _encode(encode: Encode, rows: Sequence[Conversation], limit: int) -> tuple[list[Encoded], list[tuple[str, int]]]:
