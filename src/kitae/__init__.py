@@ -1,6 +1,6 @@
 """Kitae: train, verify and ship small language models.
 
-`kitae.train`, `kitae.verify`, `kitae.ship`, `kitae.generate`, `kitae.merge`, `kitae.blend`, `kitae.export` and
+`kitae.train`, `kitae.verify`, `kitae.ship`, `kitae.generate`, `kitae.merge`, `kitae.blend`, `kitae.compare`, `kitae.export` and
 `kitae.quickstart` do what the commands of the same names do, and return the value that the command prints with `--json`; so do
 `kitae.evaluate` (`eval`), `kitae.train_tokenizer` and `kitae.inspect_tokenizer`. Importing this package imports neither torch
 nor transformers.
@@ -15,6 +15,7 @@ from kitae.architectures import announce
 __version__ = "0.1.0"
 __all__ = [
     "blend",
+    "compare",
     "evaluate",
     "export",
     "generate",

@@ -188,6 +188,36 @@ def test_a_blend_that_is_no_better_than_its_base_is_refused(
     assert {gate["id"] for gate in done.json["error"]["gates"]} == {"train.overfit"}
 
 
+def test_runs_beside_each_other(
+    session_kitae: Kitae, two_runs: tuple[str, str], rows: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    done = session_kitae("compare", *two_runs, "--out", tmp_path / "page.html", "--json")
+    assert done.code == 0, done.err
+    value = done.json
+    assert value["settings"]["train.method"] == ["lora", "full"]
+    assert value["settings"]["train.seed"] == [0, 1]
+    assert not any(key.startswith(("data", "verify")) for key in value["settings"])
+    apart = value["runs"][1]["difference"]["language"]
+    bits = [run["suites"]["language"]["bits_per_byte"] for run in value["runs"]]
+    assert apart["plus_minus"] > 0
+    assert abs(apart["mean"] - (bits[1] - bits[0])) < 0.2 * abs(bits[1] - bits[0])  # a mean of rows, not of bytes
+    page = (tmp_path / "page.html").read_text()
+    assert page.count("<polyline") == 2 * 2 * 2  # losses of training and validation, runs, languages
+    for text in (*two_runs, "train.method"):
+        assert text in page
+    shown = session_kitae("compare", *two_runs)
+    assert "train.method" in shown.out
+    for arguments, word in (((two_runs[0],), "two"), ((two_runs[0], two_runs[0]), "two"), ((two_runs[0], "none"), "none")):
+        done = session_kitae("compare", *arguments)
+        assert (done.code, word in done.err) == (2, True), done.err
+    other = train(
+        session_kitae, rows / "lora.yaml", tiny_model, "data.train=[{path: train.jsonl}, {path: test.jsonl}]", "data.test=[]"
+    )
+    done = session_kitae("compare", two_runs[0], other)
+    assert done.code == 2
+    assert "trained on" in done.err
+
+
 def test_what_cannot_be_blended(
     session_kitae: Kitae, shaped: dict[str, Path], two_runs: tuple[str, str], tmp_path: Path
 ) -> None:

@@ -1,6 +1,7 @@
 """Each command as a function. Rooms that may not know each other are joined here: the CLI has no logic of its own."""
 
 from kitae.api.blending import blend
+from kitae.api.comparison import compare
 from kitae.api.estimate import estimate
 from kitae.api.evaluation import evaluate
 from kitae.api.preview import preview
@@ -14,6 +15,7 @@ from kitae.api.vocabulary import inspect_tokenizer, train_tokenizer
 __all__ = [
     "answer",
     "blend",
+    "compare",
     "conversation",
     "estimate",
     "evaluate",

@@ -14,7 +14,7 @@ from kitae.errors import InputError
 from kitae.files import JsonDict, write_json
 from kitae.models import STARTERS
 from kitae.recipe import Recipe, load_recipe
-from kitae.runs import find_run, is_run
+from kitae.runs import Run, find_run, is_run
 
 SUITES = ("language", "exact_match")
 _LONGEST = 1024  # tokens of a piece of text, where no recipe says how long the model's own were
@@ -34,13 +34,13 @@ def evaluate(
         raise InputError("eval-rows", where=str(data or target))
     wanted = list(suites) or (["language", *recipe.evaluate.suites] if recipe else ["language"])
     longest = recipe.model.max_length if recipe else _LONGEST
-    scores, result = _score(target, rows, wanted, longest, recipe)
+    scores, result = score_rows(target, rows, wanted, longest, recipe)
     if is_run(target) and recipe is not None and recipe.model.new is not None and "language" in wanted and data is None:
         result["language"]["bigrams"] = _bigrams(target, recipe, rows)
     report: JsonDict = {"target": target, "rows": len(rows), "suites": result}
     if against is not None:
-        theirs, result = _score(against, rows, wanted, longest, recipe)
-        report |= {"against": against, "suites_against": result, "difference": _difference(scores, theirs)}
+        theirs, result = score_rows(against, rows, wanted, longest, recipe)
+        report |= {"against": against, "suites_against": result, "difference": difference(scores, theirs)}
     if is_run(target) and data is None and limit is None and not suites:  # a part must not be taken for the whole
         write_json(find_run(target).reports / "eval.json", report)
     return report
@@ -55,13 +55,18 @@ def _rows(target: str, against: str | None, data: Path | None) -> tuple[Recipe |
         if target not in STARTERS and "/" not in target and not Path(target).exists():
             find_run(target)  # which says what runs there are
         raise InputError("eval-data", where=target)
+    return recipe, held_out(run)
+
+
+def held_out(run: Run) -> list[Conversation]:
+    """The rows by which a run is judged."""
     if not run.data.exists():
         raise InputError("run-untrained", where=run.id, why=run.state)
     kept = Rows.load(run.data)
-    return recipe, kept.test or kept.validation
+    return kept.test or kept.validation
 
 
-def _score(
+def score_rows(
     target: str, rows: Sequence[Conversation], suites: Sequence[str], longest: int, recipe: Recipe | None
 ) -> tuple[dict[str, dict[int, float]], JsonDict]:
     """(what each row got in each suite, by its number; the summaries)"""
@@ -108,7 +113,7 @@ def _bigrams(target: str, recipe: Recipe, rows: Sequence[Conversation]) -> JsonD
     return summary(predict(codec, rows, recipe.model.max_length, bigrams(codec, Rows.load(run.data).train)))
 
 
-def _difference(ours: dict[str, dict[int, float]], theirs: dict[str, dict[int, float]]) -> JsonDict:
+def difference(ours: dict[str, dict[int, float]], theirs: dict[str, dict[int, float]]) -> JsonDict:
     """Ours less theirs over the rows that both could be asked, with the half width of the 95 % interval."""
     from kitae.evaluate import mean_difference
 

@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
-from kitae.chat import Conversation
 from kitae.data import Rows
 from kitae.errors import InputError
 from kitae.recipe import Recipe
 
 
 def gather_rows(recipe: Recipe) -> Rows:
-    data = recipe.data
+    data, train = recipe.data, recipe.train
     validation = data.validation if isinstance(data.validation, list) else data.validation.fraction
-    rows = Rows.gather(data.train, validation, data.test, recipe.train.seed)
-    learned = [*rows.train, *rows.validation]
-    if recipe.train.method == "dpo":
-        _all(learned, lambda row: row.rejected is not None, "no-preferences")
-    if recipe.train.distill is not None and recipe.train.distill.learn == "answers":
-        _all(learned, lambda row: not row.is_text, "teacher-text")
+    rows = Rows.gather(data.train, validation, data.test, train.seed)
+    answered_by_teacher = train.distill is not None and train.distill.learn == "answers"
+    for row in (*rows.train, *rows.validation):
+        if train.method == "dpo" and row.rejected is None:
+            raise InputError("no-preferences", where=row.source)
+        if answered_by_teacher and row.is_text:
+            raise InputError("teacher-text", where=row.source)
     return rows
-
-
-def _all(rows: Sequence[Conversation], fit: Callable[[Conversation], bool], otherwise: str) -> None:
-    for row in rows:
-        if not fit(row):
-            raise InputError(otherwise, where=row.source)

@@ -135,19 +135,24 @@ def _kitae(*arguments: object) -> str | None:
 def _scores(run: Run) -> JsonDict:
     report = read_json(run.reports / "eval.json")["suites"]
     language, exact = report.get("language", {}), report.get("exact_match")
-    steps = list(run.events("step"))
     scores: JsonDict = {key: language[key] for key in ("bits_per_byte", "perplexity", "accuracy", "unknown") if key in language}
     scores |= {key: language["contexts"][key] for key in ("passes", "gap") if "contexts" in language}
     if exact:
         scores["exact_match"] = exact["share"]
-    if steps:
-        scores |= {
-            "parameters": run.manifest["model"]["parameters"],
-            "tokens_per_second": steps[-1]["tokens_per_second"],
-            "seconds": steps[-1]["seconds"],
-            "memory_mb": max(step["memory_mb"] for step in steps),
-        }
-    return scores
+    return scores | training_numbers(run)
+
+
+def training_numbers(run: Run) -> JsonDict:
+    """What training took."""
+    steps = list(run.events("step"))
+    if not steps:
+        return {}
+    return {
+        "parameters": run.manifest["model"]["parameters"],
+        "tokens_per_second": steps[-1]["tokens_per_second"],
+        "seconds": steps[-1]["seconds"],
+        "memory_mb": max(step["memory_mb"] for step in steps),
+    }
 
 
 def _means(rows: Sequence[JsonDict]) -> Iterator[JsonDict]:

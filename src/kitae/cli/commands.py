@@ -188,6 +188,15 @@ def sweep(
     return Result(value, sweep_table(value), EXIT_FAILED if failed else 0)
 
 
+@app.command(help=t("help.compare"))
+def compare(runs: Annotated[list[str], typer.Argument(help=t("help.compare-runs"))], out: Out = None) -> Result:
+    from kitae.api import compare
+    from kitae.api.comparison import comparison_rows
+
+    value = compare(runs, out)
+    return Result(value, "\n\n".join([grid(comparison_rows(value)), value["page"]]))
+
+
 @app.command(help=t("help.blend"))
 def blend(
     models: Annotated[list[str], typer.Argument(help=t("help.blend-models"))],
