@@ -22,6 +22,7 @@ import pytest
 
 from kitae.data.appointments import write_splits
 
+from ..conftest import Tiny
 from .forked import run_in_copy
 
 PROCESSES = multiprocessing.get_context("forkserver")
@@ -93,31 +94,8 @@ class Kitae:
 
 
 @pytest.fixture(scope="session")
-def tiny_model(starter: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    from kitae.models import open_tokenizer
-
-    folder = tmp_path_factory.mktemp("models") / "tiny-llama"
-    torch.manual_seed(0)
-    tokenizer = open_tokenizer(starter)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=512,
-        tie_word_embeddings=True,
-        bos_token_id=1,
-        eos_token_id=2,
-        pad_token_id=2,
-    )
-    LlamaForCausalLM(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+def tiny_model(tiny_llama: Tiny) -> Path:
+    return tiny_llama()
 
 
 def workplace(folder: Path, model: Path, train: int = 64) -> Path:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from kitae.chat import Message
 from kitae.generate import Settings, complete, open_engine
@@ -18,24 +18,8 @@ from kitae.verify.merged import changed
 
 
 @pytest.fixture(scope="module")
-def model(starter: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("model")
-    tokenizer = open_tokenizer(starter)
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        tie_word_embeddings=False,
-        max_position_embeddings=128,
-        eos_token_id=2,
-    )
-    LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+def model(tiny_llama: Callable[..., Path]) -> Path:
+    return tiny_llama(torch.bfloat16, tie_word_embeddings=False)
 
 
 def shaken(adapted: torch.nn.Module) -> None:
@@ -71,6 +55,18 @@ def test_an_engine_says_what_peft_says(model: Path, tmp_path: Path, kind: str) -
     prompts = [engine.codec.prompt([Message("user", text)]) for text in ("one", "a longer one")]
     together = complete(engine, prompts, Settings(max_tokens=5))
     assert together == [complete(engine, [prompt], Settings(max_tokens=5))[0] for prompt in prompts]
+
+
+@pytest.mark.parametrize("kind", ["prompt", "prefix"])
+def test_a_soft_prompt_begins_as_the_words_it_is_given(model: Path, kind: str) -> None:
+    tokenizer = open_tokenizer(model)
+    words = tokenizer("say it again", add_special_tokens=False)["input_ids"]
+    adapted = add_soft_prompt(open_model(model, torch.float32), kind, 2 * len(words), "say it again", model)
+    ids = [5, 90, 17, 400]
+    with torch.no_grad():
+        said = adapted(input_ids=torch.tensor([ids])).logits[0, -len(ids) :]
+        expected = open_model(model, torch.float32)(input_ids=torch.tensor([[*words, *words, *ids]])).logits[0, -len(ids) :]
+    torch.testing.assert_close(said, expected, atol=1e-4, rtol=0)
 
 
 def test_a_rounded_model_is_the_one_that_four_bits_tell(model: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

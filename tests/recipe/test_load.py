@@ -131,7 +131,6 @@ NEWLLM = "model: {source: new, new: {arch: newllm, tokenizer: t}}\n"
         ("train: {method: full, dpo: {beta: 1}}", 4, "train.dpo"),
         ("train: {soft_prompt: {tokens: 4}}", 4, "train.soft_prompt"),
         ("train: {method: soft-prompt, lora: {r: 4}}", 4, "train.lora"),
-        ("train: {method: soft-prompt, soft_prompt: {kind: prefix, text: a}}", 4, "train.soft_prompt.text"),
         ("train: {method: soft-prompt}\nship: {gguf: [F16]}", 5, "ship.gguf"),
         ("train: {method: soft-prompt, soft_prompt: {tokens: 0}}", 4, "train.soft_prompt.tokens"),
         ("train: {method: qlora}\nmodel: {source: a.gguf}", 5, "model.source"),

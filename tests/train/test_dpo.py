@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 import random
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from datasets import Dataset
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
+from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 from trl import DPOConfig, DPOTrainer
 
 from kitae.chat import ChatCodec, Encoded, Span
@@ -20,21 +21,9 @@ from kitae.train.loss import LabelledLoss, still, trial_batch
 from kitae.train.preferences import PreferenceLoss
 
 VOCABULARY = 97
+Network = Callable[..., LlamaForCausalLM]
 BETA = 0.3
 KEYS = ("input_ids", "completion_mask", "attention_mask")
-
-
-def network(vocabulary: int = VOCABULARY) -> LlamaForCausalLM:
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=vocabulary,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-    )
-    return LlamaForCausalLM(config)
 
 
 def moved(model: LlamaForCausalLM) -> LlamaForCausalLM:
@@ -95,7 +84,7 @@ def remembering(model: LlamaForCausalLM, rows: list[Encoded], padded: bool, answ
 
 @pytest.mark.parametrize("budget", [16, 200, 10**6])
 @pytest.mark.parametrize(("padded", "answers"), [(True, 0.0), (False, 0.0), (False, 0.7)])
-def test_loss_and_gradient_are_those_of_the_formula(budget: int, padded: bool, answers: float) -> None:
+def test_loss_and_gradient_are_those_of_the_formula(network: Network, budget: int, padded: bool, answers: float) -> None:
     rows, model = pairs(7), network()
     reference = copy.deepcopy(model)
     loss = remembering(model, rows, padded, answers)
@@ -114,7 +103,7 @@ def test_loss_and_gradient_are_those_of_the_formula(budget: int, padded: bool, a
         torch.testing.assert_close(ours.grad, theirs.grad, atol=1e-5, rtol=1e-3)
 
 
-def test_it_begins_at_a_tie() -> None:
+def test_it_begins_at_a_tie(network: Network) -> None:
     rows, model = pairs(3), network()
     loss = remembering(model, rows, padded=True)
     (batch,) = in_batches(rows, 10**6, padded=True)
@@ -130,7 +119,7 @@ def test_what_is_compared_stays_in_one_micro_batch() -> None:
             assert all(lengths[i : i + 2] in known for i in range(0, len(lengths), 2))
 
 
-def test_the_loss_is_the_one_of_trl(codec: ChatCodec, tmp_path: Path) -> None:
+def test_the_loss_is_the_one_of_trl(network: Network, codec: ChatCodec, tmp_path: Path) -> None:
     """On the tokens that TRL cuts and labels; it also learns the line break behind an answer's end."""
     tokenizer: PreTrainedTokenizerBase = codec.vocabulary.tokenizer
     rows = Dataset.from_list(

@@ -13,11 +13,9 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from kitae.api.rows import gather_rows
 from kitae.errors import InputError, KitaeError
-from kitae.models import open_tokenizer
 from kitae.recipe import load_recipe
 from kitae.runs import Run, create_run
 from kitae.train.fit import fit
@@ -51,23 +49,8 @@ class Killed(BaseException):
 
 
 @pytest.fixture(scope="module")
-def model(starter: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("model")
-    tokenizer = open_tokenizer(starter)
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=3,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        tie_word_embeddings=True,
-        max_position_embeddings=256,
-    )
-    LlamaForCausalLM(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+def model(tiny_llama: Callable[..., Path]) -> Path:
+    return tiny_llama(num_hidden_layers=3)
 
 
 Begin = Callable[..., Run]
@@ -290,7 +273,7 @@ def test_a_gradient_that_is_no_number_moves_nothing(begin: Begin, monkeypatch: p
 
 def test_what_each_row_cost_is_written_down(begin: Begin) -> None:
     for method in ("lora", "dpo"):
-        run = begin(*METHODS[method])
+        run = begin(*METHODS[method], "train.early_stopping=null")
         train(run)
         lines = [json.loads(line) for line in (run.path / "row-losses.jsonl").read_text().splitlines()]
         losses = {event["step"]: event["loss"] for event in run.events("step")}
@@ -303,12 +286,13 @@ def test_what_each_row_cost_is_written_down(begin: Begin) -> None:
 
 
 def test_it_stops_at_a_perplexity(begin: Begin) -> None:
-    free = begin("train.early_stopping=null")
+    learning = ("train.method=full", "train.learning_rate=0.002")
+    free = begin("train.early_stopping=null", *learning)
     train(free)
     losses = [event["loss"] for event in free.events("validation") if event["step"]]
     wanted = torch.tensor(losses[1]).exp().item() * 1.0001
     assert losses[0] > losses[1] > losses[-1]
-    run = begin(f"train.early_stopping={{patience: 9, perplexity: {wanted}}}")
+    run = begin(f"train.early_stopping={{patience: 9, perplexity: {wanted}}}", *learning)
     train(run)
     assert [event["loss"] for event in run.events("validation") if event["step"]] == pytest.approx(losses[:2])
 

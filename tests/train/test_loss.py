@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Callable
 
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaForCausalLM
 
 import kitae.train.head
 from kitae.chat import Encoded, Span
@@ -22,17 +23,8 @@ VOCABULARY = 97
 
 
 @pytest.fixture
-def model() -> LlamaForCausalLM:
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-    )
-    return LlamaForCausalLM(config)
+def model(network: Callable[..., LlamaForCausalLM]) -> LlamaForCausalLM:
+    return network()
 
 
 def rows(count: int, seed: int = 0, prefix: int = 12) -> list[Encoded]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from kitae.errors import InputError
 from kitae.files import read_json
-from kitae.models.open import open_model
+from kitae.models.open import open_model, open_tokenizer
 from kitae.models.source import is_adapter
 
 if TYPE_CHECKING:
@@ -22,22 +22,35 @@ def is_soft_prompt(folder: Path) -> bool:
 
 
 def add_soft_prompt(model: PreTrainedModel, kind: str, tokens: int, text: str | None, tokenizer: Path) -> PreTrainedModel:
+    """It begins as tokens that the model knows: those of `text`, over and over, or some at random."""
+    import torch
     from peft import PrefixTuningConfig, PromptTuningConfig, get_peft_model
 
-    if kind == "prefix":
-        config = PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=tokens)
-    else:
-        config = PromptTuningConfig(
-            task_type="CAUSAL_LM",
-            num_virtual_tokens=tokens,
-            prompt_tuning_init="TEXT" if text else "SAMPLE_VOCAB",
-            prompt_tuning_init_text=text,
-            tokenizer_name_or_path=str(tokenizer) if text else None,
-        )
+    settings = PrefixTuningConfig if kind == "prefix" else PromptTuningConfig
+    words = open_tokenizer(tokenizer)(text, add_special_tokens=False)["input_ids"] if text else []
+    size = model.get_input_embeddings().weight.shape[0]
+    ids = torch.tensor((words * tokens)[:tokens] if words else torch.randint(size, (tokens,)).tolist(), device=model.device)
+    with torch.no_grad():
+        start = _as_prefix(model, ids) if kind == "prefix" else model.get_input_embeddings()(ids)
     try:
-        return get_peft_model(model, config)
+        adapted = get_peft_model(model, settings(task_type="CAUSAL_LM", num_virtual_tokens=tokens))
+        weight = adapted.prompt_encoder[adapted.active_adapter].embedding.weight
+        if weight.shape != start.shape:
+            raise ValueError(f"{tuple(weight.shape)} ≠ {tuple(start.shape)}")
     except (ValueError, KeyError, RuntimeError, AttributeError) as error:
         raise InputError("soft-prompt", where="train.soft_prompt", why=str(error).splitlines()[0][:300]) from error
+    weight.data.copy_(start)
+    return adapted
+
+
+def _as_prefix(model: PreTrainedModel, ids: torch.Tensor) -> torch.Tensor:
+    """What the model makes of these tokens in every layer, in the order in which PEFT keeps it. Its own start, at random, is
+    so far from anything the model knows that it has to be unlearned first."""
+    import torch
+
+    cache = model(input_ids=ids[None], use_cache=True).past_key_values
+    parts = [part[0].transpose(0, 1).flatten(1) for layer in cache.layers for part in (layer.keys, layer.values)]
+    return torch.cat(parts, dim=1)
 
 
 def open_with_prompt(base: Path, adapter: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, Cache]:

@@ -92,9 +92,6 @@ def _unread(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
             (answers, ("train", "distill"), train.distill, ("share", "temperature"), beside),
             (not answers, ("train", "distill"), train.distill, ("max_new_tokens",), beside),
         ]
-    if train.soft_prompt is not None:
-        prefix = train.soft_prompt.kind == "prefix"
-        found.append((prefix, ("train", "soft_prompt"), train.soft_prompt, ("text",), "kind: prefix"))
     if train.blend is not None:
         plain = train.blend.how in ("linear", "slerp")
         found.append((plain, ("train", "blend"), train.blend, ("density", "scale"), f"how: {train.blend.how}"))

@@ -117,7 +117,7 @@ class SoftPrompt(Section):
 
     kind: Literal["prompt", "prefix"] = Field("prompt", description="prompt: as embedded tokens; prefix: as keys and values")
     tokens: int = Field(20, ge=1, le=4096, description="how many it takes the place of")
-    text: str | None = Field(None, min_length=1, description="kind prompt: begins as these words; default: as tokens at random")
+    text: str | None = Field(None, min_length=1, description="begins as these words; default: as tokens at random")
 
 
 class Preferences(Section):
