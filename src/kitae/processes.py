@@ -6,10 +6,13 @@ takes the step that one would take. Only the first writes files and speaks.
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from types import ModuleType
 from typing import TYPE_CHECKING, TypeVar
+
+from kitae.errors import KitaeError
 
 if TYPE_CHECKING:
     import torch
@@ -33,7 +36,8 @@ def first_says(value: Value | None) -> Value:
     """What the first process has; the others wait for it."""
     values: list[Value | None] = [value]
     if count() > 1:
-        _joined().broadcast_object_list(values, src=0)
+        with _together() as joined:
+            joined.broadcast_object_list(values, src=0)
     (said,) = values
     assert said is not None
     return said
@@ -41,7 +45,8 @@ def first_says(value: Value | None) -> Value:
 
 def summed(value: torch.Tensor) -> torch.Tensor:
     if count() > 1:
-        _joined().all_reduce(value)
+        with _together() as joined:
+            joined.all_reduce(value)
     return value
 
 
@@ -50,7 +55,8 @@ def gathered(values: list[Value]) -> list[Value]:
     if count() == 1:
         return values
     every: list[list[Value]] = [[] for _ in range(count())]
-    _joined().all_gather_object(every, values)
+    with _together() as joined:
+        joined.all_gather_object(every, values)
     return [value for part in every for value in part]
 
 
@@ -63,12 +69,24 @@ def sum_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
         if weights.requires_grad:
             if weights.grad is None:  # this process had no row that reaches it, others may
                 weights.grad = torch.zeros_like(weights)
-            _joined().all_reduce(weights.grad)
+            with _together() as joined:
+                joined.all_reduce(weights.grad)
 
 
 def wait_for_all() -> None:
     if count() > 1:
-        _joined().barrier()
+        with _together() as joined:
+            joined.barrier()
+
+
+@contextlib.contextmanager
+def _together() -> Iterator[ModuleType]:
+    """What all processes do at once. One that is gone breaks it for the others."""
+    joined = _joined()
+    try:
+        yield joined
+    except RuntimeError as error:
+        raise KitaeError("process-gone", why=str(error).splitlines()[0][:200], number=number(), count=count()) from error
 
 
 def _joined() -> ModuleType:

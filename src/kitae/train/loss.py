@@ -102,7 +102,9 @@ class LabelledLoss:
         return teacher_logits(hidden, self._head, self._ending.cap)
 
     def _laid_out(self, batch: MicroBatch) -> Layout:
-        return self._side_by_side(batch) if self.padded else self._in_a_strip(batch, shared_prefix(batch))
+        if self.padded or not batch.lengths.any():  # the stand-in of a process that has no row of a step has no tokens either
+            return self._side_by_side(batch)
+        return self._in_a_strip(batch, shared_prefix(batch))
 
     def _side_by_side(self, batch: MicroBatch) -> Layout:
         targets, chosen = _predicted(batch.labels)

@@ -286,7 +286,7 @@ def _rows(share: Share) -> Iterator[RowLoss]:
     """Of a pair the loss is one, whatever its answers' length."""
     batch, losses = share.batch, share.losses
     each = len(batch.lengths) // len(batch.sources)
-    counts = batch.labels_of_rows.tolist() if each == 1 else [1] * len(batch.sources)
+    counts = (batch.labels_of_rows if each == 1 else (batch.lengths[::each] > 0).int()).tolist()
     for source, loss, count in zip(batch.sources, losses.tolist(), counts, strict=True):
         if count:
             yield source, loss / count, count
