@@ -139,6 +139,28 @@ def write_jsonl(path: Path, rows: Iterable[object]) -> None:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
+def append_json(path: Path, value: object) -> None:
+    """One line, written at once and whole, so a reader never sees half of one."""
+    line = json.dumps(value, ensure_ascii=False) + "\n"
+    with explained(path.parent), path.open("ab+") as file:
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":  # a killed machine's half line must not swallow this one
+                line = "\n" + line
+        file.write(line.encode("utf-8", "backslashreplace"))
+
+
+def appended(path: Path) -> Iterator[Any]:
+    """What was, but for a killed machine's half line."""
+    if not path.exists():
+        return
+    for line in path.read_bytes().split(b"\n"):
+        try:
+            yield json.loads(line.decode("utf-8", "replace"))
+        except ValueError:
+            continue
+
+
 def read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")

@@ -29,6 +29,13 @@ SHAPES: dict[str, dict[str, Any]] = {
         "chosen": {"from": "gpt", "value": "Hello to you."},
         "rejected": {"from": "gpt", "value": "What?"},
     },
+    "HH, the prompt apart": {
+        "prompt": "\n\nHuman: Hello\n\nAssistant:",
+        "chosen": "Hello to you.",
+        "rejected": "What?",
+    },
+    "messages once more": {"prompt": [USER], "chosen": [USER, GOOD], "rejected": [USER, BAD]},
+    "with the better answer beside": {"messages": [USER, GOOD], "chosen": [USER, GOOD], "rejected": [USER, BAD]},
     "HH": {
         "chosen": "\n\nHuman: Hello\n\nAssistant: Hello to you.",
         "rejected": "\n\nHuman: Hello\n\nAssistant: What?",
@@ -66,6 +73,7 @@ def test_turns_before_the_answers_are_kept(tmp_path: Path) -> None:
         ({"chosen": "b", "rejected": "c"}, "no prompt"),
         ({"chosen": [USER, GOOD], "rejected": [{"role": "user", "content": "Bye"}, BAD]}, "differ before"),
         ({"chosen": [USER], "rejected": [USER, BAD]}, "no answer"),
+        ({"prompt": "Answer in French.", "chosen": [USER, GOOD], "rejected": [USER, BAD]}, "not those of the prompt"),
         ({"chosen": [], "rejected": [BAD]}, "messages"),
         ({"prompt": ["a"], "chosen": "b", "rejected": "c"}, "messages[0]"),
         ({"chosen": "Hi\n\nHuman: a\n\nAssistant: b", "rejected": "\n\nHuman: a\n\nAssistant: c"}, "said by nobody"),

@@ -188,6 +188,16 @@ def test_a_blend_that_is_no_better_than_its_base_is_refused(
     assert {gate["id"] for gate in done.json["error"]["gates"]} == {"train.overfit"}
 
 
+def test_a_blend_is_not_judged_by_rows_that_a_part_of_it_knows(
+    session_kitae: Kitae, two_runs: tuple[str, str], rows: Path, tiny_model: Path
+) -> None:
+    data = "data={train: [{path: train.jsonl}, {path: validation.jsonl, limit: 4}], validation: [{path: test.jsonl}]}"
+    knowing = train(session_kitae, rows / "lora.yaml", tiny_model, data)
+    done = session_kitae("blend", two_runs[0], knowing)
+    assert done.code == 2
+    assert "trained on" in done.err
+
+
 def test_runs_beside_each_other(
     session_kitae: Kitae, two_runs: tuple[str, str], rows: Path, tiny_model: Path, tmp_path: Path
 ) -> None:

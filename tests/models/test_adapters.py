@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,8 +11,10 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from kitae.chat import Message
+from kitae.errors import InputError
 from kitae.generate import Settings, complete, open_engine
 from kitae.models import add_lora, add_soft_prompt, is_soft_prompt, open_model, open_tokenizer, open_with_adapter, rounded
 from kitae.verify.merged import changed
@@ -84,6 +87,26 @@ def test_a_rounded_model_is_the_one_that_four_bits_tell(model: Path, monkeypatch
         original = open_model(model, torch.bfloat16)(input_ids=ids).logits
     rounding = (plain - original).abs().max()
     assert (plain - again).abs().max() < 0.1 * rounding
+
+
+def test_what_lies_beside_the_weights_makes_another_rounded_model(
+    model: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("KITAE_CACHE", str(tmp_path / "cache"))
+    shutil.copytree(model, tmp_path / "copy")
+    before = rounded(tmp_path / "copy")
+    (tmp_path / "copy" / "generation_config.json").write_text('{"eos_token_id": 7}')
+    after = rounded(tmp_path / "copy")
+    assert after != before
+    assert json.loads((after / "generation_config.json").read_text()) == {"eos_token_id": 7}
+
+
+def test_matrices_that_lie_the_other_way_are_not_rounded_wrongly(model: Path, tmp_path: Path) -> None:
+    GPT2LMHeadModel(GPT2Config(vocab_size=200, n_embd=64, n_layer=1, n_head=4)).save_pretrained(tmp_path / "gpt2")
+    open_tokenizer(model).save_pretrained(tmp_path / "gpt2")
+    with pytest.raises(InputError) as caught:
+        rounded(tmp_path / "gpt2")
+    assert caught.value.kind == "four-bits"
 
 
 def test_four_bits_let_gradients_through_after_they_were_asked_without(model: Path) -> None:

@@ -140,6 +140,12 @@ NEWLLM = "model: {source: new, new: {arch: newllm, tokenizer: t}}\n"
         ("train: {method: dpo, early_stopping: {perplexity: 2}}", 4, "train.early_stopping.perplexity"),
         ("train: {early_stopping: {patience: 0}}", 4, "train.early_stopping.patience"),
         ("train: {method: distill}", 4, "train.distill"),
+        (
+            "train: {method: distill, distill: {teacher: t}, early_stopping: {perplexity: 2}}",
+            4,
+            "train.early_stopping.perplexity",
+        ),
+        ("train: {method: blend, epochs: 3, blend: {models: [a, b]}}", 4, "train.epochs"),
         ("train: {method: distill, distill: {}}", 4, "train.distill.teacher"),
         ("train: {method: distill, distill: {teacher: t, max_new_tokens: 9}}", 4, "train.distill.max_new_tokens"),
         ("train: {method: distill, distill: {teacher: t, learn: answers, share: 0.1}}", 4, "train.distill.share"),

@@ -133,7 +133,7 @@ def test_a_killed_run_ends_as_if_it_had_not_been(method: str, begin: Begin, monk
 def test_a_damaged_checkpoint_is_passed_over(begin: Begin, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     whole = begin()
     train(whole)
-    names = ("adapter_model.safetensors", "optimizer.pt", "trainer_state.json", "scheduler.pt")
+    names = ("adapter_model.safetensors", "optimizer.pt", "trainer_state.json", "scheduler.pt", "rng_state.pth")
     for name in names:
         run = begin()
         with monkeypatch.context() as patch:
@@ -147,6 +147,26 @@ def test_a_damaged_checkpoint_is_passed_over(begin: Begin, monkeypatch: pytest.M
         train(run, resume=True)
         assert every[-1][1].name in capsys.readouterr().err
         alike(run, whole)
+
+
+def test_a_lost_best_checkpoint_is_no_end(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing that is left leads to its weights, so the run begins again."""
+    settings = ("train.learning_rate=0.9", "train.early_stopping=null", "train.warmup=0", "train.schedule=constant")
+    whole = begin(*settings)
+    train(whole)
+    best = next(whole.events("fitted"))["best_step"]
+    run = begin(*settings)
+    with monkeypatch.context() as patch:
+        killing(patch, 20)
+        with pytest.raises(Killed):
+            train(run)
+    every = dict(checkpoints(run.checkpoints))
+    assert best in every
+    assert best < max(every)
+    weights_file = every[best] / "adapter_model.safetensors"
+    weights_file.write_bytes(weights_file.read_bytes()[:100])
+    train(run, resume=True)
+    alike(run, whole)
 
 
 def test_so_many_checkpoints_are_kept(begin: Begin) -> None:
@@ -307,16 +327,34 @@ def test_layers_are_dropped_in_training_alone(model: Path) -> None:
     torch.testing.assert_close(network.eval()(input_ids=ids).logits, plain.eval()(input_ids=ids).logits)
     torch.manual_seed(0)
     found = {round(float(network.train()(input_ids=ids).logits.sum().detach()), 3) for _ in range(200)}
-    assert len(found) == 2**3
+    assert len(found) == 2**2  # the last is always there
 
 
 def test_a_model_whose_layers_cannot_be_dropped_is_told() -> None:
-    from transformers import GPT2Config, GPT2LMHeadModel
+    from transformers import GPT2Config, GPT2LMHeadModel, GPTJConfig, GPTJForCausalLM
 
     from kitae.train.layer_dropout import drop_layers
 
-    network = GPT2LMHeadModel(GPT2Config(n_embd=8, n_layer=2, n_head=2, vocab_size=50))
-    network.extra = torch.nn.ModuleList([torch.nn.Linear(1, 1), torch.nn.Linear(1, 1)])
-    with pytest.raises(InputError) as caught:
-        drop_layers(network, 0.5)
-    assert caught.value.kind == "layer-dropout"
+    two_stacks = GPT2LMHeadModel(GPT2Config(n_embd=8, n_layer=2, n_head=2, vocab_size=50))
+    two_stacks.extra = torch.nn.ModuleList([torch.nn.Linear(1, 1), torch.nn.Linear(1, 1)])
+    pairs = GPTJForCausalLM(GPTJConfig(n_embd=8, n_layer=2, n_head=2, vocab_size=50, rotary_dim=4))
+    for network in (two_stacks, pairs):
+        with pytest.raises(InputError) as caught:
+            drop_layers(network, 0.5)
+        assert caught.value.kind == "layer-dropout"
+
+
+def test_an_adapter_learns_with_most_layers_dropped(begin: Begin) -> None:
+    run = begin("train.layer_dropout=0.9", "train.epochs=1")
+    train(run)
+    assert len({event["loss"] for event in run.events("step")}) > 3
+
+
+def test_whole_answers_choose_the_weights_and_among_equals_the_loss(begin: Begin) -> None:
+    run = begin("train.early_stopping={by: exact_match, patience: 99}", "train.schedule=plateau", "train.learning_rate=0.002")
+    train(run)
+    losses = {event["step"]: event["loss"] for event in run.events("validation")}
+    assert {event["exact"] for event in run.events("validation")} == {0.0}
+    fitted = next(run.events("fitted"))
+    best = min((step for step in losses if step), key=lambda step: losses[step])
+    assert (fitted["best_step"], fitted["best_validation_loss"]) == (best, losses[best])

@@ -302,6 +302,10 @@ def test_exact_are_the_answers_that_the_model_would_give_itself(model: LlamaForC
         said.append(Encoded([*ids, 5], row.loss_mask, row.spans, row.source))
     loss = trying_strips(model, said, not padded)
     assert loss.padded is padded
-    (batch,) = in_batches(said, 100_000, padded)
-    found = dict(zip(batch.sources, loss.exact(batch).tolist(), strict=True))
+    silent = Encoded([3, 4, 5], [False] * 3, [], "silent")
+    (batch,) = in_batches([silent, *said], 100_000, padded)
+    found = dict(zip(batch.sources[1:], loss.exact(batch).tolist(), strict=True))
+    assert batch.sources[0] == "silent"  # the shortest
     assert found == {row.source: i % 2 == 0 for i, row in enumerate(said)}
+    (batch,) = in_batches([silent], 100_000, padded)
+    assert loss.exact(batch).tolist() == []

@@ -30,6 +30,8 @@ def blend(
     given = {"weights": list(weights) or None, "density": density, "scale": scale}
     settings = {"models": list(models), "how": how, **{name: value for name, value in given.items() if value is not None}}
     changes = {"name": f"{like.name[:57]}-blend", "train": {"method": "blend", "blend": settings, "seed": like.train.seed}}
+    if like.train.method == "qlora" and recipe is None:  # what its models have changed is a change of the rounded base
+        changes["model"] = {**like.model.model_dump(), "source": find_run(str(run)).manifest["model"]["folder"]}
     if like.train.method == "soft-prompt":  # what was said of a soft prompt doesn't hold for whole models
         changes["ship"] = {**like.ship.model_dump(), "gguf": None}
     return train(path, [f"{key}={json.dumps(value)}" for key, value in changes.items()])

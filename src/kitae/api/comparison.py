@@ -13,10 +13,10 @@ from kitae.api.sweep import training_numbers
 from kitae.console import console
 from kitae.data import Rows, overlap
 from kitae.errors import InputError
-from kitae.files import JsonDict, hash_text, write_text
+from kitae.files import JsonDict, hash_text, read_text, write_text
 from kitae.i18n import t
 from kitae.pages import Line, curves, escape, page
-from kitae.recipe import load_recipe
+from kitae.recipe import Recipe, load_recipe
 from kitae.runs import Run, find_run
 
 _NUMBERS = {  # of training, and how each is written
@@ -28,7 +28,6 @@ _NUMBERS = {  # of training, and how each is written
 }
 _SCORES = {"language": ("bits_per_byte", ".4f"), "exact_match": ("share", ".1%")}
 _COLOURS = 8  # that the page knows
-_MOVED = ("name", "model.chat_template")  # may differ and say nothing
 
 
 def compare(runs: Sequence[str], out: Path | None = None) -> JsonDict:
@@ -51,10 +50,10 @@ def compare(runs: Sequence[str], out: Path | None = None) -> JsonDict:
     scored = []
     for run, recipe in zip(found, recipes, strict=True):
         console.say(t("say.exam", form=run.id))
-        scored.append(score_rows(run.id, rows, suites, longest, recipe))
+        scored.append(score_rows(run.id, rows, suites, longest, recipe, trained=True))
     value: JsonDict = {
         "rows": len(rows),
-        "settings": _differing([_flat(recipe.model_dump(mode="json")) for recipe in recipes]),
+        "settings": _differing([_settings(recipe) for recipe in recipes]),
         "runs": [
             {
                 "run": run.id,
@@ -103,6 +102,12 @@ def _apart(found: JsonDict | None, form: str) -> str:
     return f"{found['mean']:+{form}} ± {error}"
 
 
+def _settings(recipe: Recipe) -> dict[str, Any]:
+    found = _flat(recipe.model_dump(mode="json"))
+    template = recipe.model.chat_template  # each run has a copy of its own
+    return {**found, "model.chat_template": template and hash_text(read_text(Path(template)))[:12]}
+
+
 def _flat(value: object, path: str = "") -> dict[str, Any]:
     if isinstance(value, Mapping) and value:
         inner = [_flat(part, f"{path}.{key}" if path else str(key)) for key, part in value.items()]
@@ -112,7 +117,7 @@ def _flat(value: object, path: str = "") -> dict[str, Any]:
 
 def _differing(recipes: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     """Only what isn't the same in all of them."""
-    keys = dict.fromkeys(key for recipe in recipes for key in recipe if key not in _MOVED)
+    keys = dict.fromkeys(key for recipe in recipes for key in recipe if key != "name")
     values = {key: [recipe.get(key) for recipe in recipes] for key in keys}
     return {key: each for key, each in values.items() if any(value != each[0] for value in each)}
 

@@ -29,12 +29,13 @@ _LEAST_AT_ONCE = 64  # tokens; below that a smaller micro-batch is no advice
 
 def estimate(recipe: Recipe) -> JsonDict:
     rows = gather_rows(recipe)
-    answered, least = sum(row.teaches for row in rows.validation), recipe.verify.min_validation_rows
+    taught = recipe.train.distill is not None and recipe.train.distill.learn == "answers"
+    answered, least = sum(row.teaches or taught for row in rows.validation), recipe.verify.min_validation_rows
     if answered < least:
         raise InputError("few-validation", where=recipe.name, count=answered, least=least)
-    train, size, tokens = recipe.train, _size(recipe), _tokens(rows)
+    train, size, tokens = recipe.train, _size(recipe), _tokens(recipe, rows)
     recipe, memory = _fitting(recipe, size, tokens)
-    tokens *= train.epochs + (train.phases.epochs if train.method == "newllm" else 0)
+    tokens *= 0 if train.method == "blend" else train.epochs + (train.phases.epochs if train.method == "newllm" else 0)
     seconds = tokens * max(size.parameters * (6 if train.whole else 4) / _FLOPS, 1 / _FASTEST)
     return {
         "name": recipe.name,
@@ -52,7 +53,7 @@ def estimate(recipe: Recipe) -> JsonDict:
 
 def fitted(recipe: Recipe, rows: Rows) -> Recipe:
     """The recipe with micro-batches that fit, where it leaves that open; an error if none do."""
-    return _fitting(recipe, _size(recipe), _tokens(rows))[0]
+    return _fitting(recipe, _size(recipe), _tokens(recipe, rows))[0]
 
 
 def _fitting(recipe: Recipe, size: Size, tokens: float) -> tuple[Recipe, float]:
@@ -100,8 +101,11 @@ def _size(recipe: Recipe) -> Size:
     return size_of(Design(**new.design), locate_tokenizer(new.tokenizer), recipe.model.max_length)
 
 
-def _tokens(rows: Rows) -> float:
-    return sum(len(row.text) for row in rows.train) / _CHARACTERS_PER_TOKEN
+def _tokens(recipe: Recipe, rows: Rows) -> float:
+    """Of preferences, with both answers."""
+    both = recipe.train.method == "dpo"
+    texts = (text for row in rows.train for text in ([row.text, row.worse.text] if both else [row.text]))
+    return sum(map(len, texts)) / _CHARACTERS_PER_TOKEN
 
 
 def _memory(recipe: Recipe, size: Size, tokens: float) -> float:
@@ -166,8 +170,15 @@ def _smaller(recipe: Recipe, size: Size, tokens: float) -> Iterator[tuple[str, f
     def with_train(**changes: object) -> float:
         return _memory(_with_train(recipe, **changes), size, tokens)
 
-    if recipe.train.whole and recipe.model.new is None:
+    train = recipe.train
+    for section in ("dpo", "distill"):
+        if train.whole and train.method == section:
+            apart = getattr(train, section).model_copy(update={"whole": False})
+            yield f"train.{section}.whole=false", with_train(**{section: apart})
+    if train.method == "full" and recipe.model.new is None:
         yield "train.method=lora", with_train(method="lora", lora=None)
+    if train.method == "blend":
+        return
     at_once = min(recipe.train.tokens_at_once, recipe.train.batch_tokens) // 2
     while at_once >= _LEAST_AT_ONCE:
         yield f"train.micro_batch_tokens={at_once}", with_train(micro_batch_tokens=at_once)

@@ -67,14 +67,19 @@ def held_out(run: Run) -> list[Conversation]:
 
 
 def score_rows(
-    target: str, rows: Sequence[Conversation], suites: Sequence[str], longest: int, recipe: Recipe | None
+    target: str,
+    rows: Sequence[Conversation],
+    suites: Sequence[str],
+    longest: int,
+    recipe: Recipe | None,
+    trained: bool = False,
 ) -> tuple[dict[str, dict[int, float]], JsonDict]:
     """(what each row got in each suite, by its number; the summaries)"""
     from kitae.evaluate import Share, exact_match
     from kitae.evaluate.language import by_engine, contexts, predict, summary
     from kitae.generate import Settings, complete
 
-    engine, _ = open_target(target)
+    engine, _ = open_target(target, trained)
     each: dict[str, dict[int, float]] = {}
     result: JsonDict = {}
     try:

@@ -15,14 +15,15 @@ from kitae.recipe import load_recipe
 from kitae.runs import find_run, is_run
 
 
-def open_target(target: str) -> tuple[Engine, str | None]:
-    """An engine for whatever the user names, and the system message its training rows shared."""
+def open_target(target: str, trained: bool = False) -> tuple[Engine, str | None]:
+    """An engine for whatever the user names, and the system message its training rows shared. Of a run, the smallest file that
+    was shipped, or with `trained` what training left."""
     quiet_libraries()
     if is_run(target):
         run = find_run(target)
         recipe = load_recipe(run.recipe_path)
         system = run.manifest.get("system")
-        files = sorted(run.ship.glob("*.gguf"), key=lambda p: p.stat().st_size)
+        files = [] if trained else sorted(run.ship.glob("*.gguf"), key=lambda p: p.stat().st_size)
         if files:
             return open_engine(files[0]), system
         if not run.output.exists():

@@ -11,7 +11,7 @@ from kitae.chat import Conversation, Message
 from kitae.console import Progress, console
 from kitae.data import Rows
 from kitae.errors import InputError
-from kitae.files import explained
+from kitae.files import append_json, appended
 from kitae.generate import Settings, complete
 from kitae.i18n import t
 from kitae.recipe import Recipe
@@ -23,7 +23,7 @@ _AT_ONCE = 32  # answers that a killed run may lose
 def taught(run: Run, recipe: Recipe, rows: Rows) -> Rows:
     """The rows to learn from and to validate with, as the teacher answers them. Test rows stay what they are."""
     asked = [*rows.train, *rows.validation]
-    answers = _answers(run, recipe, [row for row in asked if row.teaches])
+    answers = _answers(run, recipe, asked)
     train, validation = (
         [_answered(row, answers[_key(row)]) for row in part if answers.get(_key(row))] for part in (rows.train, rows.validation)
     )
@@ -38,17 +38,11 @@ def taught(run: Run, recipe: Recipe, rows: Rows) -> Rows:
 def _answers(run: Run, recipe: Recipe, rows: Sequence[Conversation]) -> dict[str, str]:
     """By prompt; empty where there is no answer of use. They are written down as they come, so none is asked for twice."""
     settings, file = recipe.train.distillation, run.path / "teacher.jsonl"
-    known: dict[str, str] = {}
-    if file.exists():
-        for line in file.read_text(encoding="utf-8").splitlines():
-            try:
-                known |= {(kept := json.loads(line))["prompt"]: kept["answer"]}
-            except ValueError:  # the last line of a killed machine
-                continue
+    known: dict[str, str] = {kept["prompt"]: kept["answer"] for kept in appended(file)}
     wanted = list({_key(row): row for row in rows if _key(row) not in known}.values())
     if not wanted:
         return known
-    engine, _ = open_target(settings.teacher)
+    engine, _ = open_target(settings.teacher, trained=True)
     progress = Progress(t("say.teacher"), len(wanted))
     try:
         wanted.sort(key=lambda row: len(row.text))  # what is answered together should be of like length
@@ -58,8 +52,8 @@ def _answers(run: Run, recipe: Recipe, rows: Sequence[Conversation]) -> dict[str
             found = complete(engine, prompts, Settings(max_tokens=settings.max_new_tokens))
             answers = [a.text.strip() if a.finish == "stop" else "" for a in found]
             new = dict(zip(map(_key, some), answers, strict=True))
-            with explained(run.path), file.open("a", encoding="utf-8") as kept_file:
-                kept_file.writelines(json.dumps({"prompt": k, "answer": a}, ensure_ascii=False) + "\n" for k, a in new.items())
+            for prompt, answer in new.items():
+                append_json(file, {"prompt": prompt, "answer": answer})
             known |= new
             progress.update(start + len(some))
     finally:

@@ -16,7 +16,7 @@ from kitae.api.rows import gather_rows
 from kitae.api.teaching import taught
 from kitae.chat import Conversation
 from kitae.console import console
-from kitae.data import Rows
+from kitae.data import Rows, overlap
 from kitae.errors import InputError, KitaeError, Refused
 from kitae.files import JsonDict, read_text, remove_leftovers, write_json
 from kitae.i18n import t
@@ -133,8 +133,12 @@ def _states(run: Run) -> Iterator[None]:
         run.set_state("interrupted")
         raise
     except Exception as error:
+        from kitae.train.memory import ran_out
+
         run.record("error", kind=type(error).__name__, message=str(error)[:500])
         run.set_state("failed")
+        if ran_out(error):
+            raise KitaeError("out-of-memory", why=str(error).splitlines()[0][:200]) from error
         raise
 
 
@@ -148,7 +152,7 @@ def _begin(recipe: Recipe | str | Path, overrides: Sequence[str]) -> tuple[Run, 
     quiet_libraries()
     new = wanted.model.new
     base = locate(wanted.model.source) if new is None else locate_tokenizer(new.tokenizer)
-    _find_others(wanted, base)
+    _find_others(wanted, base, rows)
     run = _new_run(fitted(wanted, rows))
     console.say(t("say.run", run=run.id))
     if rows.duplicates:
@@ -156,9 +160,15 @@ def _begin(recipe: Recipe | str | Path, overrides: Sequence[str]) -> tuple[Run, 
     return run, rows
 
 
-def _find_others(recipe: Recipe, base: Path) -> None:
-    """The models that a recipe names beside the one it trains."""
+def _find_others(recipe: Recipe, base: Path, rows: Rows) -> None:
+    """The models that a recipe names beside the one it trains. No part of a blend may have been trained on the rows that judge
+    it."""
     train = recipe.train
+    for model in train.blend.models if train.blend else []:
+        if is_run(model) and (run := find_run(model)).data.exists():
+            known = overlap([*rows.validation, *rows.test], Rows.load(run.data).train).exact
+            if known:
+                raise InputError("blend-trained", where=run.id, why=" = ".join(known[0]), count=len(known))
     for other in [*([train.distill.teacher] if train.distill else []), *(train.blend.models if train.blend else [])]:
         if not is_run(other):
             locate(other)

@@ -17,7 +17,7 @@ _TURN = re.compile(r"(?:^|\n\n)(Human|Assistant): ?")
 def preference(row: Mapping[str, Any], where: str, source: str) -> Conversation:
     """`chosen` and `rejected` are answers to `prompt`, `messages` or `conversations`, or whole conversations."""
     before = _before(row, where)
-    chosen, rejected = (before + _turns(row[name], name, where) for name in ("chosen", "rejected"))
+    chosen, rejected = (_whole(before, _turns(row[name], name, where), where) for name in ("chosen", "rejected"))
     if any(not turns or turns[-1].role != "assistant" for turns in (chosen, rejected)):
         raise InputError("bad-row", where=where, why="chosen, rejected: the last message is no answer")
     if chosen[:-1] != rejected[:-1]:
@@ -32,19 +32,30 @@ def preference(row: Mapping[str, Any], where: str, source: str) -> Conversation:
 def _before(row: Mapping[str, Any], where: str) -> list[Message]:
     for name in ("prompt", "messages", "conversations"):
         if name in row:
-            asked = row[name]
-            # UltraFeedback's prompt is also the first message of both of its conversations.
-            if isinstance(asked, str) and isinstance(row["chosen"], list) and len(row["chosen"]) > 1:
-                return []
-            return chat([{"role": "user", "content": asked}], where) if isinstance(asked, str) else _turns(asked, name, where)
+            turns = _turns(row[name], name, where, alone="user")
+            # An HH prompt ends where the assistant is to speak; some keep the better answer beside the prompt as well.
+            return turns[:-1] if turns[-1].role == "assistant" else turns
     return []
 
 
-def _turns(value: object, name: str, where: str) -> list[Message]:
+def _whole(before: list[Message], answer: list[Message], where: str) -> list[Message]:
+    """Whole conversations say again what was asked."""
+    if len(answer) == 1:
+        return before + answer
+    if before == answer[:-1]:
+        return answer
+    asked = [message for message in answer[:-1] if message.role != "system"]
+    if not before or (len(before) == 1 and before[0] in asked):
+        return answer
+    raise InputError("bad-row", where=where, why="chosen, rejected: whole conversations that are not those of the prompt")
+
+
+def _turns(value: object, name: str, where: str, alone: str = "assistant") -> list[Message]:
+    """`alone`: who says a text in which nobody is named."""
     if isinstance(value, str):
         spoken = _TURN.split(value)
         if len(spoken) == 1:
-            return chat([{"role": "assistant", "content": value}], where)
+            return chat([{"role": alone, "content": value}], where)
         if spoken[0].strip():
             raise InputError("bad-row", where=where, why=f"{name}: {spoken[0].strip()[:60]!r} is said by nobody")
         roles = (_SPEAKERS[speaker.lower()] for speaker in spoken[1::2])

@@ -25,14 +25,13 @@ def open_engine(path: Path, base: Path | None = None, dtype: torch.dtype | None 
     folder = base if base is not None and is_adapter(path) else path
     codec = open_codec(folder, template)
     wanted = dtype or torch.float32
-    prompt = None
+    prompt, device = None, "cuda" if torch.cuda.is_available() else "cpu"
     if folder is path:
         model = open_model(folder, wanted)
     elif is_soft_prompt(path):
-        model, prompt = open_with_prompt(folder, path, wanted)
+        model, prompt = open_with_prompt(folder, path, wanted, device)
     else:
         model = open_with_adapter(folder, path, wanted)
-    if torch.cuda.is_available():
-        model = model.to("cuda")
+    model = model.to(device)
     facts = folder_facts(folder, codec)
     return TorchEngine(model, codec, facts.stop_tokens, facts.context, prompt)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from kitae import paths
 from kitae.console import console
-from kitae.errors import InputError, KitaeError
+from kitae.errors import InputError
 from kitae.files import hash_text, sha256, staged_folder
 from kitae.i18n import t
 from kitae.models.facts import weight_files
@@ -46,7 +46,7 @@ def stay_trainable(model: PreTrainedModel) -> None:
 def rounded(folder: Path) -> Path:
     """The same model with every matrix as NF4 tells it. Opened in four bits it is that very model again."""
     check_folder(folder)
-    digest = hash_text(*(sha256(file) for file in weight_files(folder)))
+    digest = hash_text(*(f"{file.name} {sha256(file)}" for file in sorted(folder.iterdir()) if file.is_file()))
     target = paths.cache_dir() / "models" / f"{folder.name}-{_KIND}-{digest[:12]}"
     if not is_model_folder(target):
         console.say(t("say.four-bits", name=folder.name))
@@ -71,19 +71,23 @@ def _round(folder: Path, stage: Path) -> None:
         left -= tensors.keys()
         save_file(tensors, stage / file.name, metadata={"format": "pt"})
     if left:  # a family whose files call its matrices otherwise than transformers does
-        raise KitaeError("four-bits", where=str(folder), why=", ".join(sorted(left)[:5]))
+        raise InputError("four-bits", where=str(folder), why=", ".join(sorted(left)[:5]))
 
 
 def _matrices(folder: Path) -> set[str]:
     """Those that are rounded when the model is opened in four bits: transformers leaves out what must stay exact."""
     import torch
+    from torch import nn
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(
         folder, dtype=torch.bfloat16, quantization_config=nf4(torch.bfloat16), local_files_only=True
     )
-    modules = model.named_modules()
-    return {f"{name}.weight" for name, module in modules if isinstance(module, _library().nn.Linear4bit)}
+    found = {name: module for name, module in model.named_modules() if isinstance(module, _library().nn.Linear4bit)}
+    turned = [name for name, module in found.items() if getattr(module, "source_cls", nn.Linear) is not nn.Linear]
+    if turned:  # as GPT-2's, which lie the other way in their files than they are rounded
+        raise InputError("four-bits", where=str(folder), why=f"{type(model).__name__}: {turned[0]}")
+    return {f"{name}.weight" for name in found}
 
 
 def _stable(tensor: torch.Tensor, name: str) -> torch.Tensor:
@@ -96,7 +100,7 @@ def _stable(tensor: torch.Tensor, name: str) -> torch.Tensor:
         now = functional.dequantize_4bit(*functional.quantize_4bit(before, quant_type=_KIND)).to(torch.bfloat16)
         if torch.equal(before, now):
             return before
-    raise KitaeError("four-bits", where=name, why=f"{float((now - before).abs().max()):.3g}")
+    raise InputError("four-bits", where=name, why=f"{float((now - before).abs().max()):.3g}")
 
 
 def _library() -> Any:

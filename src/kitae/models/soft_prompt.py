@@ -30,9 +30,9 @@ def add_soft_prompt(model: PreTrainedModel, kind: str, tokens: int, text: str | 
     words = open_tokenizer(tokenizer)(text, add_special_tokens=False)["input_ids"] if text else []
     size = model.get_input_embeddings().weight.shape[0]
     ids = torch.tensor((words * tokens)[:tokens] if words else torch.randint(size, (tokens,)).tolist(), device=model.device)
-    with torch.no_grad():
-        start = _as_prefix(model, ids) if kind == "prefix" else model.get_input_embeddings()(ids)
     try:
+        with torch.no_grad():
+            start = _as_prefix(model, ids) if kind == "prefix" else model.get_input_embeddings()(ids)
         adapted = get_peft_model(model, settings(task_type="CAUSAL_LM", num_virtual_tokens=tokens))
         weight = adapted.prompt_encoder[adapted.active_adapter].embedding.weight
         if weight.shape != start.shape:
@@ -53,14 +53,14 @@ def _as_prefix(model: PreTrainedModel, ids: torch.Tensor) -> torch.Tensor:
     return torch.cat(parts, dim=1)
 
 
-def open_with_prompt(base: Path, adapter: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, Cache]:
+def open_with_prompt(base: Path, adapter: Path, dtype: torch.dtype, device: str) -> tuple[PreTrainedModel, Cache]:
     """The model as it is, and what it makes of the prompt: keys and values of as many tokens."""
     import torch
     from peft import PeftModel
 
-    model = open_model(base, dtype)
+    model = open_model(base, dtype).to(device)
     try:
-        prompted = PeftModel.from_pretrained(model, adapter)
+        prompted = PeftModel.from_pretrained(model, adapter).to(device)
         with torch.no_grad():
             made = prompted.get_prompt(1)
             if isinstance(made, torch.Tensor):

@@ -74,6 +74,12 @@ def _phases(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
         yield ("train", "newllm", "epochs"), t("recipe.no-phases")
 
 
+_OF_STEPS = (
+    *("epochs", "learning_rate", "schedule", "warmup", "weight_decay", "max_grad_norm", "batch_tokens", "evaluations"),
+    *("early_stopping", "layer_dropout", "keep_checkpoints", "report_to"),
+)
+
+
 def _unread(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
     """A setting that nothing reads beside another would look like a choice that was made."""
     train, new, phases = recipe.train, recipe.model.new, recipe.train.newllm
@@ -81,11 +87,15 @@ def _unread(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
         (train.schedule != "restarts", ("train",), train, ("restarts",), f"schedule: {train.schedule}"),
         (train.schedule == "plateau", ("train",), train, ("warmup",), "schedule: plateau"),
         (train.method == "newllm", ("train",), train, ("layer_dropout",), "method: newllm"),
-        (train.method == "blend", ("train",), train, ("learning_rate", "layer_dropout", "report_to"), "method: blend"),
+        (train.method == "blend", ("train",), train, _OF_STEPS, "method: blend"),
     ]
     if train.early_stopping is not None:
-        dpo = train.method == "dpo"
-        found.append((dpo, ("train", "early_stopping"), train.early_stopping, ("by", "perplexity"), "method: dpo"))
+        at = ("train", "early_stopping")
+        taught = train.distill is not None and train.distill.learn == "logits"
+        found += [
+            (train.method == "dpo", at, train.early_stopping, ("by", "perplexity"), "method: dpo"),
+            (taught, at, train.early_stopping, ("perplexity",), "learn: logits"),
+        ]
     if train.distill is not None:
         answers, beside = train.distill.learn == "answers", f"learn: {train.distill.learn}"
         found += [

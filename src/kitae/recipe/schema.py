@@ -207,7 +207,7 @@ class Train(Section):
     batch_tokens: int = Field(2048, ge=16, description="tokens of an optimiser step")
     micro_batch_tokens: Annotated[int, Field(ge=16)] | Literal["auto"] = Field(
         "auto",
-        description="tokens held in memory at once; changes no result but those of newllm.variety and mixing; "
+        description="tokens held in memory at once; changes no result but those of dropout, newllm.variety and mixing; "
         "auto: 1024, or as many as fit",
     )
     precision: Literal["auto", "bf16", "fp32"] = "auto"

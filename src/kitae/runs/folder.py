@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 import re
 import secrets
@@ -19,7 +18,7 @@ import psutil
 
 from kitae import paths
 from kitae.errors import InputError
-from kitae.files import JsonDict, creating, explained, read_json, write_json, write_text
+from kitae.files import JsonDict, append_json, appended, creating, explained, read_json, write_json, write_text
 from kitae.runs.index import Index
 
 STATES = ("running", "interrupted", "failed", "trained", "refused", "shipped")
@@ -93,28 +92,11 @@ class Run:
         write_json(self.path / "manifest.json", manifest)
 
     def record(self, event: str, **fields: object) -> None:
-        """Appends one event. A line is written at once and whole, so a reader never sees half of one."""
-        if self.silent:
-            return
-        line = json.dumps({"at": _now(), "event": event, **fields}, ensure_ascii=False) + "\n"
-        with explained(self.path), (self.path / "events.jsonl").open("ab+") as file:
-            if file.tell():
-                file.seek(-1, os.SEEK_END)
-                if file.read(1) != b"\n":  # a killed machine's half line must not swallow this one
-                    line = "\n" + line
-            file.write(line.encode("utf-8", "backslashreplace"))
+        if not self.silent:
+            append_json(self.path / "events.jsonl", {"at": _now(), "event": event, **fields})
 
     def events(self, *kinds: str) -> Iterator[JsonDict]:
-        path = self.path / "events.jsonl"
-        if not path.exists():
-            return
-        for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
-            try:
-                event = json.loads(line)
-            except ValueError:  # the last line of a killed machine
-                continue
-            if not kinds or event.get("event") in kinds:
-                yield event
+        return (e for e in appended(self.path / "events.jsonl") if not kinds or e.get("event") in kinds)
 
     def set_state(self, state: str) -> None:
         process = psutil.Process()

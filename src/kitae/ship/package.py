@@ -32,20 +32,19 @@ def fill_package(folder: Path, model: Path, files: Sequence[Path], verifier: Run
 
 
 def _add_base(folder: Path, verifier: RunVerifier) -> None:
-    (folder / BASE).mkdir()
-    for path in sorted(verifier.base_folder.iterdir()):
-        if path.is_file():
-            _link_or_copy(path, folder / BASE / path.name)
+    tokenizer = open_tokenizer(verifier.base_folder)
+    tokenizer.chat_template = verifier.exam.codec.template.source
+    for place in (folder, folder / BASE):
+        tokenizer.save_pretrained(place)
     if verifier.stop_tokens:
-        (folder / BASE / "generation_config.json").unlink(missing_ok=True)  # a link to the base's own
         write_stops(folder / BASE, verifier.base_folder, verifier.recipe.model.chat_template, verifier.stop_tokens)
+    for path in sorted(verifier.base_folder.iterdir()):
+        if path.is_file() and not (folder / BASE / path.name).exists():
+            _link_or_copy(path, folder / BASE / path.name)
     config = folder / "adapter_config.json"
     named = {**read_json(config), "base_model_name_or_path": BASE}
     config.unlink()  # a link to that of the run
     write_json(config, named)
-    tokenizer = open_tokenizer(verifier.base_folder)
-    tokenizer.chat_template = verifier.exam.codec.template.source
-    tokenizer.save_pretrained(folder)
 
 
 def modelfile(file: str, verifier: RunVerifier) -> str:
@@ -165,10 +164,17 @@ def _origin(verifier: RunVerifier) -> list[str]:
         return [f"This model began with random weights. Its tokenizer is that of {Path(recipe.model.new.tokenizer).name}."]
     source = recipe.model.source
     licence = STARTERS[source][1] if source in STARTERS else "see the base model's own licence"
-    return [
-        f"This model is a modified version of {source} ({licence}).",
-        f"It was fine-tuned with {recipe.train.method}; its weights differ from the original.",
-    ]
+    lines = [f"This model is a modified version of {source} ({licence})."]
+    if not verifier.merges:
+        lines = [f"A soft prompt for {source} ({licence}), whose weights are as they were; they are in {BASE}/."]
+    elif recipe.train.blend is not None:
+        lines.append("Its weights are a blend of other models', which have licences of their own:")
+        lines += [f"- {model}" for model in recipe.train.blend.models]
+    else:
+        lines.append(f"It was fine-tuned with {recipe.train.method}; its weights differ from the original.")
+    if recipe.train.distill is not None:
+        lines.append(f"It learned from {recipe.train.distill.teacher}, whose licence may say what its outputs may be used for.")
+    return lines
 
 
 def _link_or_copy(source: Path, target: Path) -> None:

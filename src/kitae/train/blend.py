@@ -24,7 +24,7 @@ def blend_into(model: PreTrainedModel, settings: Blend, seed: int) -> None:
         models.append(dict(open_other(source, torch.float32).named_parameters()))
         _check(own, models[-1], source)
     for name, base in own.items():
-        tensors = [found[name].data for found in models]
+        tensors = [found[name].data.to(base.device) for found in models]
         base.data.copy_(blended(base.data, tensors, settings, f"{seed}-{name}"))
 
 

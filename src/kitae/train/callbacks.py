@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import signal
 import time
@@ -16,14 +15,13 @@ from transformers.trainer_callback import ExportableState
 
 from kitae import processes
 from kitae.console import Progress, console
-from kitae.files import explained
+from kitae.files import append_json
 from kitae.i18n import t
 from kitae.runs import Run
 from kitae.train.batches import Plan
 from kitae.train.memory import held_mb
-from kitae.train.trainer import RowLoss
+from kitae.train.trainer import CHOICE, LOSS, RowLoss
 
-LOSS, EXACT = "eval_loss", "eval_exact"
 _SCORED = {"tokens": "validation", "contexts": "contexts"}  # the event in which held-out rows were scored
 
 
@@ -44,9 +42,8 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
     def note_rows(self, step: int, rows: Sequence[RowLoss]) -> None:
         """What each row cost in a step; one that stays dear is worth a look."""
         if not self._run.silent:
-            line = {"phase": self._phase, "step": step, "rows": [[source, round(loss, 4), n] for source, loss, n in rows]}
-            with explained(self._rows), self._rows.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+            costs = [[source, round(loss, 4), count] for source, loss, count in rows]
+            append_json(self._rows, {"phase": self._phase, "step": step, "rows": costs})
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         self._began = time.monotonic()
@@ -69,6 +66,7 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
         logs = logs or {}
         if "eval_loss" in logs:
             found = {name.removeprefix("eval_"): value for name, value in logs.items() if name.startswith("eval_")}
+            found.pop(CHOICE.removeprefix("eval_"), None)
             self._run.record(_SCORED[self._phase], step=state.global_step, **found)
             more = "".join(f" · {name} {found[name]:.1%}" for name in ("exact", "preferred") if name in found)
             console.say("  " + t("say.validation", step=state.global_step, loss=f"{logs['eval_loss']:.4f}{more}"))

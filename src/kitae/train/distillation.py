@@ -39,6 +39,7 @@ class TaughtLoss:
 class DistillationTrainer(KitaeTrainer):
     def __init__(self, *arguments: Any, teacher: PreTrainedModel, share: float, temperature: float, **more: Any) -> None:
         self._teacher, self._share, self._temperature = teacher, share, temperature
+        self.scale = max(1.0, temperature**2)
         super().__init__(*arguments, **more)
 
     def make_loss(self) -> TaughtLoss:

@@ -25,12 +25,13 @@ from kitae.recipe import Phases, Recipe, Train
 from kitae.runs import Run
 from kitae.train.attention import allow_strips
 from kitae.train.batches import Plan, length
-from kitae.train.callbacks import EXACT, LOSS, EarlyStop, Recorder, StopWhenAsked
+from kitae.train.callbacks import EarlyStop, Recorder, StopWhenAsked
 from kitae.train.methods import compute_dtype, model_to_train, trainer_of
 from kitae.train.prepare import Prepared
-from kitae.train.trainer import KitaeTrainer, checkpoints, damaged
+from kitae.train.trainer import CHOICE, EXACT, LOSS, KitaeTrainer, checkpoints, damaged, damaged_best
 
 _CONTEXT_CHECKPOINTS = "checkpoints-contexts"
+_LED: set[str] = set()  # what trackers were told by us
 _SMALL = 1e-3  # the least by which a loss must fall to count as better
 _SCHEDULES: dict[str, tuple[str, dict[str, Any]]] = {
     "cosine": ("cosine", {}),
@@ -68,9 +69,16 @@ def fit(prepared: Prepared, resume: bool = False) -> None:
 
 def _lead_trackers(run: Run) -> None:
     """They would write into the folder of checkpoints, which doesn't stay, or send what they are told."""
-    os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(run.path / "tensorboard"))
-    os.environ.setdefault("WANDB_DIR", str(run.path))
-    os.environ.setdefault("MLFLOW_TRACKING_URI", f"file://{run.path / 'mlflow'}")
+    places = {
+        "TENSORBOARD_LOGGING_DIR": str(run.path / "tensorboard"),
+        "WANDB_DIR": str(run.path),
+        "MLFLOW_TRACKING_URI": f"file://{run.path / 'mlflow'}",
+        "TRACKIO_DIR": str(run.path / "trackio"),
+    }
+    for name, place in places.items():
+        if name not in os.environ or name in _LED:  # by the user; or by an earlier run of this process
+            os.environ[name] = place
+            _LED.add(name)
     if paths.offline():
         os.environ["WANDB_MODE"] = "offline"
 
@@ -97,7 +105,9 @@ def _blend(prepared: Prepared) -> None:
     blend_into(model, settings, prepared.recipe.train.seed)
     trainer.state.global_step = 1
     run.record("fitted", best_step=1, best_validation_loss=trainer.evaluate()["eval_loss"])
-    _save(model, prepared)
+    if processes.is_first():
+        _save(model, prepared)
+    processes.wait_for_all()
 
 
 def _tokens(prepared: Prepared, phases: Phases | None, resume: bool) -> None:
@@ -125,13 +135,14 @@ def _tokens(prepared: Prepared, phases: Phases | None, resume: bool) -> None:
         count = remembered.hits + remembered.misses
         run.record("remembered", hits=remembered.hits, count=count)
         console.say("  " + t("say.remembered", hits=remembered.hits, count=count))
-    best = trainer.state.best_metric
-    run.record("fitted", best_step=trainer.state.best_global_step, best_validation_loss=best)
+    step = trainer.state.best_global_step
+    losses = {event["step"]: event["loss"] for event in run.events("validation")}
+    run.record("fitted", best_step=step, best_validation_loss=losses.get(step))
     if processes.is_first():
         _save(trainer.model, prepared)  # last, because a run that has an output is taken for trained
     processes.wait_for_all()
-    if best is not None:
-        console.say("  " + t("say.fitted", loss=f"{best:.4f}", step=trainer.state.best_global_step))
+    if step in losses:
+        console.say("  " + t("say.fitted", loss=f"{losses[step]:.4f}", step=step))
     del trainer, model
     gc.collect()
 
@@ -190,7 +201,7 @@ def _metric(train: Train) -> str:
 def _start(folder: Path, resume: bool) -> str | None:
     """The last checkpoint that can be read: a disk may lose what was written whole."""
     for _, checkpoint in reversed(checkpoints(folder)) if resume else ():
-        damage = damaged(checkpoint)
+        damage = damaged(checkpoint) or damaged_best(checkpoint)
         if damage is None:
             return str(checkpoint)
         console.say("  " + t("say.corrupt-checkpoint", name=checkpoint.name, why=damage))
@@ -217,8 +228,11 @@ def _steps(trainer: KitaeTrainer, run: Run, start: str | None) -> None:
 def _arguments(recipe: Recipe, folder: Path, steps: int, every: int, phase: str) -> TrainingArguments:
     train = recipe.train
     kind, settings = _SCHEDULES[train.schedule]
+    metric = _metric(train) if phase == "tokens" else LOSS
     if train.schedule == "restarts":
         settings = {"num_cycles": train.restarts}
+    if train.schedule == "plateau" and metric != LOSS:
+        settings = {**settings, "mode": "max"}
     return TrainingArguments(
         output_dir=str(folder),
         max_steps=steps,
@@ -235,8 +249,8 @@ def _arguments(recipe: Recipe, folder: Path, steps: int, every: int, phase: str)
         save_strategy="steps",
         save_steps=every,
         load_best_model_at_end=True,
-        metric_for_best_model=_metric(train) if phase == "tokens" else LOSS,
-        greater_is_better=phase == "tokens" and _metric(train) == EXACT,
+        metric_for_best_model=metric if metric == LOSS else CHOICE,
+        greater_is_better=metric != LOSS,
         restore_callback_states_from_checkpoint=True,
         report_to=train.report_to or "none",
         run_name=folder.parent.name,

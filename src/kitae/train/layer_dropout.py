@@ -13,13 +13,29 @@ from kitae.errors import InputError
 
 
 def drop_layers(model: PreTrainedModel, share: float) -> None:
+    """All but the last, so that there is always something to learn."""
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
     count = getattr(inner.config.get_text_config(), "num_hidden_layers", None)
     stacks = [m for m in inner.modules() if isinstance(m, nn.ModuleList) and len(m) == count]
-    if len(stacks) != 1 or getattr(model, "carries_state", False):
+    if len(stacks) != 1 or getattr(model, "carries_state", False) or not _give_states_alone(model, stacks[0]):
         raise InputError("layer-dropout", where=type(inner).__name__, why=f"{len(stacks)} × {count}")
-    for layer in stacks[0]:
+    for layer in stacks[0][:-1]:
         layer.forward = _sometimes(layer, share)
+
+
+def _give_states_alone(model: PreTrainedModel, layers: nn.ModuleList) -> bool:
+    """Some families' layers give more than the states that the next one takes, and can't be left out."""
+    seen: list[bool] = []
+    hooks = [layer.register_forward_hook(lambda _, __, found: seen.append(isinstance(found, torch.Tensor))) for layer in layers]
+    training = model.training
+    try:
+        with torch.no_grad():
+            model.eval()(input_ids=torch.zeros(1, 2, dtype=torch.long, device=model.device), use_cache=False)
+    finally:
+        model.train(training)
+        for hook in hooks:
+            hook.remove()
+    return len(seen) == len(layers) and all(seen)
 
 
 def _sometimes(layer: nn.Module, share: float) -> Callable[..., Any]:

@@ -61,11 +61,13 @@ class LabelledLoss:
         return self._nll(self._laid_out(batch))
 
     def exact(self, batch: MicroBatch) -> torch.Tensor:
-        """Of which rows every label is the token that the model finds likeliest: those that it would say itself, to the end."""
+        """Of the rows with labels, in which every one is the token that the model finds likeliest: what it would say itself."""
         logits = self.logits(batch)
         targets, _ = _predicted(batch.labels)
-        wrong = torch.cat([logits(part).argmax(-1)[: len(targets[part])] != targets[part] for part in some(len(targets))])
-        return by_row(wrong.float(), batch) == 0
+        wrong = torch.zeros(len(targets), device=targets.device)
+        for part in some(len(targets)):
+            wrong[part] = (logits(part).argmax(-1)[: len(targets[part])] != targets[part]).float()
+        return by_row(wrong, batch)[batch.labels_of_rows > 0] == 0
 
     def _know(self, batch: MicroBatch) -> None:
         if not self._tried:

@@ -49,6 +49,8 @@ class PreferenceLoss:
 
 
 class PreferenceTrainer(KitaeTrainer):
+    scale = 10.0  # a pair costs as much as its answers are long
+
     def __init__(self, *arguments: Any, beta: float, answers: float, **more: Any) -> None:
         self._beta, self._answers = beta, answers
         super().__init__(*arguments, **more)

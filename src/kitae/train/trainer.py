@@ -7,10 +7,10 @@ import json
 import math
 import shutil
 import tempfile
+import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -22,12 +22,14 @@ from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerCallb
 from kitae import processes
 from kitae.chat import Encoded
 from kitae.errors import KitaeError
-from kitae.files import staged_folder
+from kitae.files import staged_file, staged_folder
 from kitae.train.batches import EncodedRows, MicroBatch, Plan, Step, collate, in_batches
 from kitae.train.loss import LabelledLoss, trial_batch
 from kitae.train.memory import RandomState, ran_out
 
 PREFIX = "checkpoint-"
+LOSS, EXACT, CHOICE = "eval_loss", "eval_exact", "eval_choice"  # choice: exact answers, and among equals the loss
+_TIE = 1e-9
 RowLoss = tuple[str, float, int]  # where a row comes from, what each of its labels cost on average, how many it has
 T = TypeVar("T")
 _WORSE_THAN_NOTHING = 3
@@ -62,6 +64,8 @@ class Share:
 
 
 class KitaeTrainer(Trainer):  # type: ignore[misc]
+    scale = 1.0  # of the loss, where it isn't the plain one of labels
+
     def __init__(
         self,
         model: PreTrainedModel,
@@ -127,15 +131,14 @@ class KitaeTrainer(Trainer):  # type: ignore[misc]
             random.again()
 
         found = self._fitting(accumulated, undo)
-        rows = [row for share in found for row in _rows(share)]
-        total = torch.stack([share.loss for share in found]).sum()
+        rows = processes.gathered([row for share in found for row in _rows(share)])
+        total = processes.summed(torch.stack([share.loss for share in found]).sum())
         self._check(rows, float(total))
         if self._note_rows is not None:
-            step = self.state.global_step + 1
-            self._note_rows(step, processes.gathered(rows))
+            self._note_rows(self.state.global_step + 1, rows)
         processes.sum_gradients(model.parameters())
         self._check_gradient(model, rows)
-        return processes.summed(total)
+        return total
 
     def _add_gradient(self, batch: MicroBatch, tokens: int, count: int) -> Share:
         """Adds what a micro-batch gives to the step's gradient."""
@@ -193,12 +196,14 @@ class KitaeTrainer(Trainer):  # type: ignore[misc]
     @cached_property
     def _hopeless(self) -> float:
         """Far more than it costs to know nothing: the logarithm of how many tokens there are."""
-        return _WORSE_THAN_NOTHING * math.log(self.model.get_input_embeddings().weight.shape[0])
+        return _WORSE_THAN_NOTHING * self.scale * math.log(self.model.get_input_embeddings().weight.shape[0])
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         self.model.eval()
         with torch.no_grad():
-            metrics = {"eval_loss": self._fitting(self.score), **self._fitting(self.more_metrics)}
+            metrics = {LOSS: self._fitting(self.score), **self._fitting(self.more_metrics)}
+        if EXACT in metrics:
+            metrics[CHOICE] = metrics[EXACT] - _TIE * metrics[LOSS]
         self.log(metrics)
         self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
@@ -208,7 +213,7 @@ class KitaeTrainer(Trainer):  # type: ignore[misc]
             return {}
         with self.autocast():
             hits = (hit for batch in self.held_out() for hit in self.labelled.exact(batch).tolist())
-            return {"eval_exact": self._mean((float(hit), 1) for hit in hits)}
+            return {EXACT: self._mean((float(hit), 1) for hit in hits)}
 
     def score(self) -> float:
         """The mean loss of the rows that are held out."""
@@ -216,9 +221,9 @@ class KitaeTrainer(Trainer):  # type: ignore[misc]
             return self._mean((float(self._loss(batch).sum()), self._loss.count(batch)) for batch in self.held_out())
 
     def held_out(self) -> Iterator[MicroBatch]:
-        """This process's share."""
-        batches = in_batches(self.validation, self.micro_batch_tokens, self._loss.padded)
-        for batch in islice(batches, processes.number(), None, processes.count()):
+        """This process's share, which is one of rows: how many go at once may become another matter in each process."""
+        own = self.validation[processes.number() :: processes.count()]
+        for batch in in_batches(own, self.micro_batch_tokens, self._loss.padded):
             self._held = batch
             yield batch.to(self.args.device)
 
@@ -262,6 +267,12 @@ class KitaeTrainer(Trainer):  # type: ignore[misc]
             best = self.state.best_global_step
             self.state.best_model_checkpoint = str(folder / f"{PREFIX}{best}") if best else None
             self.state.save_to_json(str(stage / "trainer_state.json"))
+            random = stage / f"rng_state_{processes.number()}.pth"
+            own = random.read_bytes() if random.exists() and not processes.is_first() else None
+        processes.wait_for_all()
+        if own is not None and (folder / name).exists():  # on another machine there may be no such folder
+            with staged_file(folder / name / random.name) as file:
+                file.write_bytes(own)
         processes.wait_for_all()
         if not processes.is_first():
             return
@@ -304,13 +315,23 @@ def damaged(checkpoint: Path) -> str | None:
     """What is wrong with a checkpoint's files, if something is."""
     try:
         json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
-        for file in checkpoint.glob("*.safetensors"):
+        weights = list(checkpoint.glob("*.safetensors"))
+        for file in weights:
             with safe_open(file, framework="pt") as opened:
                 opened.keys()
-        for name in ("optimizer.pt", "scheduler.pt"):
-            torch.load(checkpoint / name, map_location="cpu", weights_only=True)
-        if not list(checkpoint.glob("*.safetensors")):
-            return "*.safetensors"
+        for file in [checkpoint / "optimizer.pt", checkpoint / "scheduler.pt", *checkpoint.glob("rng_state*.pth")]:
+            with zipfile.ZipFile(file) as packed:  # as torch writes; each part has a sum to compare with
+                if broken := packed.testzip():
+                    return f"{file.name}: {broken}"
+        return None if weights else "*.safetensors"
     except Exception as error:  # each of these readers has errors of its own
         return (str(error).splitlines() or [type(error).__name__])[0][:120]
-    return None
+
+
+def damaged_best(checkpoint: Path) -> str | None:
+    """The same of the one with the best weights so far, which come back at the end."""
+    best = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))["best_model_checkpoint"]
+    if best is None:
+        return None
+    damage = damaged(checkpoint.parent / Path(best).name)
+    return None if damage is None else f"{Path(best).name}: {damage}"

@@ -73,6 +73,8 @@ def improved(
         gained = Share(sum(now < then for then, now in zip(before, after, strict=True)), len(before))
         measured["gained"] = gained.value
         evidence = [f"better answers gained on worse ones: {gained}; log P apart {change}"]
+        sunk, sunk_error = mean_difference(row_losses(base)[0::2], row_losses(seen)[0::2])
+        evidence.append(f"a token of the better answers costs {sunk:+.4f} ± {1.96 * sunk_error:.4f}")
     if exact:
         hits_before, hits = exact_match(base.answers, truths), exact_match(seen.answers, truths)
         exact_before, exact_after = Share(sum(hits_before), len(truths)), Share(sum(hits), len(truths))
@@ -87,6 +89,8 @@ def improved(
         return refused(gate, "no-better", measured, "< base", evidence)
     if mean + 1.96 * error > 0:
         return warned(gate, "unsure", measured, "< base", evidence)
+    if preferences and sunk - 1.96 * sunk_error > 0:
+        return warned(gate, "both-unlikely", measured, "< base", evidence)
     return passed(gate, measured, "< base", evidence)
 
 
