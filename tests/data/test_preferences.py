@@ -69,6 +69,8 @@ def test_turns_before_the_answers_are_kept(tmp_path: Path) -> None:
     [
         ({"prompt": "a", "chosen": "b", "rejected": "b"}, "same answer"),
         ({"prompt": "a", "chosen": "b", "rejected": None}, "rejected"),
+        ({"prompt": "a", "chosen": "", "rejected": "b"}, "chosen: an empty answer"),
+        ({"prompt": "a", "chosen": "b", "rejected": " "}, "rejected: an empty answer"),
         ({"prompt": "a", "chosen": 5, "rejected": "b"}, "chosen"),
         ({"chosen": "b", "rejected": "c"}, "no prompt"),
         ({"chosen": [USER, GOOD], "rejected": [{"role": "user", "content": "Bye"}, BAD]}, "differ before"),

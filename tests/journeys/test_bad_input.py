@@ -90,6 +90,18 @@ def test_damaged_models(kitae: Kitae, tiny_model: Path, copied: Path, tmp_path: 
     explained(kitae("generate", cut, "hi"), 2, "model.safetensors")
 
 
+def test_damaged_adapter(kitae: Kitae, copied: Path) -> None:
+    file = copied / "adapter" / "adapter_model.safetensors"
+    whole = file.read_bytes()
+    for damage in (whole[:3000], whole[:-500]):
+        file.write_bytes(damage)
+        shutil.rmtree(copied / "work", ignore_errors=True)
+        for command in (("generate", copied.name, "hi"), ("ship", copied.name), ("verify", copied.name)):
+            explained(kitae(*command), 2, "adapter_model.safetensors")
+    file.unlink()
+    explained(kitae("generate", copied.name, "hi"), 2, "adapter_model.safetensors")
+
+
 def test_hub_id_without_network(kitae: Kitae) -> None:
     explained(kitae("generate", "somebody/some-model", "hi", KITAE_OFFLINE="1"), 2, "somebody/some-model")
 

@@ -240,7 +240,8 @@ def test_what_cannot_be_blended(
         (*two_runs, "--how", "stir"): "linear",
         (*two_runs, "--how", "ties", "--density", "2"): "density",
         (*two_runs, "--how", "slerp", "--weight", "1"): "weight",
-        (*two_runs, two_runs[0], "--how", "slerp"): "slerp",
+        (*two_runs, str(shaped["llama"]), "--how", "slerp"): "slerp",
+        (two_runs[0], two_runs[0]): "twice",
     }
     for arguments, word in cases.items():
         done = kitae("blend", *arguments)
@@ -268,6 +269,9 @@ def test_what_does_not_go_together_is_told_before_anything_starts(
         ("distill", (f"train.distill.teacher={STARTER}", f"model={{source: new, new: {{arch: llama, tokenizer: {other}}}}}",
                      "train.distill.whole=true"), "tokens"),
         ("lora", ("train.report_to=[wandb]",), "pip install wandb"),
+        ("lora", ("train.lora={targets: [nope]}",), "q_proj"),
+        ("lora", ("train.lora={tokens: [nope]}",), "<|im_end|>"),
+        ("lora", ("model.stop_tokens=[nope]",), "<|im_end|>"),
     ]  # fmt: skip
     for name, settings, word in cases:
         sets = [part for setting in (f"model.source={model}", *settings) for part in ("--set", setting)]
@@ -275,6 +279,20 @@ def test_what_does_not_go_together_is_told_before_anything_starts(
         assert done.code == 2, (settings, done.err, done.out)
         assert word in done.err, (settings, done.err)
     assert not (kitae.home / "runs").exists()
+
+
+def test_a_soft_prompt_must_leave_room(kitae: Kitae, rows: Path, tiny_model: Path) -> None:
+    settings = [part for s in (f"model.source={tiny_model}", "train.soft_prompt.tokens=480") for part in ("--set", s)]
+    done = kitae("train", rows / "soft-prompt.yaml", *settings)
+    assert done.code == 2
+    assert "512" in done.err
+
+
+def test_a_silent_teacher_is_told_of(kitae: Kitae, rows: Path, tiny_model: Path) -> None:
+    model = ("--set", f"model.source={tiny_model}", "--set", f"train.distill.teacher={tiny_model}")
+    done = kitae("train", rows / "distill-answers.yaml", *model, "--set", "train.distill.max_new_tokens=2")
+    assert done.code == 2
+    assert "max_new_tokens" in done.err
 
 
 def test_trackers_are_told(kitae: Kitae, rows: Path, tiny_model: Path) -> None:

@@ -22,7 +22,7 @@ _AT_ONCE = 32  # answers that a killed run may lose
 
 def taught(run: Run, recipe: Recipe, rows: Rows) -> Rows:
     """The rows to learn from and to validate with, as the teacher answers them. Test rows stay what they are."""
-    asked = [*rows.train, *rows.validation]
+    settings, asked = recipe.train.distillation, [*rows.train, *rows.validation]
     answers = _answers(run, recipe, asked)
     train, validation = (
         [_answered(row, answers[_key(row)]) for row in part if answers.get(_key(row))] for part in (rows.train, rows.validation)
@@ -31,7 +31,7 @@ def taught(run: Run, recipe: Recipe, rows: Rows) -> Rows:
     run.record("taught", answered=len(train) + len(validation), left_out=left)
     console.say("  " + t("say.taught", count=len(train) + len(validation), left=left))
     if not train:
-        raise InputError("nothing-to-train", where=recipe.name, why=f"{left} / {len(asked)}")
+        raise InputError("teacher-silent", where=settings.teacher, count=left, limit=settings.max_new_tokens)
     return Rows(train, validation, rows.test, rows.duplicates)
 
 

@@ -129,9 +129,11 @@ def _states(run: Run) -> Iterator[None]:
             run.record("error", **error.as_dict())
             run.set_state("failed")
         raise
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
+        from kitae.train.fit import Interrupted
+
         run.set_state("interrupted")
-        raise
+        raise Interrupted("interrupted", run=run.id) from error
     except Exception as error:
         from kitae.train.memory import ran_out
 
@@ -152,12 +154,20 @@ def _begin(recipe: Recipe | str | Path, overrides: Sequence[str]) -> tuple[Run, 
     quiet_libraries()
     new = wanted.model.new
     base = locate(wanted.model.source) if new is None else locate_tokenizer(new.tokenizer)
+    _check_names(wanted, base)
     _find_others(wanted, base, rows)
     run = _new_run(fitted(wanted, rows))
     console.say(t("say.run", run=run.id))
     if rows.duplicates:
         console.say(t("say.duplicates", count=rows.duplicates))
     return run, rows
+
+
+def _check_names(recipe: Recipe, base: Path) -> None:
+    from kitae.models import open_codec
+    from kitae.train.prepare import check_names
+
+    check_names(recipe, base, open_codec(base, recipe.model.chat_template))
 
 
 def _find_others(recipe: Recipe, base: Path, rows: Rows) -> None:

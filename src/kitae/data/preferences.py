@@ -24,6 +24,9 @@ def preference(row: Mapping[str, Any], where: str, source: str) -> Conversation:
         raise InputError("bad-row", where=where, why="chosen and rejected differ before their last answer")
     if len(chosen) < 2:
         raise InputError("bad-row", where=where, why="chosen and rejected answer nothing: no prompt")
+    for name, turns in (("chosen", chosen), ("rejected", rejected)):
+        if not turns[-1].content.strip():
+            raise InputError("bad-row", where=where, why=f"{name}: an empty answer")
     if chosen[-1] == rejected[-1]:
         raise InputError("bad-row", where=where, why="chosen and rejected are the same answer")
     return Conversation(tuple(chosen), source, rejected[-1].content)

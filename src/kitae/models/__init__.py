@@ -11,6 +11,7 @@ from kitae.models.soft_prompt import add_soft_prompt, is_soft_prompt, open_with_
 from kitae.models.source import (
     STARTERS,
     base_of,
+    check_adapter,
     check_folder,
     check_safetensors,
     is_adapter,
@@ -30,6 +31,7 @@ __all__ = [
     "add_lora",
     "add_soft_prompt",
     "base_of",
+    "check_adapter",
     "check_folder",
     "check_safetensors",
     "count_parameters",

@@ -11,7 +11,7 @@ from kitae.chat import ChatCodec, ChatTemplate, HfVocabulary
 from kitae.errors import InputError
 from kitae.files import read_text
 from kitae.models.four_bits import nf4, stay_trainable
-from kitae.models.source import check_folder
+from kitae.models.source import check_adapter, check_folder
 
 if TYPE_CHECKING:
     import torch
@@ -71,6 +71,7 @@ def open_model(folder: Path, dtype: torch.dtype, four_bits: bool = False) -> Pre
 def open_with_adapter(base: Path, adapter: Path, dtype: torch.dtype) -> PreTrainedModel:
     from peft import PeftModel
 
+    check_adapter(adapter)
     model = open_model(base, dtype)
     try:
         return PeftModel.from_pretrained(model, adapter, autocast_adapter_dtype=False).to(dtype)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from kitae.errors import InputError
 from kitae.files import read_json
 from kitae.models.open import open_model, open_tokenizer
-from kitae.models.source import is_adapter
+from kitae.models.source import check_adapter, is_adapter
 
 if TYPE_CHECKING:
     import torch
@@ -58,6 +58,7 @@ def open_with_prompt(base: Path, adapter: Path, dtype: torch.dtype, device: str)
     import torch
     from peft import PeftModel
 
+    check_adapter(adapter)
     model = open_model(base, dtype).to(device)
     try:
         prompted = PeftModel.from_pretrained(model, adapter).to(device)

@@ -83,8 +83,6 @@ def check_folder(folder: Path) -> None:
 
 
 def check_safetensors(folder: Path) -> None:
-    from safetensors import safe_open
-
     index = folder / "model.safetensors.index.json"
     names = {"model.safetensors"}
     if index.exists():
@@ -93,11 +91,24 @@ def check_safetensors(folder: Path) -> None:
         except (ValueError, KeyError) as error:
             raise InputError("weights-unreadable", where=str(index), why=str(error)) from error
     for name in sorted(names):
-        try:
-            with safe_open(folder / name, framework="numpy") as file:
-                file.keys()
-        except Exception as error:  # safetensors raises its own type, and OSError, for different damage
-            raise InputError("weights-unreadable", where=str(folder / name), why=str(error)) from error
+        _check_file(folder / name)
+
+
+def check_adapter(folder: Path) -> None:
+    file = folder / "adapter_model.safetensors"
+    if not file.exists():
+        raise InputError("file-missing", where=str(file))
+    _check_file(file)
+
+
+def _check_file(file: Path) -> None:
+    from safetensors import safe_open
+
+    try:
+        with safe_open(file, framework="numpy") as opened:
+            opened.keys()
+    except Exception as error:  # safetensors raises its own type, and OSError, for different damage
+        raise InputError("weights-unreadable", where=str(file), why=str(error)) from error
 
 
 def _from_hub(source: str) -> Path:

@@ -146,6 +146,8 @@ def _apply(raw: dict[str, Any], override: str, lines: dict[KeyPath, str], proble
         message = error.problem if isinstance(error, yaml.MarkedYAMLError) else None
         problems.append(Problem(message or str(error), where, key))
         return
+    for inner in [key for key in lines if key[: len(parts)] == parts]:  # what stood in the file there doesn't any more
+        del lines[inner]
     lines[parts] = where
     for length in range(1, len(parts)):
         lines.setdefault(parts[:length], where)

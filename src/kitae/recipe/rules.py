@@ -58,6 +58,8 @@ def _blend(blend: Blend) -> Iterator[tuple[KeyPath, str]]:
     models, path = len(blend.models), ("train", "blend")
     if blend.weights is not None and (len(blend.weights) != models or not sum(blend.weights)):
         yield (*path, "weights"), t("recipe.blend-weights", count=models)
+    if len(set(blend.models)) < models:
+        yield (*path, "models"), t("recipe.blend-same")
     if blend.how == "slerp" and models != 2:
         yield (*path, "models"), t("recipe.slerp-two")
 

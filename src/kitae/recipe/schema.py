@@ -103,10 +103,10 @@ class Data(Section):
 
 class Lora(Section):
     r: int = Field(16, ge=1, le=1024)
-    alpha: float = Field(32, gt=0.0)
+    alpha: float = Field(32, gt=0.0, le=1e6)
     rslora: bool = Field(False, description="scale by alpha/sqrt(r) instead of alpha/r")
     dropout: float = Field(0.0, ge=0.0, lt=1.0)
-    targets: Literal["all-linear"] | list[str] = "all-linear"
+    targets: Literal["all-linear"] | Annotated[list[str], Field(min_length=1)] = "all-linear"
     tokens: list[str] = Field(
         [], description="control tokens whose rows in the vocabulary are learned too: a stop token that the base never learned"
     )
@@ -218,7 +218,7 @@ class Train(Section):
     )
     keep_checkpoints: int = Field(2, ge=1, description="of the last, beside the best")
     report_to: list[Literal["tensorboard", "wandb", "mlflow", "trackio"]] = Field([], description="trackers that are told too")
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**32)
 
     @property
     def whole(self) -> bool:

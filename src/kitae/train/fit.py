@@ -200,11 +200,14 @@ def _metric(train: Train) -> str:
 
 def _start(folder: Path, resume: bool) -> str | None:
     """The last checkpoint that can be read: a disk may lose what was written whole."""
-    for _, checkpoint in reversed(checkpoints(folder)) if resume else ():
+    every = checkpoints(folder) if resume else []
+    for _, checkpoint in reversed(every):
         damage = damaged(checkpoint) or damaged_best(checkpoint)
         if damage is None:
             return str(checkpoint)
         console.say("  " + t("say.corrupt-checkpoint", name=checkpoint.name, why=damage))
+        if checkpoint == every[0][1]:
+            console.say("  " + t("say.from-the-start"))
         processes.wait_for_all()
         if processes.is_first():
             shutil.rmtree(checkpoint)

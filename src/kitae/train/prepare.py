@@ -21,6 +21,8 @@ from kitae.models import (
     locate_tokenizer,
     open_codec,
     rounded,
+    safetensors_header,
+    weight_files,
 )
 from kitae.recipe import Recipe
 from kitae.runs import Run
@@ -101,22 +103,46 @@ def base_folder(recipe: Recipe, run: Run) -> Path:
     return rounded(folder) if recipe.train.method == "qlora" else folder
 
 
-def prepare(recipe: Recipe, run: Run, rows: Rows) -> Prepared:
-    base = base_folder(recipe, run)
-    codec = open_codec(base, recipe.model.chat_template)
-    control = codec.vocabulary.control
-    named = {"model.stop_tokens": recipe.model.stop_tokens, "train.lora.tokens": recipe.train.lora_settings.tokens}
-    for where, texts in named.items():
+def check_names(recipe: Recipe, base: Path, codec: ChatCodec) -> None:
+    """Tokens and matrices that a recipe names must be the model's; this is known before anything large is loaded."""
+    control, lora = codec.vocabulary.control, recipe.train.lora_settings
+    for where, texts in (("model.stop_tokens", recipe.model.stop_tokens), ("train.lora.tokens", lora.tokens)):
         unknown = [text for text in texts if text not in control]
         if unknown:
             raise InputError("token-unknown", where=where, why=", ".join(unknown), known=", ".join(control)[:300])
+    if recipe.train.adapts and lora.targets != "all-linear":
+        headers = (safetensors_header(file) for file in weight_files(base))
+        modules = {
+            name.removesuffix(".weight") for header in headers for name, tensor in header.items() if len(tensor["shape"]) == 2
+        }
+        for target in lora.targets:
+            if not any(module == target or module.endswith(f".{target}") for module in modules):
+                known = ", ".join(sorted({module.rpartition(".")[2] for module in modules}))
+                raise InputError("target-unknown", where="train.lora.targets", why=target, known=known)
+
+
+def prepare(recipe: Recipe, run: Run, rows: Rows) -> Prepared:
+    base = base_folder(recipe, run)
+    codec = open_codec(base, recipe.model.chat_template)
     encode = (lambda row: [codec.encode_preference(row)]) if recipe.train.method == "dpo" else codec.encode
     train, long_train = _encode(encode, rows.train, recipe.model.max_length)
     validation, long_validation = _encode(encode, rows.validation, recipe.model.max_length)
     too_long = long_train + long_validation
     if not train:
         raise InputError("nothing-to-train", where=recipe.name, why=f"{len(too_long)} / {len(rows.train)}")
-    return Prepared(run, recipe, base, codec, rows, train, validation, too_long)
+    prepared = Prepared(run, recipe, base, codec, rows, train, validation, too_long)
+    _check_room(prepared)
+    return prepared
+
+
+def _check_room(prepared: Prepared) -> None:
+    context, method = prepared.facts.context, prepared.recipe.train.method
+    if method != "soft-prompt" or context is None:
+        return
+    tokens = prepared.recipe.train.prompt_settings.tokens
+    longest = max(len(row.ids) for row in (*prepared.train, *prepared.validation))
+    if longest + tokens > context:
+        raise InputError("soft-prompt-long", where="train.soft_prompt.tokens", longest=longest, tokens=tokens, context=context)
 
 
 def _encode(encode: Encode, rows: Sequence[Conversation], limit: int) -> tuple[list[Encoded], list[tuple[str, int]]]:

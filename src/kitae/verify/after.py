@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kitae.chat import ChatCodec
-from kitae.models import check_safetensors, is_adapter, is_soft_prompt, weight_files
+from kitae.models import check_adapter, check_safetensors, is_adapter, is_soft_prompt, weight_files
 from kitae.runs import Run
 from kitae.train import SOFT_PROMPT_START, ingredients
 from kitae.verify.gate import Gate, passed, refused, skipped, warned
@@ -89,9 +89,9 @@ def overfit(run: Run) -> Gate:
 
 
 def _files(folder: Path) -> list[Path]:
-    adapter = folder / "adapter_model.safetensors"
-    if adapter.exists():
-        return [adapter]
+    if is_adapter(folder):
+        check_adapter(folder)
+        return [folder / "adapter_model.safetensors"]
     check_safetensors(folder)
     return weight_files(folder)
 
