@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from kitae.api.evaluation import _difference
+from kitae.api.evaluation import difference
 from kitae.api.vocabulary import train_tokenizer
 from kitae.chat import Conversation
 from kitae.evaluate.language import by_engine, contexts, predict
@@ -48,7 +48,7 @@ def test_contexts_are_judged_on_rows_that_fit(engine: TorchEngine) -> None:
 
 
 def test_one_row_says_nothing_of_how_sure_it_is() -> None:
-    assert _difference({"language": {0: 1.0, 7: 9.0}}, {"language": {0: 3.0, 8: 9.0}})["language"] == {
+    assert difference({"language": {0: 1.0, 7: 9.0}}, {"language": {0: 3.0, 8: 9.0}})["language"] == {
         "mean": -2.0,
         "plus_minus": None,
     }

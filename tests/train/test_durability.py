@@ -305,6 +305,12 @@ def test_what_each_row_cost_is_written_down(begin: Begin) -> None:
         assert sorted(sources) == sorted(2 * [f"{run.path.parents[2]}/rows.jsonl:{i}" for i in range(1, 25)])
 
 
+def test_what_trackers_are_told_is_told_to_no_one_else(begin: Begin) -> None:
+    before = dict(os.environ)
+    train(begin("train.epochs=1"))
+    assert dict(os.environ) == before
+
+
 def test_it_stops_at_a_perplexity(begin: Begin) -> None:
     learning = ("train.method=full", "train.learning_rate=0.002")
     free = begin("train.early_stopping=null", *learning)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import math
-import os
 import shutil
 import signal
 from collections.abc import Callable, Sequence
@@ -15,7 +14,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, TrainerCallback, TrainingArguments, set_seed
 
-from kitae import paths, processes
+from kitae import processes
 from kitae.console import console
 from kitae.errors import EXIT_INTERRUPTED, KitaeError
 from kitae.files import staged_folder
@@ -28,10 +27,10 @@ from kitae.train.batches import Plan, length
 from kitae.train.callbacks import EarlyStop, Recorder, StopWhenAsked
 from kitae.train.methods import compute_dtype, model_to_train, trainer_of
 from kitae.train.prepare import Prepared
+from kitae.train.trackers import trackers_in
 from kitae.train.trainer import CHOICE, EXACT, LOSS, KitaeTrainer, checkpoints, damaged, damaged_best
 
 _CONTEXT_CHECKPOINTS = "checkpoints-contexts"
-_LED: set[str] = set()  # what trackers were told by us
 _SMALL = 1e-3  # the least by which a loss must fall to count as better
 _SCHEDULES: dict[str, tuple[str, dict[str, Any]]] = {
     "cosine": ("cosine", {}),
@@ -50,7 +49,6 @@ def fit(prepared: Prepared, resume: bool = False) -> None:
     """Trains in the phases that the recipe asks for. Each leaves a whole folder, so a resumed run begins with the first
     that hasn't, at its last checkpoint."""
     train, run = prepared.recipe.train, prepared.run
-    _lead_trackers(run)
     if train.method == "blend":
         _blend(prepared)
         return
@@ -64,23 +62,8 @@ def fit(prepared: Prepared, resume: bool = False) -> None:
         if processes.is_first():
             shutil.rmtree(run.path / _CONTEXT_CHECKPOINTS, ignore_errors=True)
         console.say(t("say.phase-tokens"))
-    _tokens(prepared, phases, resume)
-
-
-def _lead_trackers(run: Run) -> None:
-    """They would write into the folder of checkpoints, which doesn't stay, or send what they are told."""
-    places = {
-        "TENSORBOARD_LOGGING_DIR": str(run.path / "tensorboard"),
-        "WANDB_DIR": str(run.path),
-        "MLFLOW_TRACKING_URI": f"file://{run.path / 'mlflow'}",
-        "TRACKIO_DIR": str(run.path / "trackio"),
-    }
-    for name, place in places.items():
-        if name not in os.environ or name in _LED:  # by the user; or by an earlier run of this process
-            os.environ[name] = place
-            _LED.add(name)
-    if paths.offline():
-        os.environ["WANDB_MODE"] = "offline"
+    with trackers_in(run.path):
+        _tokens(prepared, phases, resume)
 
 
 def _why(recipe: Recipe) -> str:
