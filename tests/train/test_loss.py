@@ -15,7 +15,7 @@ from kitae.chat import Encoded, Span
 from kitae.train.attention import allow_strips
 from kitae.train.batches import IGNORED, MicroBatch, Plan, collate, in_batches, layout
 from kitae.train.distillation import TaughtLoss
-from kitae.train.head import Labels, Taught, head_losses, label_losses, logit_losses
+from kitae.train.head import Labels, Taught, head_losses, logit_losses
 from kitae.train.loss import LabelledLoss, shared_prefix, trial_batch
 from kitae.train.strip import Strip, strip_of
 
@@ -157,7 +157,7 @@ def test_a_head_in_blocks_matches_the_library(cap: float | None, frozen: bool, m
     with torch.no_grad():  # so that caps bend much
         head.weight *= 3
         head.bias *= 3
-    found = label_losses(hidden, head, targets, cap)
+    found = head_losses(hidden, head, Labels(targets, cap))
     assert torch.allclose(found.double(), expected, rtol=1e-5)
     slopes = torch.autograd.grad((found * counts).sum(), learning)
     for i, (mine, theirs) in enumerate(zip(slopes, wanted, strict=True)):

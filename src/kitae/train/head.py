@@ -22,12 +22,8 @@ class Score(Protocol):
         ...
 
 
-def label_losses(hidden: Tensor, head: nn.Linear, targets: Tensor, cap: float | None) -> Tensor:
-    """The negative log-likelihood of each target under `head(hidden)`, soft-capped at `cap`, in fp32."""
-    return head_losses(hidden, head, Labels(targets, cap))
-
-
 def head_losses(hidden: Tensor, head: nn.Linear, score: Score) -> Tensor:
+    """What each position costs under `head(hidden)`, in fp32."""
     kind = hidden.device.type
     filled = _filled(_in_compute_type(hidden, head))
     with torch.autocast(kind, enabled=False):
@@ -42,7 +38,7 @@ def logit_losses(logits: Tensor, score: Score) -> Tensor:
 
 
 class Labels:
-    """The negative log-likelihood of targets."""
+    """The negative log-likelihood of targets, with logits that are soft-capped at `cap`."""
 
     def __init__(self, targets: Tensor, cap: float | None) -> None:
         self._targets, self._cap = _filled(targets), cap
