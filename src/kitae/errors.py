@@ -80,3 +80,8 @@ class RecipeError(InputError):
 
     def as_dict(self) -> dict[str, object]:
         return {**super().as_dict(), "problems": [p.__dict__ for p in self.problems]}
+
+
+def first_line(error: Exception) -> str:
+    """What another library says is wrong, in a line; some say nothing but the kind."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

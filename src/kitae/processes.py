@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from types import ModuleType
 from typing import TYPE_CHECKING, TypeVar
 
-from kitae.errors import KitaeError
+from kitae.errors import KitaeError, first_line
 
 if TYPE_CHECKING:
     import torch
@@ -86,7 +86,7 @@ def _together() -> Iterator[ModuleType]:
     try:
         yield joined
     except RuntimeError as error:
-        raise KitaeError("process-gone", why=str(error).splitlines()[0][:200], number=number(), count=count()) from error
+        raise KitaeError("process-gone", why=first_line(error), number=number(), count=count()) from error
 
 
 def _joined() -> ModuleType:

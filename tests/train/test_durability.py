@@ -186,7 +186,9 @@ def starving(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], None]]
     original = KitaeTrainer._add_gradient
     scored = KitaeTrainer.held_out
 
-    def limit(tokens: int, error: type[Exception] = torch.OutOfMemoryError, said: str = "CUDA out of memory") -> None:
+    def limit(
+        tokens: int, error: type[Exception] = torch.OutOfMemoryError, said: str = "CUDA out of memory", scoring: bool = True
+    ) -> None:
         def check(batch: Any, padded: bool) -> None:
             if batch.size(padded) > tokens:
                 raise error(said)
@@ -202,7 +204,8 @@ def starving(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], None]]
                 yield batch
 
         monkeypatch.setattr(KitaeTrainer, "_add_gradient", starved)
-        monkeypatch.setattr(KitaeTrainer, "held_out", held_out)
+        if scoring:
+            monkeypatch.setattr(KitaeTrainer, "held_out", held_out)
 
     return limit
 
@@ -214,7 +217,7 @@ def test_too_little_memory_changes_nothing(method: str, begin: Begin, starving: 
     settings += ["train.batch_tokens=400"]
     whole = begin(*settings)
     train(whole)
-    starving(130)
+    starving(130, scoring=False)  # which comes first, and would leave nothing to a step
     run = begin(*settings)
     train(run)
     halved = [event["micro_batch_tokens"] for event in run.events("halved")]
@@ -222,6 +225,32 @@ def test_too_little_memory_changes_nothing(method: str, begin: Begin, starving: 
     assert halved[-1] <= 130
     ours, theirs = ([event["loss"] for event in r.events("step")] for r in (run, whole))
     assert ours == pytest.approx(theirs, rel=1e-4)
+
+
+def test_scoring_takes_less_at_once_too(begin: Begin, starving: Any) -> None:
+    whole, run = begin(), begin()
+    train(whole)
+    starving(60)
+    train(run)
+    assert next(run.events("halved"))["step"] == 1
+    ours, theirs = ([event["loss"] for event in r.events("validation")] for r in (run, whole))
+    assert ours == pytest.approx(theirs, rel=1e-4)
+
+
+def test_what_is_done_again_draws_the_same_numbers(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
+    original, states = KitaeTrainer._add_gradient, []
+
+    def once(self: KitaeTrainer, *arguments: Any) -> Any:
+        states.append(torch.get_rng_state())
+        found = original(self, *arguments)  # draws for dropout
+        if len(states) == 1:
+            raise torch.OutOfMemoryError
+        return found
+
+    monkeypatch.setattr(KitaeTrainer, "_add_gradient", once)
+    train(begin(*METHODS["lora"], "train.batch_tokens=400"))
+    assert torch.equal(states[0], states[1])
+    assert not torch.equal(states[1], states[2])
 
 
 def test_a_cpu_says_it_in_other_words(begin: Begin, starving: Any) -> None:

@@ -20,7 +20,7 @@ from pathlib import Path
 import yaml
 
 from kitae.console import console
-from kitae.errors import EXIT_INTERRUPTED, InputError, KitaeError
+from kitae.errors import EXIT_INTERRUPTED, InputError, KitaeError, first_line
 from kitae.files import JsonDict, hash_text, read_json, sha256
 from kitae.i18n import t
 from kitae.recipe import Recipe, load_recipe, recipe_yaml
@@ -80,7 +80,7 @@ def _axis(text: str) -> list[str]:
     try:
         found = yaml.safe_load(f"[{values}]")
     except yaml.YAMLError as error:
-        raise InputError("grid", where=text, why=str(error).splitlines()[0]) from error
+        raise InputError("grid", where=text, why=first_line(error)) from error
     if not key or not equals or not found:
         raise InputError("grid", where=text)
     return [f"{key}={json.dumps(value)}" for value in found]

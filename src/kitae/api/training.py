@@ -17,7 +17,7 @@ from kitae.api.teaching import taught
 from kitae.chat import Conversation
 from kitae.console import console
 from kitae.data import Rows, overlap
-from kitae.errors import InputError, KitaeError, Refused
+from kitae.errors import InputError, KitaeError, Refused, first_line
 from kitae.files import JsonDict, read_text, remove_leftovers, write_json
 from kitae.i18n import t
 from kitae.models import locate, locate_tokenizer
@@ -140,7 +140,7 @@ def _states(run: Run) -> Iterator[None]:
         run.record("error", kind=type(error).__name__, message=str(error)[:500])
         run.set_state("failed")
         if ran_out(error):
-            raise KitaeError("out-of-memory", why=str(error).splitlines()[0][:200]) from error
+            raise KitaeError("out-of-memory", why=first_line(error)) from error
         raise
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from kitae import paths
 from kitae.console import console
-from kitae.errors import InputError
+from kitae.errors import InputError, first_line
 from kitae.files import read_json, sha256, staged_folder, write_json
 from kitae.i18n import t
 from kitae.models.gguf_header import read_gguf_header
@@ -49,7 +49,7 @@ def _convert(path: Path, stage: Path) -> None:
     try:
         model = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
     except (ValueError, KeyError, RuntimeError, OSError) as error:
-        raise InputError("gguf-import", where=str(path), why=str(error).splitlines()[0]) from error
+        raise InputError("gguf-import", where=str(path), why=first_line(error)) from error
     # transformers refuses to save what it read from a GGUF, so the state is written beside a clean config.
     tensors = {key: value.contiguous() for key, value in model.state_dict().items()}
     if model.config.tie_word_embeddings:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kitae.errors import InputError
+from kitae.errors import InputError, first_line
 from kitae.files import staged_folder
 from kitae.models.open import open_tokenizer
 from kitae.models.peek import Size
@@ -138,4 +138,4 @@ def _config(design: Design, tokenizer: PreTrainedTokenizerBase, longest: int) ->
             mixing=design.mixing,
         )
     except (ValueError, TypeError) as error:
-        raise InputError("design", where="model.new", why=str(error).splitlines()[0][:300]) from error
+        raise InputError("design", where="model.new", why=first_line(error)) from error

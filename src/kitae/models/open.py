@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kitae.chat import ChatCodec, ChatTemplate, HfVocabulary
-from kitae.errors import InputError
+from kitae.errors import InputError, first_line
 from kitae.files import read_text
 from kitae.models.four_bits import nf4, stay_trainable
 from kitae.models.source import check_adapter, check_folder
@@ -25,7 +25,7 @@ def open_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     try:
         return AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # transformers wraps damage to tokenizer files in many types
-        raise InputError("tokenizer-unreadable", where=str(folder), why=str(error).splitlines()[0][:300]) from error
+        raise InputError("tokenizer-unreadable", where=str(folder), why=first_line(error)) from error
 
 
 def open_codec(folder: Path, template_file: str | None = None) -> ChatCodec:
@@ -59,7 +59,7 @@ def open_model(folder: Path, dtype: torch.dtype, four_bits: bool = False) -> Pre
             **more,
         )
     except (ValueError, KeyError, RuntimeError, OSError) as error:
-        raise InputError("model-unreadable", where=str(folder), why=str(error).splitlines()[0][:300]) from error
+        raise InputError("model-unreadable", where=str(folder), why=first_line(error)) from error
     if four_bits:
         stay_trainable(model)
     missing = sorted(report["missing_keys"])
@@ -76,7 +76,7 @@ def open_with_adapter(base: Path, adapter: Path, dtype: torch.dtype) -> PreTrain
     try:
         return PeftModel.from_pretrained(model, adapter, autocast_adapter_dtype=False).to(dtype)
     except (ValueError, KeyError, RuntimeError, OSError) as error:
-        raise InputError("adapter-unreadable", where=str(adapter), why=str(error).splitlines()[0][:300]) from error
+        raise InputError("adapter-unreadable", where=str(adapter), why=first_line(error)) from error
 
 
 def add_lora(
@@ -106,7 +106,7 @@ def add_lora(
     try:
         adapted = get_peft_model(model, config)
     except ValueError as error:
-        raise InputError("lora-targets", where=str(targets), why=str(error).splitlines()[0][:300]) from error
+        raise InputError("lora-targets", where=str(targets), why=first_line(error)) from error
     for module in adapted.modules():  # autocast casts anyway; PEFT's own cast to fp32 and back costs a tenth of the time
         if hasattr(module, "cast_input_dtype_enabled"):
             module.cast_input_dtype_enabled = False

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kitae.errors import InputError
+from kitae.errors import InputError, first_line
 from kitae.files import read_json
 from kitae.models.facts import count_parameters
 from kitae.models.gguf_header import read_gguf_header
@@ -67,7 +67,7 @@ def _translated(folder: Path) -> dict[str, Any]:
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True).get_text_config()
     except (ValueError, KeyError, OSError) as error:
-        raise InputError("model-unreadable", where=str(folder / "config.json"), why=str(error).splitlines()[0][:300]) from error
+        raise InputError("model-unreadable", where=str(folder / "config.json"), why=first_line(error)) from error
     found = {name: getattr(config, name, None) for name in Size.READ}
     missing = sorted(name for name in Size.NEEDED if found[name] is None)
     if missing:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kitae.errors import InputError
+from kitae.errors import InputError, first_line
 from kitae.files import read_json
 from kitae.models.open import open_model, open_tokenizer
 from kitae.models.source import check_adapter, is_adapter
@@ -38,7 +38,7 @@ def add_soft_prompt(model: PreTrainedModel, kind: str, tokens: int, text: str | 
         if weight.shape != start.shape:
             raise ValueError(f"{tuple(weight.shape)} ≠ {tuple(start.shape)}")
     except (ValueError, KeyError, RuntimeError, AttributeError) as error:
-        raise InputError("soft-prompt", where="train.soft_prompt", why=str(error).splitlines()[0][:300]) from error
+        raise InputError("soft-prompt", where="train.soft_prompt", why=first_line(error)) from error
     weight.data.copy_(start)
     return adapted
 
@@ -67,5 +67,5 @@ def open_with_prompt(base: Path, adapter: Path, dtype: torch.dtype, device: str)
             if isinstance(made, torch.Tensor):
                 made = model(inputs_embeds=made.to(model.dtype), use_cache=True).past_key_values
     except (ValueError, KeyError, RuntimeError, OSError) as error:
-        raise InputError("adapter-unreadable", where=str(adapter), why=str(error).splitlines()[0][:300]) from error
+        raise InputError("adapter-unreadable", where=str(adapter), why=first_line(error)) from error
     return model, made

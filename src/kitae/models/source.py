@@ -9,7 +9,7 @@ from pathlib import Path
 
 from kitae import paths
 from kitae.console import console
-from kitae.errors import InputError, KitaeError
+from kitae.errors import InputError, KitaeError, first_line
 from kitae.files import read_json
 from kitae.i18n import t
 from kitae.models.gguf_import import import_gguf
@@ -123,14 +123,10 @@ def _from_hub(source: str) -> Path:
     except LocalEntryNotFoundError as error:
         if paths.offline():
             raise InputError("offline", where=source) from error
-        raise KitaeError("hub", where=source, why=_first_line(error)) from error
+        raise KitaeError("hub", where=source, why=first_line(error)) from error
     except (HfHubHTTPError, OSError, ValueError) as error:
-        raise KitaeError("hub", where=source, why=_first_line(error)) from error
+        raise KitaeError("hub", where=source, why=first_line(error)) from error
     except Exception as error:
         if type(error).__module__.partition(".")[0] in ("httpx", "httpx2", "httpcore", "httpcore2", "requests"):
-            raise KitaeError("hub", where=source, why=_first_line(error)) from error
+            raise KitaeError("hub", where=source, why=first_line(error)) from error
         raise
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

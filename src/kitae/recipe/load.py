@@ -15,7 +15,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from kitae.errors import Problem, RecipeError
+from kitae.errors import Problem, RecipeError, first_line
 from kitae.files import read_text
 from kitae.i18n import t
 from kitae.recipe.rules import contradictions
@@ -55,7 +55,7 @@ def parse_recipe(text: str, name: str, overrides: Sequence[str] = ()) -> Recipe:
         where = f"{name}:{mark.line + 1}" if mark else name
         raise RecipeError(name, [Problem(f"{error.problem or error}", where)]) from error
     except yaml.YAMLError as error:
-        raise RecipeError(name, [Problem(str(error).splitlines()[0], name)]) from error
+        raise RecipeError(name, [Problem(first_line(error), name)]) from error
     except RecursionError as error:
         raise RecipeError(name, [Problem(t("recipe.too-deep"), name)]) from error
     if raw is None:

@@ -21,7 +21,7 @@ from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerCallb
 
 from kitae import processes
 from kitae.chat import Encoded
-from kitae.errors import KitaeError
+from kitae.errors import KitaeError, first_line
 from kitae.files import staged_file, staged_folder
 from kitae.train.batches import EncodedRows, MicroBatch, Plan, Step, collate, in_batches
 from kitae.train.loss import LabelledLoss, trial_batch
@@ -165,7 +165,7 @@ class KitaeTrainer(Trainer):  # type: ignore[misc]
             except Exception as error:
                 if not ran_out(error):
                     raise
-                why = str(error).splitlines()[0][:200]
+                why = first_line(error)
             # The error is gone, and with it what it held on to.
             if self._held is None or len(self._held.sources) == 1:
                 where = "" if self._held is None else self._held.sources[0]
