@@ -16,6 +16,7 @@ from kitae.errors import KitaeError, first_line
 
 if TYPE_CHECKING:
     import torch
+    from torch.distributed.device_mesh import DeviceMesh
 
 Value = TypeVar("Value")
 
@@ -24,12 +25,22 @@ def count() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
+def count_here() -> int:
+    """Of those, on this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
 def number() -> int:
     return int(os.environ.get("RANK", "0"))
 
 
 def is_first() -> bool:
     return number() == 0
+
+
+def launcher_shares_weights() -> bool:
+    """What `accelerate launch --use_fsdp` asks for; taken out of the environment, so that no other library does it too."""
+    return os.environ.pop("ACCELERATE_USE_FSDP", "false").lower() in ("true", "1")
 
 
 def first_says(value: Value | None) -> Value:
@@ -71,6 +82,22 @@ def sum_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
                 weights.grad = torch.zeros_like(weights)
             with _together() as joined:
                 joined.all_reduce(weights.grad)
+
+
+def first_gives(parameters: Iterable[torch.nn.Parameter]) -> None:
+    """All begin with the same numbers, however a process may have drawn its own."""
+    if count() > 1:
+        for weights in parameters:
+            with _together() as joined:
+                joined.broadcast(weights.data, src=0)
+
+
+def mesh() -> DeviceMesh:
+    """All processes, in a line."""
+    from torch.distributed.device_mesh import init_device_mesh
+
+    with _together() as joined:
+        return init_device_mesh("cuda" if joined.get_backend() == "nccl" else "cpu", (count(),))
 
 
 def wait_for_all() -> None:

@@ -138,3 +138,16 @@ def test_memory_is_looked_for_where_training_runs(recipe: Path, monkeypatch: pyt
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=80e9))
     with pytest.raises(InputError):
         estimate(load_recipe(recipe))
+
+
+def test_processes_that_share_weights_hold_less_each(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    apart, shared = (estimate(load_recipe(recipe, (*FULL, f"train.shard={how}")))["memory_mb"] for how in ("false", "true"))
+    quarter = peek("smollm2-135m-instruct").parameters * 18 / 4 / 1e6  # of fp32 weights, bf16 copies, gradients and moments
+    assert apart - shared == pytest.approx(3 * quarter, rel=0.01)
+    needed = apart
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=(needed + 1) * 1e6))
+    estimate(load_recipe(recipe, FULL))
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")  # which all want as much
+    with pytest.raises(InputError):
+        estimate(load_recipe(recipe, FULL))

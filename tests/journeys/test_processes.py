@@ -14,6 +14,7 @@ import psutil
 import pytest
 from safetensors.torch import load_file
 
+from kitae.recipe import load_recipe
 from kitae.runs import Run
 
 from .conftest import Kitae, workplace
@@ -22,10 +23,13 @@ from .test_killed import wait_for_step
 pytestmark = pytest.mark.journey
 
 
-def together(kitae: Kitae, *arguments: object) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+TORCHRUN = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+ACCELERATE = ["accelerate.commands.launch", "--num_processes", "2", "--use_fsdp", "--fsdp_version", "2"]
+
+
+def together(kitae: Kitae, *arguments: object, launcher: list[str] = TORCHRUN) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [*command, "-m", "kitae.cli.main", *map(str, arguments)],
+        [sys.executable, "-m", *launcher, "-m", "kitae.cli.main", *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -33,33 +37,49 @@ def together(kitae: Kitae, *arguments: object) -> subprocess.Popen[str]:
     )
 
 
-@pytest.mark.parametrize("method", ["lora", "dpo"])
-def test_two_take_the_steps_of_one(kitae: Kitae, tiny_model: Path, tmp_path: Path, method: str) -> None:
+FULL = ["train.method=full", "train.lora=null", "train.learning_rate=0.001"]
+SHARED = ["train.shard=true"]
+SETTINGS = {
+    "lora": [],
+    "dpo": ["train.method=dpo", "data.test=[]"],
+    "full, weights shared": [*FULL, *SHARED],
+    "lora, weights shared": SHARED,
+    "dpo, weights shared": ["train.method=dpo", "data.test=[]", *SHARED],
+    "whole answers, weights shared": ["train.early_stopping={by: exact_match, patience: 100}", *SHARED],
+}
+
+
+@pytest.mark.parametrize("name", [*SETTINGS, "full, with accelerate"])
+def test_two_take_the_steps_of_one(kitae: Kitae, tiny_model: Path, tmp_path: Path, name: str) -> None:
     """Also those steps that have a single row, of which one process has none."""
     recipe = workplace(tmp_path / "w", tiny_model)
-    settings = ["--set", "train.batch_tokens=120", "--set", "train.epochs=1", "--set", "train.early_stopping=null"]
-    if method == "dpo":
-        for name in ("train", "validation"):
-            file = tmp_path / "w" / f"{name}.jsonl"
+    given = ["train.batch_tokens=250", "train.epochs=1", "train.early_stopping=null", *SETTINGS.get(name, FULL)]
+    settings = [part for setting in given for part in ("--set", setting)]
+    if name.startswith("dpo"):
+        for file in (tmp_path / "w" / "train.jsonl", tmp_path / "w" / "validation.jsonl"):
             rows = [json.loads(line)["messages"] for line in file.read_text().splitlines()]
             pairs = [{"prompt": row[:-1], "chosen": row[-1:], "rejected": [{**row[-1], "content": "No."}]} for row in rows]
             file.write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
-        settings += ["--set", "train.method=dpo", "--set", "data.test=[]"]
     alone = kitae("train", recipe, *settings, "--json")
     assert alone.code == 0, alone.err + alone.out
     two = Kitae(tmp_path / "two")
-    out, err = together(two, "train", recipe, *settings, "--json").communicate(timeout=240)
+    launcher = ACCELERATE if "accelerate" in name else TORCHRUN
+    out, err = together(two, "train", recipe, *settings, "--json", launcher=launcher).communicate(timeout=240)
     (run,) = (tmp_path / "two" / "runs").iterdir()
-    assert json.loads(out)["run"] == run.name, err[-3000:]  # one process speaks, and writes
+    assert load_recipe(run / "recipe.yaml").train.shard == any(word in name for word in ("shared", "accelerate"))
+    assert json.loads(out).get("run") == run.name, err[-3000:] + out  # one process speaks, and writes
 
     def losses(folder: Path) -> list[float]:
         return [event["loss"] for event in Run(folder).events("step", "validation")]
 
-    expected = losses(Path(alone.json["path"]))
-    assert losses(run) == pytest.approx(expected, abs=1e-4)
+    expected = Path(alone.json["path"])
+    assert losses(run) == pytest.approx(losses(expected), abs=1e-4)
     rows = [json.loads(line)["rows"] for line in (run / "row-losses.jsonl").read_text().splitlines()]
     assert sum(map(len, rows)) == 64
-    assert any(len(step) == 1 for step in rows)
+    assert {1, 2} <= set(map(len, rows))
+    ours, theirs = (load_file(next(Run(folder).output.glob("*.safetensors"))) for folder in (run, expected))
+    assert ours.keys() == theirs.keys()
+    assert max(float((ours[name] - theirs[name]).abs().max()) for name in theirs) <= 1e-4
 
 
 def test_a_process_that_dies_ends_the_run_which_goes_on(
@@ -84,4 +104,29 @@ def test_a_process_that_dies_ends_the_run_which_goes_on(
     ours, theirs = (
         load_file(r / "adapter" / "adapter_model.safetensors") for r in (run, session_kitae.home / "runs" / trained)
     )
+    assert max(float((ours[name] - theirs[name]).abs().max()) for name in theirs) <= 1e-4
+
+
+def test_what_processes_share_goes_on_in_one_and_back(kitae: Kitae, tiny_model: Path, tmp_path: Path) -> None:
+    """Checkpoints hold whole weights and moments, whoever writes them."""
+    recipe = workplace(tmp_path / "w", tiny_model)
+    given = [*FULL, *SHARED, "train.evaluations=8", "train.batch_tokens=250"]
+    settings = [part for setting in given for part in ("--set", setting)]
+    whole = kitae("train", recipe, *settings, "--json")
+    assert whole.code == 0, whole.err + whole.out
+    two = Kitae(tmp_path / "two")
+    process = together(two, "train", recipe, *settings)
+    wait_for_step(two.home / "runs", 12)
+    for child in psutil.Process(process.pid).children(recursive=True):
+        child.kill()
+    process.communicate(timeout=60)
+    (run,) = (two.home / "runs").iterdir()
+    alone = two.start("train", "--resume", run.name)
+    wait_for_step(two.home / "runs", 30)
+    alone.send_signal(signal.SIGTERM)
+    _, err = alone.communicate(timeout=60)
+    assert alone.returncode == 130, err
+    out, err = together(two, "train", "--resume", run.name, "--json").communicate(timeout=240)
+    assert json.loads(out).get("verdict") == "ship", err[-3000:] + out[:3000]
+    ours, theirs = (load_file(folder / "model" / "model.safetensors") for folder in (run, Path(whole.json["path"])))
     assert max(float((ours[name] - theirs[name]).abs().max()) for name in theirs) <= 1e-4

@@ -12,7 +12,7 @@ from kitae.chat import Encoded
 from kitae.models.newllm.config import NewLLMConfig
 from kitae.models.newllm.health import health
 from kitae.models.newllm.modeling import NewLLMForCausalLM
-from kitae.train.batches import IGNORED, MicroBatch, Plan, Step, collate
+from kitae.train.batches import IGNORED, MicroBatch, Part, Plan, Step, collate
 from kitae.train.contexts import ContextLoss, add_heads, freeze_contexts, sameness
 from kitae.train.trainer import KitaeTrainer
 
@@ -177,8 +177,8 @@ ROWS = [row(number, length) for number, length in ((0, 32), (1, 15), (2, 21))]
     "pieces",
     [
         [collate(10, True)(ROWS)],
-        [collate(10**6, True, part, 2)(ROWS) for part in (0, 1)],
-        [collate(10**6, True, part, 5)(ROWS) for part in range(5)],
+        [collate(10**6, True, Part(part, 2))(ROWS) for part in (0, 1)],
+        [collate(10**6, True, Part(part, 5))(ROWS) for part in range(5)],
     ],
     ids=["one row after another", "two processes", "more processes than rows"],
 )
@@ -196,6 +196,6 @@ def test_a_process_without_a_row_learns_no_contexts_from_it() -> None:
     network = model().train()
     add_heads(network, 2)
     loss = ContextLoss(network, 1.0)
-    (nothing,) = collate(10**6, True, 1, 2)(ROWS[:1]).micro
+    (nothing,) = collate(10**6, True, Part(1, 2))(ROWS[:1]).micro
     assert float(loss(nothing).detach()) == 0
     assert float((loss.added * nothing.real).sum().detach()) == 0

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import psutil
 
+from kitae import processes
 from kitae.api.rows import gather_rows
 from kitae.data import Rows
 from kitae.errors import InputError
@@ -85,13 +86,13 @@ def _with_train(recipe: Recipe, **changes: object) -> Recipe:
 
 
 def _available() -> float:
-    """Free bytes where training would run. Only a machine that shows a GPU is worth the seconds in which torch is imported."""
+    """Free bytes where a process would train. Only a machine that shows a GPU is worth the seconds of torch's import."""
     if any(Path(device).exists() for device in _GPUS):
         import torch
 
         if torch.cuda.is_available():
             return float(torch.cuda.mem_get_info()[0])
-    return float(psutil.virtual_memory().available)
+    return float(psutil.virtual_memory().available) / processes.count_here()
 
 
 def _size(recipe: Recipe) -> Size:
@@ -115,18 +116,19 @@ def _memory(recipe: Recipe, size: Size, tokens: float) -> float:
         assert train.blend is not None
         return _PROGRAM + size.parameters * 4 * (len(train.blend.models) + 1)
     at_once = min(train.tokens_at_once, train.batch_tokens, tokens)
+    sharing = processes.count() if train.shard else 1
     if train.whole:  # fp32 weights, their bf16 copy, and a gradient of the head on its way
-        weights = float(size.parameters * 6 + size.vocabulary * size.hidden * 6)
-        learned = size.parameters * 12
+        weights = size.parameters * 6 / sharing + size.vocabulary * size.hidden * 6
+        learned = size.parameters * 12 / sharing
     else:
         outside = size.vocabulary * size.hidden * 2
-        weights = outside + (size.parameters * 2 - outside) * (_FOUR_BITS if train.method == "qlora" else 1)
+        weights = (outside + (size.parameters * 2 - outside) * (_FOUR_BITS if train.method == "qlora" else 1)) / sharing
         learned = _learned(recipe, size) * 16
     if train.method == "distill" and train.distillation.learn == "logits":
         weights += _other(train.distillation.teacher).parameters * 2
     training = _PROGRAM + weights + learned + at_once * size.layers * _kept(recipe, size) * _HOLES + _HEAD
-    asking = 0.0 if train.whole else _ASKING + size.parameters * 4
-    return max(training, asking)
+    before = (_PROGRAM if train.whole else _ASKING) + size.parameters * 4  # the base is opened, and asked
+    return max(training, before)
 
 
 def _other(source: str) -> Size:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 def train(recipe: Recipe | str | Path | None = None, overrides: Sequence[str] = (), resume: str | None = None) -> JsonDict:
     """Trains, and returns the run with the gates before and after. Raises `Refused` when a gate says no."""
+    shared = ["train.shard=true"] if processes.launcher_shares_weights() else []
     if processes.number() > 0:
         return _help()
     rows: Rows | None = None
@@ -42,7 +43,7 @@ def train(recipe: Recipe | str | Path | None = None, overrides: Sequence[str] = 
     elif recipe is None:
         raise InputError("recipe-or-resume")
     else:
-        run, rows = _begin(recipe, overrides)
+        run, rows = _begin(recipe, [*overrides, *shared])
     quiet_libraries()
     with run.alone():
         if rows is None:

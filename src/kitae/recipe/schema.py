@@ -217,6 +217,7 @@ class Train(Section):
         0.0, ge=0.0, lt=1.0, description="share of layers that each forward pass of training passes over"
     )
     keep_checkpoints: int = Field(2, ge=1, description="of the last, beside the best")
+    shard: bool = Field(False, description="several processes share the weights too, not only the rows; see docs/scaling.md")
     report_to: list[Literal["tensorboard", "wandb", "mlflow", "trackio"]] = Field([], description="trackers that are told too")
     seed: int = Field(0, ge=0, lt=2**32)
 

@@ -148,15 +148,27 @@ def _room(row: Encoded) -> int:
     return max(len(sequence.ids) for sequence in row.sequences) * len(row.sequences)
 
 
-def collate(micro_batch_tokens: int, padded: bool, part: int = 0, parts: int = 1) -> Callable[[Sequence[Encoded]], Step]:
-    """With several `parts`, the share of a step's rows that one of them takes."""
+@dataclass(frozen=True)
+class Part:
+    """The share of rows that one of several processes takes."""
 
+    number: int = 0
+    count: int = 1
+    even: bool = False  # each takes as many micro-batches as every other
+
+    def in_batches(self, rows: Sequence[Encoded], tokens: int, padded: bool) -> Iterator[MicroBatch]:
+        """At least one; where there is nothing to take, one in which nothing counts."""
+        own = rows[self.number :: self.count]
+        yield from in_batches(own, tokens, padded)
+        others = [rows[number :: self.count] for number in range(self.count)] if self.even else []
+        least = max((len(layout(other, tokens, padded)) for other in others), default=1)
+        for _ in range(least - len(layout(own, tokens, padded))):
+            yield _nothing(rows[0])
+
+
+def collate(micro_batch_tokens: int, padded: bool, part: Part = Part()) -> Callable[[Sequence[Encoded]], Step]:
     def step(rows: Sequence[Encoded]) -> Step:
-        tokens = sum(map(length, rows))
-        own = rows[part::parts]
-        if not own:
-            return Step([_nothing(rows[0])], tokens)
-        return Step([side_by_side([own[i] for i in group]) for group in layout(own, micro_batch_tokens, padded)], tokens)
+        return Step(list(part.in_batches(rows, micro_batch_tokens, padded)), sum(map(length, rows)))
 
     return step
 
@@ -177,7 +189,7 @@ def side_by_side(rows: Sequence[Encoded]) -> MicroBatch:
 
 
 def _nothing(row: Encoded) -> MicroBatch:
-    """For a process that has no row of a step, which it must take along all the same: nothing of this one counts."""
+    """For a process that has no row left of a step, which it must take along all the same: nothing of this one counts."""
     batch = side_by_side([row])
     return replace(batch, labels=torch.full_like(batch.labels, IGNORED), lengths=torch.zeros_like(batch.lengths))
 

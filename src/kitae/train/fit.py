@@ -121,8 +121,9 @@ def _tokens(prepared: Prepared, phases: Phases | None, resume: bool) -> None:
     step = trainer.state.best_global_step
     losses = {event["step"]: event["loss"] for event in run.events("validation")}
     run.record("fitted", best_step=step, best_validation_loss=losses.get(step))
+    weights = trainer.weights()
     if processes.is_first():
-        _save(trainer.model, prepared)  # last, because a run that has an output is taken for trained
+        _save(trainer.model, prepared, weights)  # last, because a run that has an output is taken for trained
     processes.wait_for_all()
     if step in losses:
         console.say("  " + t("say.fitted", loss=f"{losses[step]:.4f}", step=step))
@@ -174,6 +175,7 @@ def _trainer(
         note_rows=recorder.note_rows,
         exact=phase == "tokens" and _metric(train) == EXACT,
         keep=train.keep_checkpoints,
+        shard=train.shard,
     )
 
 
@@ -248,13 +250,14 @@ def _arguments(recipe: Recipe, folder: Path, steps: int, every: int, phase: str)
     )
 
 
-def _save(model: PreTrainedModel, prepared: Prepared) -> None:
+def _save(model: PreTrainedModel, prepared: Prepared, weights: dict[str, torch.Tensor] | None = None) -> None:
+    """`weights`: those of a model that doesn't have them all itself."""
     run = prepared.run
     if prepared.recipe.train.whole:
         from kitae.models import open_tokenizer
 
         with staged_folder(run.path / "model") as stage:
-            model.save_pretrained(stage)
+            model.save_pretrained(stage, state_dict=weights)
             tokenizer = open_tokenizer(prepared.base)
             tokenizer.chat_template = prepared.codec.template.source
             tokenizer.save_pretrained(stage)

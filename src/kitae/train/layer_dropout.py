@@ -10,16 +10,15 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from kitae.errors import InputError
+from kitae.train.layers import stack_of
 
 
 def drop_layers(model: PreTrainedModel, share: float) -> None:
     """All but the last, so that there is always something to learn."""
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
-    count = getattr(inner.config.get_text_config(), "num_hidden_layers", None)
-    stacks = [m for m in inner.modules() if isinstance(m, nn.ModuleList) and len(m) == count]
-    if len(stacks) != 1 or getattr(model, "carries_state", False) or not _give_states_alone(model, stacks[0]):
-        raise InputError("layer-dropout", where=type(inner).__name__, why=f"{len(stacks)} × {count}")
-    for layer in stacks[0][:-1]:
+    layers = stack_of(model)
+    if layers is None or not _give_states_alone(model, layers):
+        raise InputError("layer-dropout", where=type(model).__name__)
+    for layer in layers[:-1]:
         layer.forward = _sometimes(layer, share)
 
 

@@ -16,6 +16,7 @@ from typing import Any, Protocol, TypeVar
 
 import torch
 from safetensors import safe_open
+from torch.distributed.tensor import DTensor
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
@@ -23,9 +24,10 @@ from kitae import processes
 from kitae.chat import Encoded
 from kitae.errors import KitaeError, first_line
 from kitae.files import staged_file, staged_folder
-from kitae.train.batches import EncodedRows, MicroBatch, Plan, Step, collate, in_batches
+from kitae.train.batches import EncodedRows, MicroBatch, Part, Plan, Step, collate
 from kitae.train.loss import LabelledLoss, trial_batch
 from kitae.train.memory import RandomState, ran_out
+from kitae.train.shards import Whole, keep_whole, spread, total_norm, whole_weights
 
 PREFIX = "checkpoint-"
 LOSS, EXACT, CHOICE = "eval_loss", "eval_exact", "eval_choice"  # choice: exact answers, and among equals the loss
@@ -79,9 +81,13 @@ class KitaeTrainer(Trainer):  # type: ignore[misc]
         note_rows: Callable[[int, list[RowLoss]], None] | None = None,
         exact: bool = False,
         keep: int = 1,
+        shard: bool = False,
     ) -> None:
         """`note_rows` is told what each row of a step cost. `exact`: whole answers are scored too. `keep`: so many of the last
-        checkpoints, beside the best."""
+        checkpoints, beside the best. `shard`: processes share the weights too, and not only the rows."""
+        shard = shard and processes.count() > 1
+        self._whole = spread(model) if shard else Whole(model)
+        self._part = Part(processes.number(), processes.count(), even=shard)
         self._plan = plan
         self._note_rows, self._exact, self._keep = note_rows, exact, keep
         self._held: MicroBatch | None = None  # what is being worked on
@@ -97,8 +103,9 @@ class KitaeTrainer(Trainer):  # type: ignore[misc]
             callbacks=callbacks,
         )
         self.remove_callback(PrinterCallback)
+        processes.first_gives(weights for weights in self._own() if weights.requires_grad)
         with self.autocast():
-            self._loss = self.make_loss()
+            self._loss = self._whole(self.make_loss)
 
     def make_loss(self) -> Loss:
         self.labelled = self.labelled_loss(self.model)
@@ -113,7 +120,7 @@ class KitaeTrainer(Trainer):  # type: ignore[misc]
         loader: DataLoader[Step] = DataLoader(
             self.train_dataset,
             batch_sampler=self._plan,
-            collate_fn=collate(self.micro_batch_tokens, self._loss.padded, processes.number(), processes.count()),
+            collate_fn=collate(self.micro_batch_tokens, self._loss.padded, self._part),
         )
         return loader
 
@@ -136,14 +143,18 @@ class KitaeTrainer(Trainer):  # type: ignore[misc]
         self._check(rows, float(total))
         if self._note_rows is not None:
             self._note_rows(self.state.global_step + 1, rows)
-        processes.sum_gradients(model.parameters())
+        processes.sum_gradients(self._own())
         self._check_gradient(model, rows)
         return total
+
+    def _own(self) -> Iterator[torch.nn.Parameter]:
+        """The weights that each process has all of."""
+        return (weights for weights in self.model.parameters() if not isinstance(weights, DTensor))
 
     def _add_gradient(self, batch: MicroBatch, tokens: int, count: int) -> Share:
         """Adds what a micro-batch gives to the step's gradient."""
         with self.autocast():
-            losses = self._loss(batch.to(self.args.device))
+            losses = self._whole(self._loss, batch.to(self.args.device))
             loss = losses.sum() / count
             if self._loss.added is not None:
                 loss = loss + (self._loss.added * batch.real.to(self.args.device)).sum() / tokens
@@ -167,6 +178,8 @@ class KitaeTrainer(Trainer):  # type: ignore[misc]
                     raise
                 why = first_line(error)
             # The error is gone, and with it what it held on to.
+            if self._part.even:  # the others wait for this process in the middle of a layer
+                raise KitaeError("out-of-memory-shared", why=why, tokens=self.micro_batch_tokens)
             if self._held is None or len(self._held.sources) == 1:
                 where = "" if self._held is None else self._held.sources[0]
                 raise KitaeError("out-of-memory", where=where, why=why)
@@ -188,8 +201,7 @@ class KitaeTrainer(Trainer):  # type: ignore[misc]
 
     def _check_gradient(self, model: torch.nn.Module, rows: Sequence[RowLoss]) -> None:
         """One that is no number would leave none of the weights a number."""
-        norm = torch.nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
-        if not torch.isfinite(norm):
+        if not torch.isfinite(total_norm(model.parameters())):
             why = "\n".join(source for source, _, _ in rows[:_SHOWN])
             raise KitaeError("gradient-not-finite", step=self.state.global_step + 1, why=why)
 
@@ -212,18 +224,18 @@ class KitaeTrainer(Trainer):  # type: ignore[misc]
         if not self._exact:
             return {}
         with self.autocast():
-            hits = (hit for batch in self.held_out() for hit in self.labelled.exact(batch).tolist())
+            hits = (hit for batch in self.held_out() for hit in self._whole(self.labelled.exact, batch).tolist())
             return {EXACT: self._mean((float(hit), 1) for hit in hits)}
 
     def score(self) -> float:
         """The mean loss of the rows that are held out."""
         with self.autocast():
-            return self._mean((float(self._loss(batch).sum()), self._loss.count(batch)) for batch in self.held_out())
+            scored = ((self._whole(self._loss, batch), self._loss.count(batch)) for batch in self.held_out())
+            return self._mean((float(losses.sum()), count) for losses, count in scored)
 
     def held_out(self) -> Iterator[MicroBatch]:
         """This process's share, which is one of rows: how many go at once may become another matter in each process."""
-        own = self.validation[processes.number() :: processes.count()]
-        for batch in in_batches(own, self.micro_batch_tokens, self._loss.padded):
+        for batch in self._part.in_batches(self.validation, self.micro_batch_tokens, self._loss.padded):
             self._held = batch
             yield batch.to(self.args.device)
 
@@ -239,6 +251,11 @@ class KitaeTrainer(Trainer):  # type: ignore[misc]
         enabled = self._compute_dtype != torch.float32
         return torch.autocast(self.args.device.type, dtype=self._compute_dtype, enabled=enabled)
 
+    # The parent would average gradients, which are summed here, and keep a copy of each for that.
+
+    def _wrap_model(self, model: torch.nn.Module, training: bool = True, dataloader: Any = None) -> torch.nn.Module:
+        return self._whole
+
     # The parent would look for tensors and labels where a Step has none, and print what the recorder already shows.
 
     def floating_point_ops(self, inputs: Step) -> int:
@@ -246,6 +263,33 @@ class KitaeTrainer(Trainer):  # type: ignore[misc]
 
     def _get_num_items_in_batch(self, batch_samples: list[Step], device: torch.device) -> None:
         return None
+
+    # A checkpoint has whole weights and moments, whatever part of them a process has.
+
+    def weights(self) -> dict[str, torch.Tensor] | None:
+        """What is learned, put together by all processes, if it is spread; None if the model has it."""
+        apart = any(isinstance(weights, DTensor) and weights.requires_grad for weights in self.model.parameters())
+        return whole_weights(self.model) if apart else None
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        super()._save(output_dir, self.weights())
+
+    def create_optimizer(self, *arguments: Any) -> torch.optim.Optimizer:
+        optimizer: torch.optim.Optimizer = super().create_optimizer(*arguments)
+        if self._part.even:
+            keep_whole(optimizer)
+        return optimizer
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        if not processes.is_first():
+            self.optimizer.state_dict()
+        super()._save_optimizer_and_scheduler(output_dir)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if checkpoint is None:
+            return
+        for part, name in ((self.optimizer, "optimizer.pt"), (self.lr_scheduler, "scheduler.pt")):
+            part.load_state_dict(torch.load(Path(checkpoint) / name, map_location="cpu", weights_only=True))
 
     # A checkpoint is written beside and renamed, so a folder with a checkpoint's name is always a whole one.
 
