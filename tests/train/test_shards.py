@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from kitae import processes
 from kitae.chat import Encoded
 from kitae.errors import InputError, KitaeError
 from kitae.train.batches import Part, collate
@@ -48,3 +51,10 @@ def test_a_model_without_a_stack_of_layers_is_told() -> None:
     with pytest.raises(InputError) as caught:
         spread(network)
     assert caught.value.kind == "shard"
+
+
+def test_what_a_launcher_asks_for_is_left_to_no_other_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    assert processes.launcher_shares_weights()
+    assert "ACCELERATE_USE_FSDP" not in os.environ
+    assert not processes.launcher_shares_weights()
