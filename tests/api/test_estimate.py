@@ -91,6 +91,7 @@ def test_what_cannot_fit_is_refused_with_settings_that_do(
 def test_micro_batches_that_are_left_open_shrink_until_they_fit(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = estimate(load_recipe(recipe, ["train.method=dora"]))
     assert whole["micro_batch_tokens"] == 1024
+    assert estimate(load_recipe(recipe))["micro_batch_tokens"] == 2048
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=whole["memory_mb"] * 0.9e6))
     smaller = estimate(load_recipe(recipe, ["train.method=dora"]))
     assert smaller["micro_batch_tokens"] in (256, 512)

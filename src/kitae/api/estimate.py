@@ -160,7 +160,7 @@ def _kept(recipe: Recipe, size: Size) -> float:
     if recipe.train.method == "soft-prompt":
         return around + 8 * size.feed_forward
     lean = around + 4 * size.feed_forward + 14 * recipe.train.lora_settings.r
-    if recipe.train.method in ("lora", "dpo", "distill") and not recipe.train.lora_settings.dropout:
+    if recipe.train.lean:
         return lean
     outputs = size.queries + 2 * size.keys + 2 * size.hidden + 2 * size.feed_forward
     return lean + 8 * outputs + 4 * size.feed_forward  # PEFT's own way
