@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# What four methods make of the same rows: a table, and curves.html beside this script.
+set -euo pipefail
+cd "$(dirname "$0")/../methods"
+python prepare.py
+runs=()
+for method in lora qlora full soft-prompt; do runs+=("$(kitae train "$method.yaml")"); done
+kitae compare "${runs[@]}" --out ../comparisons/methods.html
