@@ -17,6 +17,7 @@ from transformers import AttentionInterface, PretrainedConfig, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
+from kitae.train.head import compute_type
 from kitae.train.strip import Group, Strip
 
 Tensor = torch.Tensor
@@ -206,10 +207,9 @@ def _attention(
     if attention_mask is not None or dropout or not causal or other or not alike:
         raise CannotIsolate(", ".join(other) or type(module).__name__)
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    kind = query.device.type  # under autocast what comes here may be of several types, and is not cast in the backward pass
-    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else query.dtype
+    dtype = compute_type(query)  # under autocast what comes here may be of several types, and is not cast in the backward pass
     parts = (x[0].transpose(0, 1).to(dtype) for x in (query, key, value))
-    with torch.autocast(kind, enabled=False):
+    with torch.autocast(query.device.type, enabled=False):
         mixed: Tensor = StripAttention.apply(*parts, _strip, scale, sliding_window)  # type: ignore[no-untyped-call]
     return mixed[None], None
 

@@ -25,7 +25,7 @@ class Score(Protocol):
 def head_losses(hidden: Tensor, head: nn.Linear, score: Score) -> Tensor:
     """What each position costs under `head(hidden)`, in fp32."""
     kind = hidden.device.type
-    filled = _filled(_in_compute_type(hidden, head))
+    filled = _filled(hidden.to(compute_type(head.weight)))
     with torch.autocast(kind, enabled=False):
         found: Tensor = _HeadLosses.apply(filled, head.weight, head.bias, score)  # type: ignore[no-untyped-call]
     return found[: len(hidden)]
@@ -83,7 +83,7 @@ class Taught:
 
 def teacher_logits(hidden: Tensor, head: nn.Linear, cap: float | None) -> Callable[[slice], Tensor]:
     """Made when they are asked for, so that there are never many."""
-    hidden = _filled(_in_compute_type(hidden, head))
+    hidden = _filled(hidden.to(compute_type(head.weight)))
     weight, bias = head.weight.to(hidden.dtype), None if head.bias is None else head.bias.to(hidden.dtype)
 
     def made(part: slice) -> Tensor:
@@ -149,9 +149,10 @@ class _LogitLosses(torch.autograd.Function):
         return slopes.mul_(upstream[0][:, None].to(slopes.dtype)), None  # in place: it is asked for once, and large
 
 
-def _in_compute_type(hidden: Tensor, head: nn.Linear) -> Tensor:
-    kind = hidden.device.type
-    return hidden.to(torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else head.weight.dtype)
+def compute_type(weights: Tensor) -> torch.dtype:
+    """In which products with them are made."""
+    kind = weights.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weights.dtype
 
 
 def _filled(positions: Tensor) -> Tensor:

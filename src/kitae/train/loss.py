@@ -13,10 +13,13 @@ from torch import nn
 from kitae.chat import Encoded
 from kitae.train.attention import CannotIsolate, attending, strips_allowed
 from kitae.train.batches import IGNORED, MicroBatch, side_by_side
-from kitae.train.head import Labels, Score, head_losses, logit_losses, some, teacher_logits
+from kitae.train.head import Labels, Score, compute_type, head_losses, logit_losses, some, teacher_logits
 from kitae.train.strip import strip_of
 
-_SAME = 2e-2  # bf16 rounds differently when sums are cut differently; anything else is a mistake
+# By how much losses may differ, in roots of what a type rounds away: of a row in a strip of its own, where attention rounds in
+# other places than the model's does, and of the same row in a strip with others, where nothing but sizes of products changes.
+_ATTENDED = 0.6
+_TOGETHER = 0.25
 _ROUNDINGS = 3  # in which a model makes a soft cap
 _UNMOVED = 1e-3  # nats by which a loss may move when only another row has changed; where rows are apart none moves at all
 _TRIED = 16  # tokens on which a head is tried
@@ -82,13 +85,15 @@ class LabelledLoss:
         ids[0, shared:] = ids[0, shared:].flip(0)
         own = int((batch.labels[0, 1:] != IGNORED).sum())
         with still(self.model):
-            apart = torch.cat([self._nll(self._side_by_side(row)) for row in batch.alone()])
+            usual = torch.cat([self._nll(self._side_by_side(row)) for row in batch.alone()])
             try:
+                apart = torch.cat([self._nll(self._in_a_strip(row, 0)) for row in batch.alone()])
                 together = self._nll(self._in_a_strip(batch, shared))
                 changed = self._nll(self._in_a_strip(replace(batch, input_ids=ids), shared))
             except CannotIsolate:
                 return
-        alike = (together - apart).abs().sum() <= _SAME * apart.abs().sum()
+        rounding = torch.finfo(compute_type(next(self._head.parameters()))).eps ** 0.5
+        alike = _apart(apart, usual) <= _ATTENDED * rounding and _apart(together, apart) <= _TOGETHER * rounding
         self.padded = not (alike and torch.allclose(changed[own:], together[own:], atol=_UNMOVED))
 
     def logits(self, batch: MicroBatch) -> Callable[[slice], torch.Tensor]:
@@ -207,6 +212,10 @@ def still(model: nn.Module) -> Iterator[None]:
             yield
     finally:
         model.train(training)
+
+
+def _apart(found: torch.Tensor, wanted: torch.Tensor) -> float:
+    return float((found - wanted).abs().sum() / wanted.abs().sum())
 
 
 def by_row(each: torch.Tensor, batch: MicroBatch) -> torch.Tensor:
