@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+from pathlib import Path
+
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
@@ -20,11 +23,12 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from kitae.chat import Encoded, Span
+from kitae.chat import ChatCodec, Conversation, Encoded, Message, Span
+from kitae.models import open_model
 from kitae.train.attention import CannotIsolate, StripAttention, _attention, allow_strips, attending
-from kitae.train.batches import in_batches
+from kitae.train.batches import MicroBatch, in_batches
 from kitae.train.lean import RootMeanSquareNorm, make_lean
-from kitae.train.loss import LabelledLoss, trial_batch
+from kitae.train.loss import LabelledLoss, Layout, trial_batch
 from kitae.train.strip import strip_of
 
 SHAPE = {
@@ -123,6 +127,58 @@ def test_whole_models_learn_the_same_in_half_precision(make: str) -> None:
         found.append(sum(float((gradients[name] - exact[name]).square().sum()) for name in exact) ** 0.5)
     usual, ours = found
     assert ours < 1.5 * usual
+
+
+WORDS = (
+    "the",
+    "rain",
+    "over",
+    "hills",
+    "when",
+    "we",
+    "came",
+    "home",
+    "late",
+    "and",
+    "nobody",
+    "had",
+    "lit",
+    "a",
+    "fire",
+    "so",
+    "cold",
+)
+
+
+def spoken(codec: ChatCodec, seed: int) -> list[Encoded]:
+    """Conversations of three lengths, of no sense."""
+    rng = random.Random(seed)
+    found = []
+    for count in (6, 9, 150):
+        said = (Message(role, " ".join(rng.choices(WORDS, k=count))) for role in ("user", "assistant"))
+        found += codec.encode(Conversation(tuple(said)))
+    return found
+
+
+def test_rounding_alone_keeps_no_row_out_of_a_strip(starter: Path, codec: ChatCodec, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A real model in half precision, whose attention rounds in other places than the usual one does."""
+    model = open_model(starter, torch.bfloat16)
+    allow_strips(model)
+    loss = LabelledLoss(model)
+    for seed in range(4):
+        loss.padded = True
+        loss.try_strip(trial_batch(spoken(codec, seed)))
+        assert not loss.padded
+    laid_out = LabelledLoss._in_a_strip
+
+    def one_count(self: LabelledLoss, batch: MicroBatch, shared: int) -> Layout:
+        targets, chosen, inputs, around = laid_out(self, batch, shared)
+        places = torch.arange(inputs["input_ids"].shape[1])[None]
+        return targets, chosen, {**inputs, "position_ids": places}, around
+
+    monkeypatch.setattr(LabelledLoss, "_in_a_strip", one_count)  # tokens further from the shared beginning than they are
+    loss.try_strip(trial_batch(spoken(codec, 0)))
+    assert loss.padded
 
 
 def learned_from(

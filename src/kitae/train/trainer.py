@@ -116,6 +116,11 @@ class KitaeTrainer(Trainer):  # type: ignore[misc]
         loss.try_strip(trial_batch(self.rows).to(self.args.device))
         return loss
 
+    @property
+    def padded(self) -> bool:
+        """Rows stand side by side, and don't lie in a strip."""
+        return self._loss.padded
+
     def get_train_dataloader(self) -> DataLoader[Step]:
         loader: DataLoader[Step] = DataLoader(
             self.train_dataset,
