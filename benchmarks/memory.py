@@ -15,12 +15,13 @@ from typing import Any
 from sft import arguments, lay_out, machine, run
 
 _NEW = "{source: new, max_length: 512, new: {arch: %s, tokenizer: smollm2-135m-instruct, hidden_size: 512}}"
+FULL_STEPS = "train.batch_tokens=4096"  # so that micro-batches are as large as they may be
 SHARED = "full, 1,024 at once, weights shared by two"  # processes: what one of them holds
 RECIPES = {
-    "lora, 1,024 tokens at once": (),
+    "lora, 2,048 tokens at once": (),
+    "lora, 512 at once, fp32": ("train.precision=fp32", "train.micro_batch_tokens=512"),
     "lora r = 64, 4,096 at once": (
         "train.lora={r: 64, alpha: 128}",
-        "train.batch_tokens=4096",
         "train.micro_batch_tokens=4096",
     ),
     "dora, 512 at once": ("train.method=dora", "train.micro_batch_tokens=512"),
@@ -34,12 +35,12 @@ RECIPES = {
     "new newllm, 1,024 at once": ("train.method=full", "train.lora=null", f"model={_NEW % 'newllm'}", "ship.gguf=[]"),
     "qlora, 1,024 at once": ("train.method=qlora",),
     "soft-prompt, 1,024 at once": ("train.method=soft-prompt", "train.lora=null", "ship.gguf=[]"),
-    "dpo, 1,024 at once": (
+    "dpo, 2,048 at once": (
         "train.method=dpo",
         "data.train=[{path: train-pairs.jsonl}]",
         "data.validation=[{path: held_out-pairs.jsonl}]",
     ),
-    "distill, 1,024 at once": ("train.method=distill", "train.distill={teacher: smollm2-135m-instruct}"),
+    "distill, 2,048 at once": ("train.method=distill", "train.distill={teacher: smollm2-135m-instruct}"),
     SHARED: ("train.method=full", "train.lora=null", "train.shard=true"),
 }
 
@@ -80,7 +81,7 @@ def look(folder: Path, changes: tuple[str, ...], processes: int) -> dict[str, An
     from kitae.paths import cache_dir
 
     env = {"KITAE_HOME": str(folder / "home"), "KITAE_CACHE": str(cache_dir())}
-    sets = [part for change in changes for part in ("--set", change)]
+    sets = [part for change in (FULL_STEPS, *changes) for part in ("--set", change)]
     kitae = [str(Path(sys.executable).parent / "kitae")]
     recipe = str(folder / "recipe.yaml")
     checked = run([*kitae, "recipe", "check", recipe, "--json", *sets], {**env, "WORLD_SIZE": str(processes)})

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterable, Iterator
+from datetime import timedelta
 from types import ModuleType
 from typing import TYPE_CHECKING, TypeVar
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
 
 Value = TypeVar("Value")
+
+_PATIENCE = timedelta(days=7)  # others wait while the first one reads rows, asks the base, or lets a teacher answer all of them
+_BELOW = ("gloo", "nccl", "connection closed by peer", "connection reset by peer")
 
 
 def count() -> int:
@@ -107,13 +111,27 @@ def wait_for_all() -> None:
 
 
 @contextlib.contextmanager
+def others_needed() -> Iterator[None]:
+    """Where weights are shared, processes talk in the middle of everything; what then fails has words of a library below."""
+    try:
+        yield
+    except RuntimeError as error:
+        if count() == 1 or not any(name in str(error).lower() for name in _BELOW):
+            raise
+        raise _gone(error) from error
+
+
+@contextlib.contextmanager
 def _together() -> Iterator[ModuleType]:
     """What all processes do at once. One that is gone breaks it for the others."""
-    joined = _joined()
     try:
-        yield joined
+        yield _joined()
     except RuntimeError as error:
-        raise KitaeError("process-gone", why=first_line(error), number=number(), count=count()) from error
+        raise _gone(error) from error
+
+
+def _gone(error: RuntimeError) -> KitaeError:
+    return KitaeError("process-gone", why=first_line(error), number=number(), count=count())
 
 
 def _joined() -> ModuleType:
@@ -123,5 +141,5 @@ def _joined() -> ModuleType:
     if not distributed.is_initialized():
         if torch.cuda.is_available():
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))  # else all would talk through the first one's
-        distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+        distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=_PATIENCE)
     return distributed

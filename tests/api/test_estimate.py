@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,11 +12,13 @@ import torch
 from safetensors.torch import save_file
 from transformers import GPT2Config, GPT2LMHeadModel
 
+import kitae.hardware
 from kitae.api.estimate import estimate
 from kitae.api.vocabulary import train_tokenizer
 from kitae.errors import InputError
 from kitae.models import open_tokenizer, peek
 from kitae.recipe import load_recipe
+from kitae.train.methods import compute_dtype
 
 RECIPE = """\
 name: small
@@ -130,15 +131,37 @@ def test_a_model_whose_file_says_too_little(recipe: Path, starter: Path, tmp_pat
 
 
 def test_memory_is_looked_for_where_training_runs(recipe: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=1e6))
-    monkeypatch.setattr(sys.modules["kitae.api.estimate"], "_GPUS", (str(tmp_path),))  # the package has a function of that name
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=2e9))
+    monkeypatch.setattr(kitae.hardware, "_GPUS", (str(tmp_path),))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (80e9, 80e9))
     estimate(load_recipe(recipe))
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (1e6, 80e9))
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=80e9))
     with pytest.raises(InputError):
         estimate(load_recipe(recipe))
+    # What is opened has to fit into the machine, what trains into the GPU.
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (80e9, 80e9))
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=1e9))
+    with pytest.raises(InputError) as caught:
+        estimate(load_recipe(recipe))
+    assert "1,238 MB" in caught.value.message
+
+
+def test_fp32_holds_twice_as_much_of_all_but_what_is_learned(recipe: Path) -> None:
+    half, exact = (estimate(load_recipe(recipe, [f"train.precision={p}"]))["memory_mb"] for p in ("bf16", "fp32"))
+    assert 1.4 * half < exact < 2 * half
+    monkeypatched = estimate(load_recipe(recipe))["memory_mb"]
+    assert monkeypatched == (half if compute_dtype("auto") == torch.bfloat16 else exact)
+
+
+def test_one_process_asks_the_base_for_all(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = ("train.micro_batch_tokens=64",)
+    needed = estimate(load_recipe(recipe, small))["memory_mb"]
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=needed * 1.7e6))
+    estimate(load_recipe(recipe, small))
 
 
 def test_processes_that_share_weights_hold_less_each(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:

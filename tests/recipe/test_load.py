@@ -164,6 +164,7 @@ NEWLLM = "model: {source: new, new: {arch: newllm, tokenizer: t}}\n"
         (NEWLLM + "train: {method: newllm, layer_dropout: 0.1}", 5, "train.layer_dropout"),
         (NEWLLM + "train: {method: newllm, shard: true}", 5, "train.shard"),
         ("train: {method: qlora, shard: true}", 4, "train.shard"),
+        (NEWLLM + "train: {method: full, shard: true}", 5, "train.shard"),
         ("train: {method: blend, shard: true, blend: {models: [a, b]}}", 4, "train.shard"),
         ("train: {shard: true, layer_dropout: 0.1}", 4, "train.layer_dropout"),
         ("train: {restarts: 2}", 4, "train.restarts"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from kitae.chat import Encoded, Span
 from kitae.train.attention import allow_strips
 from kitae.train.batches import IGNORED, MicroBatch, Plan, collate, in_batches, layout
 from kitae.train.distillation import TaughtLoss
-from kitae.train.head import Labels, Taught, head_losses, logit_losses
+from kitae.train.head import Labels, Taught, head_losses, logit_losses, some
 from kitae.train.loss import LabelledLoss, shared_prefix, trial_batch
 from kitae.train.strip import Strip, strip_of
 
@@ -287,6 +288,35 @@ def test_a_teacher_that_is_the_student_teaches_nothing_and_another_its_distribut
             assert loss.padded is padded
             (batch,) = in_batches(sequences, 100_000, padded)
             assert loss(batch).sum().item() == pytest.approx(wanted, rel=1e-4, abs=1e-4)
+
+
+@pytest.mark.parametrize("padded", [True, False])
+def test_a_teacher_that_scales_its_logits(model: LlamaForCausalLM, padded: bool) -> None:
+    """As some families do: its distribution is what it says at the end, and not what its head gives."""
+    original = model.forward
+
+    def scaled(*arguments: Any, **settings: Any) -> Any:
+        found = original(*arguments, **settings)
+        found.logits = found.logits * 3
+        return found
+
+    sequences = rows(20)
+    student = trying_strips(model, sequences, not padded)
+    (batch,) = in_batches(sequences, 100_000, padded)
+    assert batch.labelled % 64 > 1
+    with torch.no_grad():
+        expected = student.logits(batch)(slice(0, batch.labelled))[: batch.labelled].log_softmax(-1)
+    model.forward = scaled
+    teacher = trying_strips(model, sequences, not padded)
+    told = []
+    with torch.no_grad():
+        for part in some(batch.labelled):
+            told.append(teacher.logits(batch)(part))
+        assert {len(part) for part in told} == {64}
+        wanted = torch.cat(told)[: batch.labelled].log_softmax(-1)
+        assert torch.allclose(wanted, (3 * expected).log_softmax(-1), atol=1e-5)
+        loss = TaughtLoss(trying_strips(model, sequences, not padded), teacher, 1.0, 1.0)
+        assert loss(batch).sum().item() == pytest.approx(0.0, abs=1e-4)
 
 
 @pytest.mark.parametrize("padded", [True, False])

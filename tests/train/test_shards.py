@@ -45,6 +45,17 @@ def test_micro_batches_are_not_halved_while_others_wait() -> None:
     assert "64" in caught.value.message
 
 
+@pytest.mark.parametrize("count", ["1", "2"])
+def test_libraries_below_are_translated(count: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", count)
+    said = "[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]:4711"
+    with pytest.raises(KitaeError if count == "2" else RuntimeError) as caught, processes.others_needed():
+        raise RuntimeError(said)
+    assert "closed by peer" in (caught.value.why if count == "2" else str(caught.value))
+    with pytest.raises(RuntimeError, match="shapes"), processes.others_needed():
+        raise RuntimeError("shapes cannot be multiplied")
+
+
 def test_a_model_without_a_stack_of_layers_is_told() -> None:
     network = GPT2LMHeadModel(GPT2Config(n_embd=8, n_layer=2, n_head=2, vocab_size=50))
     network.extra = torch.nn.ModuleList([torch.nn.Linear(1, 1), torch.nn.Linear(1, 1)])

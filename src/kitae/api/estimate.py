@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
-
-import psutil
+from dataclasses import dataclass
 
 from kitae import processes
 from kitae.api.rows import gather_rows
 from kitae.data import Rows
 from kitae.errors import InputError
 from kitae.files import JsonDict
+from kitae.hardware import computes_in_bf16, free_gpu_memory, free_memory, has_gpu
 from kitae.models import Design, Size, locate_tokenizer, peek, size_of
 from kitae.recipe import Recipe
 from kitae.runs import find_run, is_run
@@ -24,7 +23,6 @@ _HEAD = 60e6  # logits, block by block
 _HOLES = 1.25  # memory that is free, but between what is not
 _FLOPS = 250e9  # what two ordinary cores reach in training, all losses included
 _FASTEST = 10_000  # tokens a second; a small model's time goes into other things than multiplying
-_GPUS = ("/dev/nvidiactl", "/dev/kfd")
 _LEAST_AT_ONCE = 64  # tokens; below that a smaller micro-batch is no advice
 
 
@@ -46,7 +44,7 @@ def estimate(recipe: Recipe) -> JsonDict:
         "validation": len(rows.validation),
         "duplicates": rows.duplicates,
         "tokens": round(tokens),
-        "memory_mb": round(memory / 1e6),
+        "memory_mb": round(memory.most / 1e6),
         "micro_batch_tokens": recipe.train.tokens_at_once,
         "minutes": round(seconds / 60, 1),
     }
@@ -57,27 +55,38 @@ def fitted(recipe: Recipe, rows: Rows) -> Recipe:
     return _fitting(recipe, _size(recipe), _tokens(recipe, rows))[0]
 
 
-def _fitting(recipe: Recipe, size: Size, tokens: float) -> tuple[Recipe, float]:
-    """And the bytes that training will hold; or an error that says what would fit."""
-    needed, available = _memory(recipe, size, tokens), _available()
+@dataclass(frozen=True)
+class Memory:
+    """Bytes: what there is, or what a recipe needs of it."""
+
+    training: float  # of one process, where it trains
+    opening: float  # of the machine, when the model is opened, and its base asked, before that
+
+    @property
+    def most(self) -> float:
+        return max(self.training, self.opening)
+
+    def within(self, free: Memory) -> bool:
+        return self.training <= free.training and self.opening <= free.opening
+
+
+def _fitting(recipe: Recipe, size: Size, tokens: float) -> tuple[Recipe, Memory]:
+    """And what training will hold; or an error that says what would fit."""
+    needed, free = _memory(recipe, size, tokens), _free()
     if recipe.train.micro_batch_tokens == "auto":
         at_once = recipe.train.tokens_at_once
-        while needed > available and at_once // 2 >= _LEAST_AT_ONCE:
+        while not needed.within(free) and at_once // 2 >= _LEAST_AT_ONCE:
             at_once //= 2
             needed = _memory(_with_train(recipe, micro_batch_tokens=at_once), size, tokens)
-        if needed <= available:
+        if needed.within(free):
             recipe = _with_train(recipe, micro_batch_tokens=at_once)
-    if needed > available:
+    if not needed.within(free):
         fitting = [
-            f"{name} ({round(memory / 1e6):,} MB)" for name, memory in _smaller(recipe, size, tokens) if memory <= available
+            f"{name} ({round(less.most / 1e6):,} MB)" for name, less in _smaller(recipe, size, tokens) if less.within(free)
         ]
-        raise InputError(
-            "too-large",
-            where=recipe.name,
-            why="; ".join(fitting[:2]),
-            needed=f"{round(needed / 1e6):,}",
-            available=f"{round(available / 1e6):,}",
-        )
+        wanting = (needed.training, free.training) if needed.training > free.training else (needed.opening, free.opening)
+        wanted, available = (f"{round(memory / 1e6):,}" for memory in wanting)
+        raise InputError("too-large", where=recipe.name, why="; ".join(fitting[:2]), needed=wanted, available=available)
     return recipe, needed
 
 
@@ -85,14 +94,10 @@ def _with_train(recipe: Recipe, **changes: object) -> Recipe:
     return recipe.model_copy(update={"train": recipe.train.model_copy(update=changes)})
 
 
-def _available() -> float:
-    """Free bytes where a process would train. Only a machine that shows a GPU is worth the seconds of torch's import."""
-    if any(Path(device).exists() for device in _GPUS):
-        import torch
-
-        if torch.cuda.is_available():
-            return float(torch.cuda.mem_get_info()[0])
-    return float(psutil.virtual_memory().available) / processes.count_here()
+def _free() -> Memory:
+    """Processes of one machine share what it has, but for its GPUs."""
+    own = free_memory()
+    return Memory(free_gpu_memory() if has_gpu() else own / processes.count_here(), own)
 
 
 def _size(recipe: Recipe) -> Size:
@@ -109,26 +114,32 @@ def _tokens(recipe: Recipe, rows: Rows) -> float:
     return sum(map(len, texts)) / _CHARACTERS_PER_TOKEN
 
 
-def _memory(recipe: Recipe, size: Size, tokens: float) -> float:
+def _memory(recipe: Recipe, size: Size, tokens: float) -> Memory:
     """Weights, what is learned (with gradient and two moments), and what tokens leave behind for the backward pass."""
     train = recipe.train
     if train.method == "blend":  # all models at once, in fp32
         assert train.blend is not None
-        return _PROGRAM + size.parameters * 4 * (len(train.blend.models) + 1)
+        blending = _PROGRAM + size.parameters * 4 * (len(train.blend.models) + 1)
+        return Memory(blending, blending)
+    exact = not computes_in_bf16(train.precision)
+    width = 4 if exact else 2
     at_once = min(train.tokens_at_once, train.batch_tokens, tokens)
     sharing = processes.count() if train.shard else 1
-    if train.whole:  # fp32 weights, their bf16 copy, and a gradient of the head on its way
-        weights = size.parameters * 6 / sharing + size.vocabulary * size.hidden * 6
+    if train.whole:  # fp32 weights, their bf16 copy if there is one, and a gradient of the head on its way
+        weights = size.parameters * (4 if exact else 6) / sharing + size.vocabulary * size.hidden * 6
         learned = size.parameters * 12 / sharing
     else:
-        outside = size.vocabulary * size.hidden * 2
-        weights = (outside + (size.parameters * 2 - outside) * (_FOUR_BITS if train.method == "qlora" else 1)) / sharing
+        outside = size.vocabulary * size.hidden
+        inside = (size.parameters - outside) * (2 * _FOUR_BITS if train.method == "qlora" else width)
+        weights = (outside * width + inside) / sharing
         learned = _learned(recipe, size) * 16
     if train.method == "distill" and train.distillation.learn == "logits":
-        weights += _other(train.distillation.teacher).parameters * 2
-    training = _PROGRAM + weights + learned + at_once * size.layers * _kept(recipe, size) * _HOLES + _HEAD
-    before = (_PROGRAM if train.whole else _ASKING) + size.parameters * 4  # the base is opened, and asked
-    return max(training, before)
+        weights += _other(train.distillation.teacher).parameters * width
+    kept = at_once * size.layers * _kept(recipe, size) * width / 2
+    training = _PROGRAM + weights + learned + kept * _HOLES + _HEAD
+    if train.whole:  # each process opens it, and keeps its share
+        return Memory(training, (_PROGRAM + size.parameters * 4) * processes.count_here())
+    return Memory(training, _ASKING + size.parameters * 4)  # only the first process asks
 
 
 def _other(source: str) -> Size:
@@ -151,7 +162,7 @@ def _adapter(rank: int, size: Size) -> int:
 
 
 def _kept(recipe: Recipe, size: Size) -> float:
-    """Bytes that one token leaves behind in one layer; see docs/benchmarks.md."""
+    """Bytes that one token leaves behind in one layer where numbers have two; see docs/benchmarks.md."""
     if size.passes > 1:
         return 48.0 * size.hidden * size.passes
     around = 8 * size.hidden + 4 * size.queries + 4 * size.keys
@@ -166,10 +177,10 @@ def _kept(recipe: Recipe, size: Size) -> float:
     return lean + 8 * outputs + 4 * size.feed_forward  # PEFT's own way
 
 
-def _smaller(recipe: Recipe, size: Size, tokens: float) -> Iterator[tuple[str, float]]:
+def _smaller(recipe: Recipe, size: Size, tokens: float) -> Iterator[tuple[str, Memory]]:
     """Settings that need less, each with what it would need."""
 
-    def with_train(**changes: object) -> float:
+    def with_train(**changes: object) -> Memory:
         return _memory(_with_train(recipe, **changes), size, tokens)
 
     train = recipe.train
@@ -181,6 +192,8 @@ def _smaller(recipe: Recipe, size: Size, tokens: float) -> Iterator[tuple[str, f
         yield "train.method=lora", with_train(method="lora", lora=None)
     if train.method == "blend":
         return
+    if processes.count() > 1 and not train.shard and train.method != "qlora" and size.passes == 1:
+        yield "train.shard=true", with_train(shard=True)
     at_once = min(recipe.train.tokens_at_once, recipe.train.batch_tokens) // 2
     while at_once >= _LEAST_AT_ONCE:
         yield f"train.micro_batch_tokens={at_once}", with_train(micro_batch_tokens=at_once)

@@ -19,9 +19,10 @@ from kitae.console import console
 from kitae.data import Rows, overlap
 from kitae.errors import InputError, KitaeError, Refused, first_line
 from kitae.files import JsonDict, read_text, remove_leftovers, write_json
+from kitae.hardware import ran_out_of_memory
 from kitae.i18n import t
 from kitae.models import locate, locate_tokenizer
-from kitae.recipe import Recipe, load_recipe, recipe_yaml, resolve_paths
+from kitae.recipe import Recipe, load_recipe, parse_recipe, recipe_yaml, resolve_paths
 from kitae.runs import Run, create_run, find_run, is_run
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def train(recipe: Recipe | str | Path | None = None, overrides: Sequence[str] = 
     """Trains, and returns the run with the gates before and after. Raises `Refused` when a gate says no."""
     shared = ["train.shard=true"] if processes.launcher_shares_weights() else []
     if processes.number() > 0:
-        return _help()
+        return _help(shared)
     rows: Rows | None = None
     if resume is not None:
         if recipe is not None or overrides:
@@ -49,16 +50,16 @@ def train(recipe: Recipe | str | Path | None = None, overrides: Sequence[str] = 
         if rows is None:
             _go_on(run)
         with _states(run):
-            return _train(run, rows)
+            return _train(run, rows, shared)
 
 
-def _train(run: Run, rows: Rows | None) -> JsonDict:
-    """`rows`: those of a new run; None goes on with an interrupted one."""
+def _train(run: Run, rows: Rows | None, shared: Sequence[str]) -> JsonDict:
+    """`rows`: those of a new run; None goes on with an interrupted one. `shared`: what a launcher sets."""
     from kitae.train import manifest, prepare
     from kitae.train.fit import Interrupted, fit
     from kitae.verify import RunVerifier, Verdict, after_training, inputs
 
-    recipe, resumed = load_recipe(run.recipe_path), rows is None
+    recipe, resumed = load_recipe(run.recipe_path, shared), rows is None
     if run.data.exists():
         rows = Rows.load(run.data)
     else:  # a new run, or one that was killed before it had kept its rows
@@ -79,7 +80,8 @@ def _train(run: Run, rows: Rows | None) -> JsonDict:
     processes.first_says((run.path, resumed))
     if not run.output.exists():
         try:
-            fit(prepared, resume=resumed)
+            with processes.others_needed():
+                fit(prepared, resume=resumed)
         except Interrupted:
             run.set_state("interrupted")
             raise
@@ -103,7 +105,7 @@ def _before_gates(prepared: Prepared, verifier: RunVerifier) -> Iterator[Gate]:
         yield stop_token_trainable(prepared, verifier.stop_probability)
 
 
-def _help() -> JsonDict:
+def _help(shared: Sequence[str]) -> JsonDict:
     """One of several processes: takes its share of the steps of a run that the first has begun, and writes nothing."""
     quiet_libraries()
     from kitae.train import prepare
@@ -114,7 +116,9 @@ def _help() -> JsonDict:
     path, resumed = said
     run = Run(path, silent=True)
     if not run.output.exists():
-        fit(prepare(load_recipe(run.recipe_path), run, Rows.load(run.data)), resume=resumed)
+        recipe = load_recipe(run.recipe_path, shared)
+        with processes.others_needed():
+            fit(prepare(recipe, run, Rows.load(run.data)), resume=resumed)
     return {"run": run.id, "path": str(run.path)}
 
 
@@ -136,20 +140,19 @@ def _states(run: Run) -> Iterator[None]:
         run.set_state("interrupted")
         raise Interrupted("interrupted", run=run.id) from error
     except Exception as error:
-        from kitae.train.memory import ran_out
-
         run.record("error", kind=type(error).__name__, message=str(error)[:500])
         run.set_state("failed")
-        if ran_out(error):
+        if ran_out_of_memory(error):
             raise KitaeError("out-of-memory", why=first_line(error)) from error
         raise
 
 
 def _begin(recipe: Recipe | str | Path, overrides: Sequence[str]) -> tuple[Run, Rows]:
     """A new run, once everything that the user may have got wrong has been read; no large library is needed to say so."""
-    wanted = (
-        resolve_paths(recipe, Path.cwd(), recipe.name) if isinstance(recipe, Recipe) else load_recipe(Path(recipe), overrides)
-    )
+    if isinstance(recipe, Recipe):
+        wanted = resolve_paths(parse_recipe(recipe_yaml(recipe), recipe.name, overrides), Path.cwd(), recipe.name)
+    else:
+        wanted = load_recipe(Path(recipe), overrides)
     rows = gather_rows(wanted)
     _find_trackers(wanted.train.report_to)
     quiet_libraries()

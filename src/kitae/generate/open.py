@@ -6,10 +6,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kitae.generate.engine import Engine
-from kitae.models import folder_facts, is_adapter, is_soft_prompt, open_codec, open_model, open_with_adapter, open_with_prompt
+from kitae.hardware import free_gpu_memory, has_gpu
+from kitae.models import (
+    folder_facts,
+    is_adapter,
+    is_soft_prompt,
+    open_codec,
+    open_model,
+    open_with_adapter,
+    open_with_prompt,
+    peek,
+)
 
 if TYPE_CHECKING:
     import torch
+
+_WITH_WORK = 1.2  # a cache of what was read, and what passes through a layer
 
 
 def open_engine(path: Path, base: Path | None = None, dtype: torch.dtype | None = None, template: str | None = None) -> Engine:
@@ -25,7 +37,7 @@ def open_engine(path: Path, base: Path | None = None, dtype: torch.dtype | None 
     folder = base if base is not None and is_adapter(path) else path
     codec = open_codec(folder, template)
     wanted = dtype or torch.float32
-    prompt, device = None, "cuda" if torch.cuda.is_available() else "cpu"
+    prompt, device = None, device_for(folder, wanted)
     if folder is path:
         model = open_model(folder, wanted)
     elif is_soft_prompt(path):
@@ -35,3 +47,10 @@ def open_engine(path: Path, base: Path | None = None, dtype: torch.dtype | None 
     model = model.to(device)
     facts = folder_facts(folder, codec)
     return TorchEngine(model, codec, facts.stop_tokens, facts.context, prompt)
+
+
+def device_for(folder: Path, dtype: torch.dtype) -> str:
+    """The GPU if the model, and what it works on, fit into what is free there; else it answers more slowly."""
+    if has_gpu() and peek(str(folder)).parameters * dtype.itemsize * _WITH_WORK <= free_gpu_memory():
+        return "cuda"
+    return "cpu"

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kitae.chat import ChatCodec, ChatTemplate, HfVocabulary
-from kitae.errors import InputError, first_line
+from kitae.errors import InputError, KitaeError, first_line
 from kitae.files import read_text
+from kitae.hardware import ran_out_of_memory
 from kitae.models.four_bits import nf4, stay_trainable
 from kitae.models.source import check_adapter, check_folder
 
@@ -58,14 +59,19 @@ def open_model(folder: Path, dtype: torch.dtype, four_bits: bool = False) -> Pre
             output_loading_info=True,
             **more,
         )
-    except (ValueError, KeyError, RuntimeError, OSError) as error:
-        raise InputError("model-unreadable", where=str(folder), why=first_line(error)) from error
+    except (ValueError, KeyError, RuntimeError, OSError, MemoryError) as error:
+        raise unreadable(InputError("model-unreadable", where=str(folder), why=first_line(error)), error) from error
     if four_bits:
         stay_trainable(model)
     missing = sorted(report["missing_keys"])
     if missing:  # transformers would fill them with random numbers and go on
         raise InputError("weights-missing", where=str(folder), why=f"{len(missing)}: {', '.join(missing[:5])}")
     return model
+
+
+def unreadable(damaged: InputError, error: Exception) -> KitaeError:
+    """Of what a library could not read. Nothing is wrong with it if there was no room."""
+    return KitaeError("too-little-memory", where=damaged.where, why=damaged.why) if ran_out_of_memory(error) else damaged
 
 
 def open_with_adapter(base: Path, adapter: Path, dtype: torch.dtype) -> PreTrainedModel:
@@ -75,8 +81,8 @@ def open_with_adapter(base: Path, adapter: Path, dtype: torch.dtype) -> PreTrain
     model = open_model(base, dtype)
     try:
         return PeftModel.from_pretrained(model, adapter, autocast_adapter_dtype=False).to(dtype)
-    except (ValueError, KeyError, RuntimeError, OSError) as error:
-        raise InputError("adapter-unreadable", where=str(adapter), why=first_line(error)) from error
+    except (ValueError, KeyError, RuntimeError, OSError, MemoryError) as error:
+        raise unreadable(InputError("adapter-unreadable", where=str(adapter), why=first_line(error)), error) from error
 
 
 def add_lora(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from kitae.errors import InputError, first_line
 from kitae.files import read_json
-from kitae.models.open import open_model, open_tokenizer
+from kitae.models.open import open_model, open_tokenizer, unreadable
 from kitae.models.source import check_adapter, is_adapter
 
 if TYPE_CHECKING:
@@ -66,6 +66,6 @@ def open_with_prompt(base: Path, adapter: Path, dtype: torch.dtype, device: str)
             made = prompted.get_prompt(1)
             if isinstance(made, torch.Tensor):
                 made = model(inputs_embeds=made.to(model.dtype), use_cache=True).past_key_values
-    except (ValueError, KeyError, RuntimeError, OSError) as error:
-        raise InputError("adapter-unreadable", where=str(adapter), why=first_line(error)) from error
+    except (ValueError, KeyError, RuntimeError, OSError, MemoryError) as error:
+        raise unreadable(InputError("adapter-unreadable", where=str(adapter), why=first_line(error)), error) from error
     return model, made

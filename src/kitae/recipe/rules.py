@@ -89,6 +89,7 @@ def _unread(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
         (train.schedule != "restarts", ("train",), train, ("restarts",), f"schedule: {train.schedule}"),
         (train.schedule == "plateau", ("train",), train, ("warmup",), "schedule: plateau"),
         (train.method in ("qlora", "newllm"), ("train",), train, ("shard",), f"method: {train.method}"),
+        (train.method == "full" and new is not None and new.arch == "newllm", ("train",), train, ("shard",), "arch: newllm"),
         (train.shard, ("train",), train, ("layer_dropout",), "shard: true"),
         (train.method == "newllm", ("train",), train, ("layer_dropout",), "method: newllm"),
         (train.method == "blend", ("train",), train, _OF_STEPS, "method: blend"),

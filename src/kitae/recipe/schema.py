@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
+from kitae.hardware import Precision
+
 STARTER = "smollm2-135m-instruct"
 QUANTS = ("F16", "Q8_0", "Q6_K", "Q5_K_M", "Q5_K_S", "Q4_K_M", "Q4_K_S", "Q4_0", "Q3_K_M", "Q2_K")
 WHOLE = ("full", "newllm", "blend")  # methods that change the model's own weights
@@ -208,9 +210,9 @@ class Train(Section):
     micro_batch_tokens: Annotated[int, Field(ge=16)] | Literal["auto"] = Field(
         "auto",
         description="tokens held in memory at once; changes no result but those of dropout, newllm.variety and mixing; "
-        "auto: 1024, or 2048 for lora without dropout, or as many as fit",
+        "auto: 1024, or 2048 for adapters that keep little of each (lora, dpo, distill; no dropout), or as many as fit",
     )
-    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    precision: Precision = "auto"
     evaluations: int = Field(4, ge=1, description="times the validation rows are scored, evenly over the run")
     early_stopping: EarlyStopping | None = EarlyStopping.model_validate({})
     layer_dropout: float = Field(

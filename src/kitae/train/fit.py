@@ -27,6 +27,7 @@ from kitae.train.batches import Plan, length
 from kitae.train.callbacks import EarlyStop, Recorder, StopWhenAsked
 from kitae.train.methods import compute_dtype, model_to_train, trainer_of
 from kitae.train.prepare import Prepared
+from kitae.train.shards import held
 from kitae.train.trackers import trackers_in
 from kitae.train.trainer import CHOICE, EXACT, LOSS, KitaeTrainer, checkpoints, damaged, damaged_best
 
@@ -110,7 +111,7 @@ def _tokens(prepared: Prepared, phases: Phases | None, resume: bool) -> None:
         callbacks = [EarlyStop(wanted.patience, wanted.min_delta, _metric(train), wanted.perplexity)]
     trainer = _trainer(trainer_of(prepared), prepared, "tokens", model, plan, run.checkpoints, callbacks)
     start = _start(run.checkpoints, resume)
-    run.record("laid-out", rows="side by side" if trainer.padded else "in strips")
+    run.record("laid-out", rows="side by side" if trainer.padded else "in strips", parameters=held(model))
     if start is None:
         run.record("before", validation_loss=trainer.evaluate()["eval_loss"])
     _steps(trainer, run, start)

@@ -25,7 +25,7 @@ class Score(Protocol):
 def head_losses(hidden: Tensor, head: nn.Linear, score: Score) -> Tensor:
     """What each position costs under `head(hidden)`, in fp32."""
     kind = hidden.device.type
-    filled = _filled(hidden.to(compute_type(head.weight)))
+    filled = filled_up(hidden.to(compute_type(head.weight)))
     with torch.autocast(kind, enabled=False):
         found: Tensor = _HeadLosses.apply(filled, head.weight, head.bias, score)  # type: ignore[no-untyped-call]
     return found[: len(hidden)]
@@ -33,7 +33,7 @@ def head_losses(hidden: Tensor, head: nn.Linear, score: Score) -> Tensor:
 
 def logit_losses(logits: Tensor, score: Score) -> Tensor:
     """The same of logits that a model made itself."""
-    found: Tensor = _LogitLosses.apply(_filled(logits), score)  # type: ignore[no-untyped-call]
+    found: Tensor = _LogitLosses.apply(filled_up(logits), score)  # type: ignore[no-untyped-call]
     return found[: len(logits)]
 
 
@@ -41,7 +41,7 @@ class Labels:
     """The negative log-likelihood of targets, with logits that are soft-capped at `cap`."""
 
     def __init__(self, targets: Tensor, cap: float | None) -> None:
-        self._targets, self._cap = _filled(targets), cap
+        self._targets, self._cap = filled_up(targets), cap
 
     def __call__(self, logits: Tensor, part: slice) -> Tensor:
         losses = torch.empty(len(logits), device=logits.device)
@@ -60,7 +60,7 @@ class Taught:
     def __init__(
         self, targets: Tensor, cap: float | None, teacher: Callable[[slice], Tensor], share: float, temperature: float
     ) -> None:
-        self._targets, self._cap, self._teacher = _filled(targets), cap, teacher
+        self._targets, self._cap, self._teacher = filled_up(targets), cap, teacher
         self._share, self._temperature = share, temperature
 
     def __call__(self, logits: Tensor, part: slice) -> Tensor:
@@ -83,7 +83,7 @@ class Taught:
 
 def teacher_logits(hidden: Tensor, head: nn.Linear, cap: float | None) -> Callable[[slice], Tensor]:
     """Made when they are asked for, so that there are never many."""
-    hidden = _filled(hidden.to(compute_type(head.weight)))
+    hidden = filled_up(hidden.to(compute_type(head.weight)))
     weight, bias = head.weight.to(hidden.dtype), None if head.bias is None else head.bias.to(hidden.dtype)
 
     def made(part: slice) -> Tensor:
@@ -155,7 +155,7 @@ def compute_type(weights: Tensor) -> torch.dtype:
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weights.dtype
 
 
-def _filled(positions: Tensor) -> Tensor:
+def filled_up(positions: Tensor) -> Tensor:
     """Up to one of few sizes, because libraries prepare, and keep, a program for each."""
     return nn.functional.pad(positions, (*([0, 0] * (positions.ndim - 1)), 0, -len(positions) % _ROWS))
 

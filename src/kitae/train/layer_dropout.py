@@ -10,14 +10,14 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from kitae.errors import InputError
-from kitae.train.layers import stack_of
+from kitae.train.layers import name_of, stack_of
 
 
 def drop_layers(model: PreTrainedModel, share: float) -> None:
     """All but the last, so that there is always something to learn."""
     layers = stack_of(model)
     if layers is None or not _give_states_alone(model, layers):
-        raise InputError("layer-dropout", where=type(model).__name__)
+        raise InputError("layer-dropout", where=name_of(model))
     for layer in layers[:-1]:
         layer.forward = _sometimes(layer, share)
 

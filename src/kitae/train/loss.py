@@ -13,7 +13,7 @@ from torch import nn
 from kitae.chat import Encoded
 from kitae.train.attention import CannotIsolate, attending, strips_allowed
 from kitae.train.batches import IGNORED, MicroBatch, side_by_side
-from kitae.train.head import Labels, Score, compute_type, head_losses, logit_losses, some, teacher_logits
+from kitae.train.head import Labels, Score, compute_type, filled_up, head_losses, logit_losses, some, teacher_logits
 from kitae.train.strip import strip_of
 
 # By how much losses may differ, in roots of what a type rounds away: of a row in a strip of its own, where attention rounds in
@@ -102,7 +102,7 @@ class LabelledLoss:
         _, chosen, inputs, around = self._laid_out(batch)
         with around:
             if self._ending is None:
-                every = self._forward(chosen, **inputs)
+                every = filled_up(self._forward(chosen, **inputs))
                 return lambda part: every[part]
             hidden = self._reached(chosen, lambda hidden: hidden, **inputs)
         assert isinstance(self._head, nn.Linear)

@@ -1,4 +1,4 @@
-"""What to do when there is not enough of it."""
+"""How much of it is held, and what has to be put back before a step is done again."""
 
 from __future__ import annotations
 
@@ -6,14 +6,6 @@ from dataclasses import dataclass
 
 import psutil
 import torch
-
-_SAID = ("can't allocate memory", "not enough memory", "out of memory")  # by allocators that have no error of their own
-
-
-def ran_out(error: BaseException) -> bool:
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-        return True
-    return isinstance(error, RuntimeError) and any(said in str(error) for said in _SAID)
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import save_file
 from transformers import PreTrainedModel
 
 from kitae.errors import InputError
+from kitae.hardware import Precision, computes_in_bf16
 from kitae.models import add_lora, add_soft_prompt, open_model, open_tokenizer
 from kitae.train.attention import allow_strips
 from kitae.train.distillation import DistillationTrainer
@@ -61,19 +61,8 @@ def trainer_of(prepared: Prepared) -> Callable[..., KitaeTrainer]:
     return KitaeTrainer
 
 
-def compute_dtype(precision: str) -> torch.dtype:
-    """bf16 where the hardware multiplies it faster, else fp32."""
-    if precision == "fp32":
-        return torch.float32
-    if precision == "bf16":
-        return torch.bfloat16
-    if torch.cuda.is_available():
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    if torch.backends.mps.is_available():
-        return torch.float32
-    cpu: Any = torch.cpu
-    fast = cpu._is_avx512_bf16_supported() or cpu._is_amx_tile_supported()
-    return torch.bfloat16 if fast else torch.float32
+def compute_dtype(precision: Precision) -> torch.dtype:
+    return torch.bfloat16 if computes_in_bf16(precision) else torch.float32
 
 
 def check_teacher(student: Path, teacher: str) -> None:

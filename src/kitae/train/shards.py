@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 
 from kitae import processes
 from kitae.errors import InputError
-from kitae.train.layers import stack_of
+from kitae.train.layers import name_of, stack_of
 
 
 class Whole(nn.Module):
@@ -36,7 +36,7 @@ def spread(model: PreTrainedModel) -> Whole:
 
     layers = stack_of(model)
     if layers is None:
-        raise InputError("shard", where=type(model).__name__)
+        raise InputError("shard", where=name_of(model))
     learned = {weights for weights in model.parameters() if weights.requires_grad}
     beside = learned if any(not weights.requires_grad for weights in model.parameters()) else set()
     whole, mesh = Whole(model), processes.mesh()
@@ -46,6 +46,11 @@ def spread(model: PreTrainedModel) -> Whole:
         part.set_force_sum_reduction_for_comms(True)  # by a plain sum, which gloo has too
     model.register_load_state_dict_pre_hook(_spread_weights)
     return whole
+
+
+def held(model: nn.Module) -> int:
+    """Numbers of the model that are in this process."""
+    return sum((weights.to_local() if isinstance(weights, DTensor) else weights).numel() for weights in model.parameters())
 
 
 def whole_weights(model: nn.Module) -> dict[str, torch.Tensor]:

@@ -24,9 +24,10 @@ from kitae import processes
 from kitae.chat import Encoded
 from kitae.errors import KitaeError, first_line
 from kitae.files import staged_file, staged_folder
+from kitae.hardware import ran_out_of_memory
 from kitae.train.batches import EncodedRows, MicroBatch, Part, Plan, Step, collate
 from kitae.train.loss import LabelledLoss, trial_batch
-from kitae.train.memory import RandomState, ran_out
+from kitae.train.memory import RandomState
 from kitae.train.shards import Whole, keep_whole, spread, total_norm, whole_weights
 
 PREFIX = "checkpoint-"
@@ -119,7 +120,7 @@ class KitaeTrainer(Trainer):  # type: ignore[misc]
     @property
     def padded(self) -> bool:
         """Rows stand side by side, and don't lie in a strip."""
-        return self._loss.padded
+        return bool(self._loss.padded)
 
     def get_train_dataloader(self) -> DataLoader[Step]:
         loader: DataLoader[Step] = DataLoader(
@@ -179,7 +180,7 @@ class KitaeTrainer(Trainer):  # type: ignore[misc]
             try:
                 return work()
             except Exception as error:
-                if not ran_out(error):
+                if not ran_out_of_memory(error):
                     raise
                 why = first_line(error)
             # The error is gone, and with it what it held on to.
@@ -374,7 +375,7 @@ def damaged(checkpoint: Path) -> str | None:
                     return f"{file.name}: {broken}"
         return None if weights else "*.safetensors"
     except Exception as error:  # each of these readers has errors of its own
-        return (str(error).splitlines() or [type(error).__name__])[0][:120]
+        return first_line(error)[:120]
 
 
 def damaged_best(checkpoint: Path) -> str | None:

@@ -1,0 +1,60 @@
+"""What this machine has, as far as anything depends on it.
+
+torch takes seconds to import, so it is asked only where there may be a GPU.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import psutil
+
+Precision = Literal["auto", "bf16", "fp32"]
+
+_GPUS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
+_CPUS = "/proc/cpuinfo"
+_MULTIPLY_BF16 = ("avx512_bf16", "amx_bf16")
+
+
+def has_gpu() -> bool:
+    if not any(Path(device).exists() for device in _GPUS):
+        return False
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def free_memory() -> float:
+    """Bytes, of the machine's own memory."""
+    return float(psutil.virtual_memory().available)
+
+
+def free_gpu_memory() -> float:
+    """The same of the GPU that this process would take."""
+    import torch
+
+    return float(torch.cuda.mem_get_info()[0])
+
+
+def computes_in_bf16(precision: Precision) -> bool:
+    """Where that is left open: where it is multiplied faster than fp32."""
+    if precision != "auto":
+        return precision == "bf16"
+    if has_gpu():
+        import torch
+
+        return bool(torch.cuda.is_bf16_supported())
+    try:
+        flags = Path(_CPUS).read_text(encoding="utf-8").split()
+    except OSError:
+        return False
+    return any(flag in flags for flag in _MULTIPLY_BF16)
+
+
+def ran_out_of_memory(error: BaseException) -> bool:
+    """Some allocators have an error of their own, others only words."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    said = ("can't allocate memory", "not enough memory", "out of memory")
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in said)
