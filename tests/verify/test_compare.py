@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from kitae.evaluate.observe import LogitsFile
 from kitae.verify.compare import divergence
 
 _RNG = np.random.default_rng(0)
@@ -37,3 +42,25 @@ def test_another_choice_is_a_disagreement() -> None:
 def test_one_side_may_pad_its_vocabulary() -> None:
     padded = np.concatenate([_LOGITS, np.full((200, 14), 99.0, dtype=np.float32)], axis=1)
     assert divergence(_LOGITS, padded, _TARGETS).maximum == 0.0
+
+
+def test_a_file_is_read_in_parts_and_not_held(tmp_path: Path) -> None:
+    np.save(tmp_path / "logits.npy", _LOGITS)
+    read = LogitsFile(tmp_path / "logits.npy")
+    assert read.shape == _LOGITS.shape
+    for part in (slice(0, 128), slice(128, 999), slice(7, 8)):
+        assert (read[part] == _LOGITS[part]).all()
+    assert divergence(read, _LOGITS, _TARGETS).maximum == 0.0
+    large = np.lib.format.open_memmap(tmp_path / "large.npy", "w+", np.float32, (2_000, 50_000))
+    large[:] = 0.0
+    large.flush()
+    del large
+    program = (
+        "import sys, resource, numpy as np; from pathlib import Path\n"
+        "from kitae.evaluate.observe import LogitsFile; from kitae.verify.compare import log_likelihoods\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "log_likelihoods(LogitsFile(Path(sys.argv[1])), np.zeros(2_000, dtype=np.int64))\n"
+        "print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)"
+    )
+    done = subprocess.run([sys.executable, "-c", program, tmp_path / "large.npy"], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 250  # of 400 MB

@@ -40,6 +40,22 @@ class Job:
     max_new_tokens: int = 128
 
 
+class LogitsFile:
+    """A file of numpy's, of which slices are read when they are asked for. Together they may be larger than memory, and what is
+    mapped counts as held."""
+
+    def __init__(self, path: Path) -> None:
+        mapped = np.load(path, mmap_mode="r")
+        self.shape: tuple[int, int] = mapped.shape
+        self._path, self._begins = path, mapped.offset
+
+    def __getitem__(self, part: slice) -> npt.NDArray[np.float32]:
+        start, end, _ = part.indices(self.shape[0])
+        width = self.shape[1]
+        offset = self._begins + 4 * start * width
+        return np.fromfile(self._path, "<f4", (end - start) * width, offset=offset).reshape(-1, width)
+
+
 @dataclass(frozen=True)
 class Observation:
     job: Job
@@ -51,10 +67,9 @@ class Observation:
     sampled: list[Completion]
     tokens_per_second: float
 
-    def row_logits(self) -> npt.NDArray[np.float32]:
+    def row_logits(self) -> LogitsFile:
         assert self.logits is not None
-        loaded: npt.NDArray[np.float32] = np.load(self.logits, mmap_mode="r")
-        return loaded
+        return LogitsFile(self.logits)
 
     def as_dict(self) -> JsonDict:
         return {**asdict(self), "logits": str(self.logits) if self.logits else None}

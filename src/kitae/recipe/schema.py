@@ -273,7 +273,7 @@ class Train(Section):
 class Evaluate(Section):
     suites: list[Literal["exact_match"]] = Field([], description="exact_match: the whole answer, character by character")
     prompts: int = Field(48, ge=8, description="held-out prompts on which answers are generated")
-    rows: int = Field(24, ge=4, description="held-out rows on which distributions are compared")
+    rows: int = Field(24, ge=4, description="held-out rows on which distributions are compared, up to 8,192 tokens")
     max_new_tokens: int = Field(128, ge=1)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -35,15 +36,22 @@ class Divergence:
         )
 
 
-def divergence(
-    reference: npt.NDArray[np.float32], other: npt.NDArray[np.float32], targets: npt.NDArray[np.int64]
-) -> Divergence:
+class Rows(Protocol):
+    """One for each token; an array, or a part of a file at a time."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    def __getitem__(self, part: slice, /) -> npt.NDArray[np.float32]: ...
+
+
+def divergence(reference: Rows, other: Rows, targets: npt.NDArray[np.int64]) -> Divergence:
     width = min(reference.shape[1], other.shape[1])  # one side may pad its vocabulary
     klds, agree, difference = [], [], []
     for start in range(0, len(targets), _BLOCK):
         part = slice(start, start + _BLOCK)
-        p = _log_softmax(reference[part, :width])
-        q = _log_softmax(other[part, :width])
+        p = _log_softmax(reference[part][:, :width])
+        q = _log_softmax(other[part][:, :width])
         klds.append((np.exp(p) * (p - q)).sum(-1))
         rows = np.arange(len(p))
         agree.append(p.max(-1) - p[rows, q.argmax(-1)] <= _TIE)
@@ -60,7 +68,7 @@ def divergence(
     )
 
 
-def log_likelihoods(logits: npt.NDArray[np.float32], targets: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+def log_likelihoods(logits: Rows, targets: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     """The log-probability of each target."""
     parts = []
     for start in range(0, len(targets), _BLOCK):

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import accumulate
 from pathlib import Path
 
-from kitae.chat import ChatCodec, Conversation
+from kitae.chat import ChatCodec, Conversation, Encoded
 from kitae.evaluate.observe import Job, Observation, job_sequences, observe
 from kitae.models import is_adapter
 from kitae.recipe import Recipe, Thresholds
 from kitae.verify.probes import probe_answers, probe_chats, probe_texts
 
 _SAMPLED = 16
+_TOKENS = 8_192
+_LEAST_ROWS = 4
 
 
 @dataclass(frozen=True)
@@ -52,14 +55,20 @@ class Exam:
         """Runs the exam on a form, in a fresh process. `answers=False` compares distributions only."""
         return observe(self.job(form, answers, sampled), scratch)
 
+    def encoded(self, row: Conversation) -> Sequence[Encoded]:
+        """What is read for a row."""
+        sequences = self.codec.encode_preference(row).sequences if self.preferences else self.codec.encode(row)
+        return sequences if self.longest is None else [sequence.cut(self.longest)[0] for sequence in sequences]
+
+    def shortened(self) -> Exam:
+        """To rows that have no more tokens than are worth their time and their space: each has as many logits as there are
+        tokens in the vocabulary, for every form of the model."""
+        lengths = (sum(len(sequence.ids) for sequence in self.encoded(row)) for row in self.rows)
+        count = sum(total <= _TOKENS for total in accumulate(lengths))
+        return replace(self, rows=self.rows[: max(count, _LEAST_ROWS)])
+
     def job(self, form: Form, answers: bool = True, sampled: bool = True) -> Job:
-        if self.preferences:
-            encoded = [sequence for row in self.rows for sequence in self.codec.encode_preference(row).sequences]
-        else:
-            encoded = [sequence for row in self.rows for sequence in self.codec.encode(row)]
-        if self.longest is not None:
-            encoded = [sequence.cut(self.longest)[0] for sequence in encoded]
-        sequences, starts = job_sequences(encoded)
+        sequences, starts = job_sequences([sequence for row in self.rows for sequence in self.encoded(row)])
         return Job(
             path=str(form.path),
             base=str(form.base) if form.base else None,
@@ -80,7 +89,7 @@ def own_exam(recipe: Recipe, codec: ChatCodec, test: Sequence[Conversation], val
     wanted, preferences = recipe.evaluate, recipe.train.method == "dpo"
     single = [row for row in test if row.teaches] or [row for row in validation if row.teaches]
     compared = [row for row in (*test, *validation) if row.rejected is not None] if preferences else single
-    return Exam(
+    exam = Exam(
         codec=codec,
         rows=compared[: wanted.rows],
         prompts=[row for row in single if not row.is_text][: wanted.prompts],
@@ -91,6 +100,7 @@ def own_exam(recipe: Recipe, codec: ChatCodec, test: Sequence[Conversation], val
         own_task=True,
         preferences=preferences,
     )
+    return exam.shortened()
 
 
 def general_exam(codec: ChatCodec, limits: Thresholds) -> Exam:

@@ -1,0 +1,28 @@
+"""What every form of a model is asked."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from kitae.chat import ChatCodec, Conversation
+from kitae.recipe import load_recipe
+from kitae.verify.exam import own_exam
+
+
+def row(words: int) -> Conversation:
+    return Conversation.of([{"role": "user", "content": "Tell."}, {"role": "assistant", "content": "so " * words}])
+
+
+@pytest.mark.parametrize(("words", "count"), [(10, 24), (1_000, 7), (3_000, 4)])
+def test_long_rows_are_compared_up_to_so_many_tokens(words: int, count: int, codec: ChatCodec, tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text(json.dumps({"messages": [{"role": "user", "content": "Tell."}]}) + "\n")
+    (tmp_path / "recipe.yaml").write_text("name: long\nmodel: {max_length: 4096}\ndata: {train: [{path: rows.jsonl}]}\n")
+    recipe = load_recipe(tmp_path / "recipe.yaml")
+    exam = own_exam(recipe, codec, [], [row(words)] * 40)
+    assert len(exam.rows) == count
+    assert len(exam.prompts) == 40  # what is answered is another matter
+    job = exam.job(type("Form", (), {"path": "x", "base": None, "template": None, "extra_stops": ()}))
+    assert sum(map(len, job.sequences)) <= 8_192 or count == 4
