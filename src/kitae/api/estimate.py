@@ -174,6 +174,8 @@ def _kept(recipe: Recipe, size: Size) -> float:
     if recipe.train.lean:
         return lean
     outputs = size.queries + 2 * size.keys + 2 * size.hidden + 2 * size.feed_forward
+    if recipe.train.method == "qlora":
+        return lean + 2 * outputs
     return lean + 8 * outputs + 4 * size.feed_forward  # PEFT's own way
 
 
