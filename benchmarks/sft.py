@@ -191,7 +191,7 @@ def train_with_kitae(folder: Path, changes: list[str]) -> dict[str, Any]:
 
 
 def run(command: list[str], env: dict[str, str] | None = None, codes: tuple[int, ...] = (0,)) -> dict[str, Any]:
-    """A process and all that it started: what it printed, and the most that any one of them held. It ends with one of `codes`."""
+    """A process and all that it started: what it printed, and the most that any one of them held. `codes`: how it may end."""
     program = (
         "import json, resource, subprocess, sys\n"
         "done = subprocess.run(sys.argv[1:], stdout=subprocess.PIPE, text=True)\n"
