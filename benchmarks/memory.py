@@ -20,10 +20,7 @@ SHARED = "full, 1,024 at once, weights shared by two"  # processes: what one of 
 RECIPES = {
     "lora, 2,048 tokens at once": (),
     "lora, 512 at once, fp32": ("train.precision=fp32", "train.micro_batch_tokens=512"),
-    "lora r = 64, 4,096 at once": (
-        "train.lora={r: 64, alpha: 128}",
-        "train.micro_batch_tokens=4096",
-    ),
+    "lora r = 64, 4,096 at once": ("train.lora={r: 64, alpha: 128}", "train.micro_batch_tokens=4096"),
     "dora, 512 at once": ("train.method=dora", "train.micro_batch_tokens=512"),
     "full, 1,024 at once": ("train.method=full", "train.lora=null"),
     "new llama, 2,048 at once": (

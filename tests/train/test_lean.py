@@ -129,25 +129,7 @@ def test_whole_models_learn_the_same_in_half_precision(make: str) -> None:
     assert ours < 1.5 * usual
 
 
-WORDS = (
-    "the",
-    "rain",
-    "over",
-    "hills",
-    "when",
-    "we",
-    "came",
-    "home",
-    "late",
-    "and",
-    "nobody",
-    "had",
-    "lit",
-    "a",
-    "fire",
-    "so",
-    "cold",
-)
+TEXT = "the rain over hills when we came home late and nobody had lit a fire so cold"
 
 
 def spoken(codec: ChatCodec, seed: int) -> list[Encoded]:
@@ -155,7 +137,7 @@ def spoken(codec: ChatCodec, seed: int) -> list[Encoded]:
     rng = random.Random(seed)
     found = []
     for count in (6, 9, 150):
-        said = (Message(role, " ".join(rng.choices(WORDS, k=count))) for role in ("user", "assistant"))
+        said = (Message(role, " ".join(rng.choices(TEXT.split(), k=count))) for role in ("user", "assistant"))
         found += codec.encode(Conversation(tuple(said)))
     return found
 
