@@ -167,11 +167,27 @@ def test_one_process_asks_the_base_for_all(recipe: Path, monkeypatch: pytest.Mon
 def test_processes_that_share_weights_hold_less_each(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "4")
     apart, shared = (estimate(load_recipe(recipe, (*FULL, f"train.shard={how}")))["memory_mb"] for how in ("false", "true"))
-    quarter = peek("smollm2-135m-instruct").parameters * 18 / 4 / 1e6  # of fp32 weights, bf16 copies, gradients and moments
-    assert apart - shared == pytest.approx(3 * quarter, rel=0.01)
+    size = peek("smollm2-135m-instruct")
+    quarter = size.parameters * 18 / 4 / 1e6  # of fp32 weights, bf16 copies, gradients and moments
+    sent = size.vocabulary * size.hidden * 14 / 1e6
+    assert apart - shared == pytest.approx(3 * quarter - sent, rel=0.01)
     needed = apart
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=(needed + 1) * 1e6))
     estimate(load_recipe(recipe, FULL))
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")  # which all want as much
     with pytest.raises(InputError):
         estimate(load_recipe(recipe, FULL))
+
+
+def test_checkpoints_of_shared_weights_are_whole(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = (*FULL[:1], "train.batch_tokens=64", "train.micro_batch_tokens=64", "train.shard=true")
+    parameters = peek("smollm2-135m-instruct").parameters
+    free = SimpleNamespace(available=0.0)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: free)
+    monkeypatch.setenv("WORLD_SIZE", "64")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    free.available = 2 * (560e6 + parameters * 8 * 1.1)
+    estimate(load_recipe(recipe, small))
+    free.available = 2 * (560e6 + parameters * 8 * 0.99)
+    with pytest.raises(InputError):
+        estimate(load_recipe(recipe, small))

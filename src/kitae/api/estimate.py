@@ -60,14 +60,20 @@ class Memory:
     """Bytes: what there is, or what a recipe needs of it."""
 
     training: float  # of one process, where it trains
-    opening: float  # of the machine, when the model is opened, and its base asked, before that
+    around: float  # of the first one, on the machine: where it opens the model, asks its base, saves and reads checkpoints
+    others: float = 0  # of each of the others meanwhile
 
     @property
     def most(self) -> float:
-        return max(self.training, self.opening)
+        """Of one process."""
+        return max(self.training, self.around)
+
+    @property
+    def around_all(self) -> float:
+        return self.around + self.others * (processes.count_here() - 1)
 
     def within(self, free: Memory) -> bool:
-        return self.training <= free.training and self.opening <= free.opening
+        return self.training <= free.training and self.around_all <= free.around
 
 
 def _fitting(recipe: Recipe, size: Size, tokens: float) -> tuple[Recipe, Memory]:
@@ -84,7 +90,7 @@ def _fitting(recipe: Recipe, size: Size, tokens: float) -> tuple[Recipe, Memory]
         fitting = [
             f"{name} ({round(less.most / 1e6):,} MB)" for name, less in _smaller(recipe, size, tokens) if less.within(free)
         ]
-        wanting = (needed.training, free.training) if needed.training > free.training else (needed.opening, free.opening)
+        wanting = (needed.training, free.training) if needed.training > free.training else (needed.around_all, free.around)
         wanted, available = (f"{round(memory / 1e6):,}" for memory in wanting)
         raise InputError("too-large", where=recipe.name, why="; ".join(fitting[:2]), needed=wanted, available=available)
     return recipe, needed
@@ -126,7 +132,8 @@ def _memory(recipe: Recipe, size: Size, tokens: float) -> Memory:
     at_once = min(train.tokens_at_once, train.batch_tokens, tokens)
     sharing = processes.count() if train.shard else 1
     if train.whole:  # fp32 weights, their bf16 copy if there is one, and a gradient of the head on its way
-        weights = size.parameters * (4 if exact else 6) / sharing + size.vocabulary * size.hidden * 6
+        head = 6 if sharing == 1 else 20  # shared ones are sent, and arrive, in messages as large as they are
+        weights = size.parameters * (4 if exact else 6) / sharing + size.vocabulary * size.hidden * head
         learned = size.parameters * 12 / sharing
     else:
         outside = size.vocabulary * size.hidden
@@ -137,8 +144,11 @@ def _memory(recipe: Recipe, size: Size, tokens: float) -> Memory:
         weights += _other(train.distillation.teacher).parameters * width
     kept = at_once * size.layers * _kept(recipe, size) * width / 2
     training = _PROGRAM + weights + learned + kept * _HOLES + _HEAD
-    if train.whole:  # each process opens it, and keeps its share
-        return Memory(training, (_PROGRAM + size.parameters * 4) * processes.count_here())
+    if train.whole:
+        opened, share = size.parameters * 4, 0 if has_gpu() else size.parameters * 12 / sharing
+        saved = share + size.parameters * 8 if sharing > 1 else 0  # both moments are made whole
+        around = _PROGRAM + max(opened, saved)
+        return Memory(training, around, around)
     return Memory(training, _ASKING + size.parameters * 4)  # only the first process asks
 
 
