@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
+from pathlib import Path
+
 import pytest
 
 import kitae
-from kitae.errors import RecipeError
+import kitae.hardware
+from kitae.errors import InputError, RecipeError
 from kitae.recipe import parse_recipe
 
 
@@ -14,3 +19,17 @@ def test_settings_beside_a_recipe_are_read() -> None:
     with pytest.raises(RecipeError) as caught:
         kitae.train(recipe, overrides=["train.method=qlora", "train.shard=true"])
     assert "train.shard" in caught.value.why
+
+
+def test_kernels_that_can_not_run_here_are_told_before_anything_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chats = [[{"role": "user", "content": f"say {i}"}, {"role": "assistant", "content": f"{i}"}] for i in range(40)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps({"messages": chat}) + "\n" for chat in chats))
+    (tmp_path / "recipe.yaml").write_text("name: a\ndata: {train: [{path: rows.jsonl}]}\ntrain: {kernels: liger}\n")
+    monkeypatch.setattr(kitae.hardware, "_GPUS", ())
+    for found, kind in ((None, "kernels-missing"), (True, "kernels-gpu")):
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name, found=found: found)
+        with pytest.raises(InputError) as caught:
+            kitae.train(tmp_path / "recipe.yaml")
+        assert caught.value.kind == kind

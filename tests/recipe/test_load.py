@@ -168,6 +168,10 @@ NEWLLM = "model: {source: new, new: {arch: newllm, tokenizer: t}}\n"
         ("train: {method: blend, shard: true, blend: {models: [a, b]}}", 4, "train.shard"),
         ("train: {shard: true, layer_dropout: 0.1}", 4, "train.layer_dropout"),
         ("train: {restarts: 2}", 4, "train.restarts"),
+        ("train: {method: blend, kernels: liger, blend: {models: [a, b]}}", 4, "train.kernels"),
+        (NEWLLM + "train: {method: newllm, kernels: liger}", 5, "train.kernels"),
+        (NEWLLM + "train: {method: full, kernels: liger}", 5, "train.kernels"),
+        ("train: {kernels: fast}", 4, "train.kernels"),
         (NEWLLM.replace("}}", ", passes: 1, settling: 1}}") + "train: {method: full}", 4, "model.new.settling"),
         (NEWLLM.replace("}}", ", solver: sequential, passes: 4}}") + "train: {method: full}", 4, "model.new.passes"),
         (

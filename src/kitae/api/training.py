@@ -19,7 +19,7 @@ from kitae.console import console
 from kitae.data import Rows, overlap
 from kitae.errors import InputError, KitaeError, Refused, first_line
 from kitae.files import JsonDict, read_text, remove_leftovers, write_json
-from kitae.hardware import ran_out_of_memory
+from kitae.hardware import has_gpu, ran_out_of_memory
 from kitae.i18n import t
 from kitae.models import locate, locate_tokenizer
 from kitae.recipe import Recipe, load_recipe, parse_recipe, recipe_yaml, resolve_paths
@@ -155,6 +155,7 @@ def _begin(recipe: Recipe | str | Path, overrides: Sequence[str]) -> tuple[Run, 
         wanted = load_recipe(Path(recipe), overrides)
     rows = gather_rows(wanted)
     _find_trackers(wanted.train.report_to)
+    _find_kernels(wanted.train.kernels)
     quiet_libraries()
     new = wanted.model.new
     base = locate(wanted.model.source) if new is None else locate_tokenizer(new.tokenizer)
@@ -200,6 +201,15 @@ def _find_trackers(wanted: Sequence[str]) -> None:
         packages = _TRACKERS.get(tracker, (tracker,))
         if not any(importlib.util.find_spec(package) for package in packages):
             raise InputError("tracker-missing", where=f"train.report_to: {tracker}", package=packages[-1])
+
+
+def _find_kernels(wanted: str) -> None:
+    if wanted == "plain":
+        return
+    if not importlib.util.find_spec("liger_kernel"):
+        raise InputError("kernels-missing", where=f"train.kernels: {wanted}")
+    if not has_gpu():
+        raise InputError("kernels-gpu", where=f"train.kernels: {wanted}")
 
 
 def _new_run(recipe: Recipe) -> Run:

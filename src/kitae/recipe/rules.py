@@ -78,7 +78,7 @@ def _phases(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
 
 _OF_STEPS = (
     *("epochs", "learning_rate", "schedule", "warmup", "weight_decay", "max_grad_norm", "batch_tokens", "evaluations"),
-    *("early_stopping", "layer_dropout", "keep_checkpoints", "report_to", "shard"),
+    *("early_stopping", "layer_dropout", "keep_checkpoints", "report_to", "shard", "kernels"),
 )
 
 
@@ -89,9 +89,15 @@ def _unread(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
         (train.schedule != "restarts", ("train",), train, ("restarts",), f"schedule: {train.schedule}"),
         (train.schedule == "plateau", ("train",), train, ("warmup",), "schedule: plateau"),
         (train.method in ("qlora", "newllm"), ("train",), train, ("shard",), f"method: {train.method}"),
-        (train.method == "full" and new is not None and new.arch == "newllm", ("train",), train, ("shard",), "arch: newllm"),
+        (
+            train.method == "full" and new is not None and new.arch == "newllm",
+            ("train",),
+            train,
+            ("shard", "kernels"),
+            "arch: newllm",
+        ),
         (train.shard, ("train",), train, ("layer_dropout",), "shard: true"),
-        (train.method == "newllm", ("train",), train, ("layer_dropout",), "method: newllm"),
+        (train.method == "newllm", ("train",), train, ("layer_dropout", "kernels"), "method: newllm"),
         (train.method == "blend", ("train",), train, _OF_STEPS, "method: blend"),
     ]
     if train.early_stopping is not None:

@@ -221,6 +221,9 @@ class Train(Section):
     keep_checkpoints: int = Field(2, ge=1, description="of the last, beside the best")
     shard: bool = Field(False, description="several processes share the weights too, not only the rows; see docs/scaling.md")
     report_to: list[Literal["tensorboard", "wandb", "mlflow", "trackio"]] = Field([], description="trackers that are told too")
+    kernels: Literal["plain", "liger"] = Field(
+        "plain", description="liger: its norms and gated layers instead, on a GPU (pip install liger-kernel)"
+    )
     seed: int = Field(0, ge=0, lt=2**32)
 
     @property

@@ -15,6 +15,7 @@ from kitae.hardware import Precision, computes_in_bf16
 from kitae.models import add_lora, add_soft_prompt, open_model, open_tokenizer
 from kitae.train.attention import allow_strips
 from kitae.train.distillation import DistillationTrainer
+from kitae.train.kernels import use_liger
 from kitae.train.layer_dropout import drop_layers
 from kitae.train.lean import make_lean
 from kitae.train.others import open_other, other_base
@@ -25,6 +26,8 @@ from kitae.train.trainer import KitaeTrainer
 
 def model_to_train(prepared: Prepared) -> PreTrainedModel:
     model = _model(prepared)
+    if prepared.recipe.train.kernels == "liger":
+        use_liger(model)
     if prepared.recipe.train.layer_dropout:
         drop_layers(model, prepared.recipe.train.layer_dropout)
     return model
