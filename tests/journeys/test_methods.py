@@ -211,6 +211,8 @@ def test_runs_beside_each_other(
     bits = [run["suites"]["language"]["bits_per_byte"] for run in value["runs"]]
     assert apart["plus_minus"] > 0
     assert abs(apart["mean"] - (bits[1] - bits[0])) < 0.2 * abs(bits[1] - bits[0])  # a mean of rows, not of bytes
+    beside, whole = value["runs"]
+    assert beside["learned"] < whole["learned"] == whole["parameters"]
     page = (tmp_path / "page.html").read_text()
     assert page.count("<polyline") == 2 * 2 * 2  # losses of training and validation, runs, languages
     for text in (*two_runs, "train.method"):

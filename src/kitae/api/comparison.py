@@ -22,6 +22,7 @@ from kitae.runs import Run, find_run
 _NUMBERS = {  # of training, and how each is written
     "validation_loss": ".4f",
     "parameters": ",",
+    "learned": ",",
     "tokens_per_second": ",.0f",
     "seconds": ",.0f",
     "memory_mb": ",",
@@ -49,7 +50,7 @@ def compare(runs: Sequence[str], out: Path | None = None) -> JsonDict:
     longest = min(recipe.model.max_length for recipe in recipes)
     scored = []
     for run, recipe in zip(found, recipes, strict=True):
-        console.say(t("say.exam", form=run.id))
+        console.say(t("say.compare", run=run.id, count=len(rows)))
         scored.append(score_rows(run.id, rows, suites, longest, recipe, trained=True))
     value: JsonDict = {
         "rows": len(rows),

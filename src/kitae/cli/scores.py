@@ -50,6 +50,7 @@ _COLUMNS = {  # of a trial, and how each is written
     "passes": ".1f",
     "gap": "+.4f",
     "parameters": ",",
+    "learned": ",",
     "tokens_per_second": ",.0f",
     "seconds": ",.0f",
     "memory_mb": ",",
@@ -80,4 +81,4 @@ def sweep_table(value: JsonDict) -> str:
 
 
 def _cell(trial: JsonDict, name: str) -> str:
-    return f"{trial[name]:{_COLUMNS[name]}}" if name in trial else "–"
+    return "–" if trial.get(name) is None else f"{trial[name]:{_COLUMNS[name]}}"

@@ -111,7 +111,8 @@ def _tokens(prepared: Prepared, phases: Phases | None, resume: bool) -> None:
         callbacks = [EarlyStop(wanted.patience, wanted.min_delta, _metric(train), wanted.perplexity)]
     trainer = _trainer(trainer_of(prepared), prepared, "tokens", model, plan, run.checkpoints, callbacks)
     start = _start(run.checkpoints, resume)
-    run.record("laid-out", rows="side by side" if trainer.padded else "in strips", parameters=held(model))
+    learned = sum(weights.numel() for weights in model.parameters() if weights.requires_grad)
+    run.record("laid-out", rows="side by side" if trainer.padded else "in strips", parameters=held(model), learned=learned)
     if start is None:
         run.record("before", validation_loss=trainer.evaluate()["eval_loss"])
     _steps(trainer, run, start)
