@@ -25,6 +25,7 @@ COMPUTED = {
     *(f"report.verdict.{verdict}" for verdict in ("ship", "refuse", "incomplete")),
     *(f"report.{column}" for column in ("form", "exact", "stops", "speed")),
     *(f"error.refused-{kind}.{part}" for kind in ("gate", "incomplete") for part in ("message", "fix")),
+    *("say.over-patience", "say.over-perplexity"),
     *(f"compare.{name}" for name in ("validation_loss", "parameters", "learned", "tokens_per_second", "seconds", "memory_mb")),
     *(f"compare.{name}" for name in ("bits_per_byte", "share")),
     *(f"rate.{kind}" for kind in ("adapter", "whole", "new", "dpo", "soft-prompt")),

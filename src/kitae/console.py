@@ -46,11 +46,13 @@ class Progress:
         self._total = total
         self._every = every
         self._start = time.monotonic()
-        self._shown = 0.0
+        self._first: tuple[float, int] | None = None  # what was done before, and what begins slowly, tells nothing of the rest
+        self._shown = self._start if total is None else 0.0  # what is over soon needs no clock
         self._open = False
 
     def update(self, done: int, note: str = "") -> None:
         now = time.monotonic()
+        began, before = self._first = self._first or (now, done)
         pause = 0.2 if console.animated else self._every
         if console.quiet or (now - self._shown < pause and (self._total is None or done < self._total)):
             return
@@ -59,7 +61,8 @@ class Progress:
         if self._total is None:
             parts = [self._label, note, _clock(elapsed)]
         else:
-            parts = [self._label, f"{done}/{self._total}", note, _clock(elapsed / max(done, 1) * (self._total - done))]
+            left = _clock((now - began) / (done - before) * (self._total - done)) if done > before else ""
+            parts = [self._label, f"{done}/{self._total}", note, left]
         line = "  " + " ".join(part for part in parts if part)
         if console.animated:
             sys.stderr.write("\r\x1b[2K" + line)

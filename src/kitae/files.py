@@ -13,10 +13,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from kitae.errors import InputError, KitaeError
+from kitae.errors import InputError, KitaeError, first_line
 
 JsonDict = dict[str, Any]
 _FULL = {errno.ENOSPC, errno.EDQUOT}
+_ROOM = 1 << 20  # bytes; who has written until nothing fits leaves less
 _DENIED = {
     *(errno.EACCES, errno.EPERM, errno.EROFS),
     *(errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG),
@@ -34,6 +35,16 @@ def explained(path: Path) -> Iterator[None]:
         if error.errno in _DENIED:
             raise InputError("not-writable", where=str(path), why=str(error)) from error
         raise
+    except KitaeError:
+        raise
+    except Exception as error:  # writers of weights have errors of their own for a disk without room
+        if not _has_room(path):
+            raise KitaeError("disk-full", where=str(path), why=first_line(error)) from error
+        raise
+
+
+def _has_room(path: Path) -> bool:
+    return not path.parent.exists() or shutil.disk_usage(path.parent).free >= _ROOM
 
 
 @contextlib.contextmanager

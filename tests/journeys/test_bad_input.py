@@ -107,7 +107,7 @@ def test_hub_id_without_network(kitae: Kitae) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
-def test_full_disk(kitae: Kitae, copied: Path, tmp_path: Path) -> None:
+def test_full_disk(kitae: Kitae, copied: Path, tiny_model: Path, tmp_path: Path) -> None:
     small = tmp_path / "small"
     small.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(small)]
@@ -117,6 +117,9 @@ def test_full_disk(kitae: Kitae, copied: Path, tmp_path: Path) -> None:
         done = kitae("export", copied.name, "--gguf", "F16", "--out", small / "model.gguf")
         explained(done, 1, "model.gguf")
         assert list(small.iterdir()) == []
+        recipe = workplace(tmp_path / "w", tiny_model)
+        whole = kitae("train", recipe, "--set", "train.method=full", "--set", "train.lora=null", KITAE_HOME=str(small))
+        explained(whole, 1, "checkpoint-")
     finally:
         subprocess.run(["umount", str(small)], check=True)
 

@@ -28,14 +28,18 @@ def only_run(kitae: Kitae) -> Path:
     return run
 
 
-def wait_for_step(run_folder: Path, step: int, timeout: float = 120) -> None:
+def wait_for_step(run_folder: Path, step: int) -> None:
+    wait_for(run_folder, f'"step": {step},')
+
+
+def wait_for(run_folder: Path, text: str, timeout: float = 120) -> None:
     until = time.monotonic() + timeout
     while time.monotonic() < until:
         for events in run_folder.glob("*/events.jsonl"):
-            if f'"step": {step},' in events.read_text():
+            if text in events.read_text():
                 return
         time.sleep(0.01)
-    raise AssertionError(f"step {step} never came")
+    raise AssertionError(f"{text} never came")
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -78,6 +82,19 @@ def test_ctrl_c_saves_and_exits_130(kitae: Kitae, tiny_model: Path, tmp_path: Pa
     assert "--resume" in err
     run = only_run(kitae)
     assert list((run / "checkpoints").glob("checkpoint-*"))
+    assert kitae("train", "--resume", run.name).code == 0
+
+
+@pytest.mark.parametrize("after", ["state", "before"])
+def test_asked_to_stop_before_the_first_step(kitae: Kitae, tiny_model: Path, tmp_path: Path, after: str) -> None:
+    process = kitae.start("train", workplace(tmp_path / "w", tiny_model))
+    wait_for(kitae.home / "runs", f'"event": "{after}"')
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "--resume" in err
+    run = only_run(kitae)
+    assert Run(run).state == "interrupted"
     assert kitae("train", "--resume", run.name).code == 0
 
 

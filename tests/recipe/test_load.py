@@ -70,6 +70,7 @@ evaluate: {suites: [exact_match]}
     }
     told = {key: message for _, key, message in found}
     assert 'Did you mean "model"?' in told["modle"]
+    assert "learning_rate" in only(BASE + "train: {lr: 1}")[2]
     assert 'Did you mean "limit"?' in told["data.train.0.limt"]
     assert "r.yaml:10" in told["train.seed"]
     assert "'many'" in told["train.epochs"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import random
 import shutil
@@ -393,3 +394,33 @@ def test_whole_answers_choose_the_weights_and_among_equals_the_loss(begin: Begin
     fitted = next(run.events("fitted"))
     best = min((step for step in losses if step), key=lambda step: losses[step])
     assert (fitted["best_step"], fitted["best_validation_loss"]) == (best, losses[best])
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "restarts", "linear", "constant", "plateau"])
+def test_every_step_teaches(begin: Begin, schedule: str) -> None:
+    """Also the first, which a rate that begins at nothing would waste."""
+    run = begin(f"train.schedule={schedule}", "train.epochs=1", "train.batch_tokens=100000")
+    train(run)
+    assert len(list(run.events("step"))) == 1
+    before, after = (event["loss"] for event in run.events("validation"))
+    assert after < before - 1e-3
+    if schedule == "plateau":  # which has no warm-up
+        return
+    run = begin(f"train.schedule={schedule}", "train.epochs=2", "train.warmup=0.4")
+    train(run)
+    rates = [event["learning_rate"] for event in run.events("step")]
+    warming = math.ceil(0.4 * len(rates))
+    assert rates[:warming] == pytest.approx([1e-2 * (n + 1) / (warming + 1) for n in range(warming)])
+    assert rates[warming] == pytest.approx(1e-2)
+    assert min(rates) > 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [("{patience: 1, min_delta: 0.5}", "patience"), ("{perplexity: 1.0e+9}", "perplexity"), ("{patience: 5}", None)],
+)
+def test_why_a_run_ended_is_told(begin: Begin, capsys: pytest.CaptureFixture[str], settings: str, why: str | None) -> None:
+    run = begin(f"train.early_stopping={settings}", "train.epochs=1")
+    train(run)
+    assert [event["why"] for event in run.events("stopped-early")] == ([why] if why else [])
+    assert ("ended early" in capsys.readouterr().err) == bool(why)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kitae import processes
+from kitae import interruption, processes
 from kitae.api.estimate import fitted
 from kitae.api.libraries import quiet_libraries
 from kitae.api.rows import gather_rows
@@ -36,6 +36,12 @@ def train(recipe: Recipe | str | Path | None = None, overrides: Sequence[str] = 
     shared = ["train.shard=true"] if processes.launcher_shares_weights() else []
     if processes.number() > 0:
         return _help(shared)
+    with interruption.heard():
+        return _lead(recipe, overrides, resume, shared)
+
+
+def _lead(recipe: Recipe | str | Path | None, overrides: Sequence[str], resume: str | None, shared: Sequence[str]) -> JsonDict:
+    """What the first process does, or the only one."""
     rows: Rows | None = None
     if resume is not None:
         if recipe is not None or overrides:
@@ -126,7 +132,8 @@ def _help(shared: Sequence[str]) -> JsonDict:
 def _states(run: Run) -> Iterator[None]:
     """Whatever ends a run is written into its folder."""
     try:
-        yield
+        with interruption.not_an_error():
+            yield
     except Refused:
         raise
     except KitaeError as error:

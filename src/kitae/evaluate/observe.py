@@ -18,9 +18,11 @@ import numpy as np
 import numpy.typing as npt
 
 from kitae.chat import Conversation, Encoded, Message
+from kitae.console import Progress
 from kitae.errors import InputError, KitaeError
 from kitae.files import JsonDict, read_json, write_json
 from kitae.generate import Completion, Engine, Settings, complete, open_engine
+from kitae.i18n import t
 
 
 @dataclass(frozen=True)
@@ -109,10 +111,10 @@ def observe(job: Job, folder: Path) -> Observation:
             str(folder.absolute()),
         ]
         # From an empty folder, so that nothing lying about can pose as a module.
-        process = subprocess.run(command, capture_output=True, text=True, check=False, cwd=scratch)
+        code, printed = _watched(command, scratch)
         if not result_file.exists():
-            tail = "\n".join((process.stderr or process.stdout).strip().splitlines()[-6:])
-            raise KitaeError("observation", where=job.path, why=tail or f"exit {process.returncode}")
+            tail = "\n".join(printed.strip().splitlines()[-6:])
+            raise KitaeError("observation", where=job.path, why=tail or f"exit {code}")
         result = read_json(result_file)
     if "error" in result:
         error = result["error"]
@@ -121,6 +123,24 @@ def observe(job: Job, folder: Path) -> Observation:
         )
         raise raised
     return Observation.from_dict(result)
+
+
+def _watched(command: Sequence[str], folder: str) -> tuple[int, str]:
+    """Runs it while the clock is shown; its exit code, and what it printed."""
+    progress = Progress(t("say.asking"), None)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder) as process:
+        try:
+            while True:
+                try:
+                    out, err = process.communicate(timeout=0.2)
+                    return process.returncode, err or out
+                except subprocess.TimeoutExpired:
+                    progress.update(0)
+        except BaseException:
+            process.kill()
+            raise
+        finally:
+            progress.close()
 
 
 def _look(job: Job, folder: Path) -> Observation:

@@ -207,7 +207,8 @@ def _explain(error: ErrorDetails, raw: object, lines: dict[KeyPath, str], name: 
     where = _line(path, lines, name)
     if error["type"] == "extra_forbidden":
         known = _fields_at(path[:-1])
-        close = difflib.get_close_matches(str(path[-1]), known, n=1, cutoff=0.5)
+        initials = [key for key in known if "".join(word[0] for word in key.split("_")) == path[-1]]  # lr: learning_rate
+        close = initials or difflib.get_close_matches(str(path[-1]), known, n=1, cutoff=0.5)
         fix = t("recipe.did-you-mean", key=close[0]) if close else t("recipe.known-keys", keys=", ".join(known))
         return Problem(t("recipe.unknown-key"), where, _dotted(path), fix)
     if error["type"] == "missing":

@@ -110,10 +110,10 @@ class EarlyStop(TrainerCallback, ExportableState):  # type: ignore[misc]
         self.perplexity = perplexity
         self.best = float("inf")
         self.waited = 0
-        self.over = False
+        self.over = ""  # or why it is
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        control.should_training_stop = self.over  # killed after it was, but before the result was saved
+        control.should_training_stop = bool(self.over)  # killed after it was, but before the result was saved
 
     def on_evaluate(
         self,
@@ -129,9 +129,11 @@ class EarlyStop(TrainerCallback, ExportableState):  # type: ignore[misc]
             self.best, self.waited = value, 0
         else:
             self.waited += 1
-        reached = self.perplexity is not None and math.exp(metrics[LOSS]) <= self.perplexity
-        if reached or (self.waited >= self.patience and self.may_stop(metrics)):
-            self.over = control.should_training_stop = True
+        if self.perplexity is not None and math.exp(metrics[LOSS]) <= self.perplexity:
+            self.over = "perplexity"
+        elif self.waited >= self.patience and self.may_stop(metrics):
+            self.over = "patience"
+        control.should_training_stop = control.should_training_stop or bool(self.over)
 
     def may_stop(self, metrics: dict[str, float]) -> bool:
         return True

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, TrainerCallback, TrainingArguments, set_seed
 
-from kitae import processes
+from kitae import interruption, processes
 from kitae.console import console
 from kitae.errors import EXIT_INTERRUPTED, KitaeError
 from kitae.files import staged_folder
@@ -116,6 +116,10 @@ def _tokens(prepared: Prepared, phases: Phases | None, resume: bool) -> None:
     if start is None:
         run.record("before", validation_loss=trainer.evaluate()["eval_loss"])
     _steps(trainer, run, start)
+    for each in callbacks:
+        if each.over and trainer.state.global_step < len(plan):
+            run.record("stopped-early", why=each.over)
+            console.say("  " + t(f"say.over-{each.over}", count=each.patience))
     if remembered is not None:
         remembered.write_index()
         count = remembered.hits + remembered.misses
@@ -204,6 +208,7 @@ def _start(folder: Path, resume: bool) -> str | None:
 
 
 def _steps(trainer: KitaeTrainer, run: Run, start: str | None) -> None:
+    interruption.check()
     stopper = StopWhenAsked()
     trainer.add_callback(stopper)
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}

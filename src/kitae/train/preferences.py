@@ -72,7 +72,7 @@ class PreferenceTrainer(KitaeTrainer):
     def more_metrics(self) -> dict[str, float]:
         margins = self._preferences.margins
         return {
-            "eval_preferred": self._mean((float(margin > 0), 1) for margin in margins),
+            "eval_preferred": self._mean((float(margin > 0) + float(margin == 0) / 2, 1) for margin in margins),
             "eval_margin": self._beta * self._mean((margin, 1) for margin in margins),
         }
 

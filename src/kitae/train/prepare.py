@@ -128,8 +128,11 @@ def prepare(recipe: Recipe, run: Run, rows: Rows) -> Prepared:
     train, long_train = _encode(encode, rows.train, recipe.model.max_length)
     validation, long_validation = _encode(encode, rows.validation, recipe.model.max_length)
     too_long = long_train + long_validation
+    if not rows.train:
+        raise InputError("rows-gone", where=str(run.data))
     if not train:
-        raise InputError("nothing-to-train", where=recipe.name, why=f"{len(too_long)} / {len(rows.train)}")
+        shortest = min(tokens for _, tokens in long_train)
+        raise InputError("nothing-to-train", where=recipe.name, limit=recipe.model.max_length, shortest=shortest)
     prepared = Prepared(run, recipe, base, codec, rows, train, validation, too_long)
     _check_room(prepared)
     return prepared

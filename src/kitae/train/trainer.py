@@ -10,13 +10,14 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import torch
 from safetensors import safe_open
 from torch.distributed.tensor import DTensor
+from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
@@ -286,6 +287,18 @@ class KitaeTrainer(Trainer):  # type: ignore[misc]
             keep_whole(optimizer)
         return optimizer
 
+    def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None) -> Any:
+        """A first step at a rate of zero would teach nothing, and of few steps each counts."""
+        scheduler: Any = super().create_scheduler(num_training_steps, optimizer)
+        warming = self.args.get_warmup_steps(num_training_steps)
+        if isinstance(scheduler, LambdaLR):
+            scheduler.lr_lambdas = [partial(_warmed, usual, warming) for usual in scheduler.lr_lambdas]
+            # Its first rate was set while it was made, with the usual share.
+            scheduler._last_lr = [base * share(0) for base, share in zip(scheduler.base_lrs, scheduler.lr_lambdas, strict=True)]
+            for group, rate in zip(scheduler.optimizer.param_groups, scheduler._last_lr, strict=True):
+                group["lr"] = rate
+        return scheduler
+
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         if not processes.is_first():
             self.optimizer.state_dict()
@@ -385,3 +398,7 @@ def damaged_best(checkpoint: Path) -> str | None:
         return None
     damage = damaged(checkpoint.parent / Path(best).name)
     return None if damage is None else f"{Path(best).name}: {damage}"
+
+
+def _warmed(usual: Callable[[int], float], warming: int, step: int) -> float:
+    return (step + 1) / (warming + 1) if step < warming else usual(step)

@@ -1,0 +1,35 @@
+"""Ctrl-C and SIGTERM that come while something swallows them."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from kitae import interruption
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_what_was_swallowed_is_raised_again(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    with pytest.raises(KeyboardInterrupt), interruption.heard():
+        interruption.check()
+        try:
+            os.kill(os.getpid(), number)
+            raise AssertionError("it was not heard")
+        except KeyboardInterrupt:
+            pass  # as an import does
+        interruption.check()
+    assert signal.getsignal(number) is before
+    interruption.check()  # it is over
+
+
+def test_an_error_that_it_caused_is_an_interruption() -> None:
+    with pytest.raises(KeyboardInterrupt), interruption.heard():
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        except KeyboardInterrupt as error:
+            raise ImportError("no such module") from error
+    with pytest.raises(ImportError), interruption.heard():
+        raise ImportError("no such module")
