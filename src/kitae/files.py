@@ -38,7 +38,7 @@ def explained(path: Path) -> Iterator[None]:
     except KitaeError:
         raise
     except Exception as error:  # writers of weights have errors of their own for a disk without room
-        if not _has_room(path):
+        if os.strerror(errno.ENOSPC) in str(error) or not _has_room(path):
             raise KitaeError("disk-full", where=str(path), why=first_line(error)) from error
         raise
 

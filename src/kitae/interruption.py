@@ -8,6 +8,8 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 
+from kitae.errors import EXIT_INTERRUPTED
+
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _asked = False
 
@@ -38,7 +40,7 @@ def not_an_error() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if _asked:
+        if _asked and getattr(error, "exit_code", None) != EXIT_INTERRUPTED:  # which says so itself
             raise KeyboardInterrupt from error
         raise
 

@@ -22,6 +22,8 @@ def blend(
     recipe: Path | None = None,
 ) -> JsonDict:
     """A new run. Its rows, base and limits are those of `recipe`, or else of the first model that is a run."""
+    if len(models) < 2:
+        raise InputError("blend-two", where=" ".join(models))
     run = next((name for name in models if is_run(name)), None)
     if recipe is None and run is None:
         raise InputError("blend-recipe", where=" ".join(models))

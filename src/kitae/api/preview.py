@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
 from kitae.api.libraries import quiet_libraries
-from kitae.chat import ChatCodec, Encoded
+from kitae.chat import ChatCodec, Conversation, Encoded
 from kitae.data import read_conversations
 from kitae.files import JsonDict
 from kitae.i18n import t
@@ -18,7 +19,17 @@ def preview(path: Path, model: str, count: int) -> JsonDict:
     quiet_libraries()
     conversations = read_conversations(path, limit=count)
     codec = open_codec(locate(model))
-    return {"rows": [_shown(codec, sequence) for row in conversations for sequence in codec.encode(row)]}
+    return {"rows": [_shown(codec, sequence) for row in conversations for sequence in _sequences(codec, row)]}
+
+
+def _sequences(codec: ChatCodec, row: Conversation) -> list[Encoded]:
+    """Of a preference both answers, each as it is weighed."""
+    if row.rejected is None:
+        return codec.encode(row)
+    better = codec.encode_preference(row)
+    assert better.worse is not None
+    named = ((better, "chosen"), (better.worse, "rejected"))
+    return [replace(sequence, notes=[*sequence.notes, name]) for sequence, name in named]
 
 
 def _shown(codec: ChatCodec, sequence: Encoded) -> JsonDict:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import yaml
 
+from kitae.children import finish
 from kitae.console import console
 from kitae.errors import EXIT_INTERRUPTED, InputError, KitaeError, first_line
 from kitae.files import JsonDict, hash_text, read_json, sha256
@@ -71,7 +72,11 @@ def sweep(recipe: Path, grid: Sequence[str], overrides: Sequence[str] = ()) -> J
     for number, trial in enumerate(trials, 1):
         label = ", ".join(trial.settings[len(overrides) :])
         console.say(t("say.trial", number=number, count=len(trials), settings=label))
-        rows.append({**_values(trial.settings[len(overrides) :]), **_outcome(trial)})
+        try:
+            rows.append({**_values(trial.settings[len(overrides) :]), **_outcome(trial)})
+        except KeyboardInterrupt:
+            console.say(t("say.sweep-goes-on"))
+            raise
     return {"recipe": str(recipe), "trials": rows, "means": list(_means(rows))}
 
 
@@ -115,7 +120,7 @@ def _kitae(*arguments: object) -> str | None:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())  # the trial saves what it has, and says so
         try:
-            out, _ = process.communicate()
+            out, _ = finish(process, t("say.trial-runs"))
         except KeyboardInterrupt:  # it reached the trial too
             process.wait()
             raise

@@ -61,8 +61,10 @@ def sweep_table(value: JsonDict) -> str:
     trials = value["trials"]
     settings = [key for key in trials[0] if "." in key]
     shown = [name for name in _COLUMNS if any(name in trial for trial in trials)]
-    head = [*(key.rpartition(".")[2] for key in settings), *shown]
-    rows = [[*(trial[key] for key in settings), *(_cell(trial, name) for name in shown)] for trial in trials]
+    head = [*(key.rpartition(".")[2] for key in settings), *shown, "run"]
+    rows = [
+        [*(trial[key] for key in settings), *(_cell(trial, name) for name in shown), trial["run"] or "–"] for trial in trials
+    ]
     tables = [grid([head, *rows])]
     failures = [
         f"{t('sweep.failure')}: {', '.join(f'{key}={trial[key]}' for key in settings)}: {trial['failure']}"

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kitae.chat import Conversation, Encoded, Message
-from kitae.console import Progress
+from kitae.children import finish
 from kitae.errors import InputError, KitaeError
 from kitae.files import JsonDict, read_json, write_json
 from kitae.generate import Completion, Engine, Settings, complete, open_engine
@@ -126,21 +126,14 @@ def observe(job: Job, folder: Path) -> Observation:
 
 
 def _watched(command: Sequence[str], folder: str) -> tuple[int, str]:
-    """Runs it while the clock is shown; its exit code, and what it printed."""
-    progress = Progress(t("say.asking"), None)
+    """Its exit code, and what it printed."""
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder) as process:
         try:
-            while True:
-                try:
-                    out, err = process.communicate(timeout=0.2)
-                    return process.returncode, err or out
-                except subprocess.TimeoutExpired:
-                    progress.update(0)
+            out, err = finish(process, t("say.asking"))
         except BaseException:
             process.kill()
             raise
-        finally:
-            progress.close()
+    return process.returncode, err or out
 
 
 def _look(job: Job, folder: Path) -> Observation:
