@@ -110,7 +110,7 @@ def test_gzip(tmp_path: Path) -> None:
 
 def test_places_that_are_no_file(tmp_path: Path) -> None:
     assert refusal(tmp_path / "none.jsonl").kind == "file-missing"
-    assert refusal(tmp_path).kind == "file-unreadable"
+    assert refusal(tmp_path).kind == "no-files"
     assert refusal(Path("a\0b.jsonl")).kind == "file-unreadable"
 
 

@@ -71,7 +71,7 @@ def test_places_without_text(tmp_path: Path) -> None:
         (tmp_path / "t.txt").write_bytes(content)
         assert refusal(tmp_path / "t.txt").kind == "text-empty"
     (tmp_path / "folder.txt").mkdir()
-    assert refusal(tmp_path / "folder.txt").kind == "file-unreadable"
+    assert refusal(tmp_path / "folder.txt").kind == "no-files"
     assert refusal(tmp_path / "none.txt").kind == "file-missing"
     (tmp_path / "cut.txt.gz").write_bytes(gzip.compress(b"some text that is cut off")[:-9])
     assert refusal(tmp_path / "cut.txt.gz").kind == "file-unreadable"

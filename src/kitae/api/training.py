@@ -16,7 +16,7 @@ from kitae.api.rows import gather_rows
 from kitae.api.teaching import taught
 from kitae.chat import Conversation
 from kitae.console import console
-from kitae.data import Rows, overlap
+from kitae.data import UNREADABLE, Rows, overlap
 from kitae.errors import InputError, KitaeError, Refused, first_line
 from kitae.files import JsonDict, read_text, remove_leftovers, write_json
 from kitae.hardware import has_gpu, ran_out_of_memory
@@ -170,6 +170,8 @@ def _begin(recipe: Recipe | str | Path, overrides: Sequence[str]) -> tuple[Run, 
     _find_others(wanted, base, rows)
     run = _new_run(fitted(wanted, rows))
     console.say(t("say.run", run=run.id))
+    if rows.unreadable:
+        console.say(t("say.unreadable", count=len(rows.unreadable), file=run.data / UNREADABLE))
     if rows.duplicates:
         console.say(t("say.duplicates", count=rows.duplicates))
     return run, rows

@@ -1,28 +1,50 @@
-"""The messages of a row, checked."""
+"""The messages of a row, checked, under the names that people publish them with."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 
 from kitae.chat import ROLES, Message
 from kitae.errors import InputError
 
+SPEAKERS = {
+    **{role: role for role in ROLES},
+    "human": "user",
+    "gpt": "assistant",
+    "bot": "assistant",
+    "model": "assistant",
+    "agent": "assistant",
+    "chatgpt": "assistant",
+}
+_ROLE = ("role", "from", "name", "speaker")
+_CONTENT = ("content", "value", "text")
 
-def chat(value: object, where: str) -> list[Message]:
+
+def chat(value: object, where: str, name: str = "messages") -> list[Message]:
     if not isinstance(value, list) or not value:
-        raise InputError("bad-row", where=where, why=f"messages: {json.dumps(value, ensure_ascii=False)[:80]}")
+        raise InputError("bad-row", where=where, why=f"{name}: {json.dumps(value, ensure_ascii=False, default=str)[:80]}")
     messages = []
     for i, item in enumerate(value):
-        if not isinstance(item, dict):
-            raise InputError("bad-row", where=where, why=f"messages[{i}]: {type(item).__name__}")
-        role, content = item.get("role"), item.get("content")
-        if role not in ROLES:
-            raise InputError("bad-row", where=where, why=f"messages[{i}].role: {role!r} (known: {', '.join(ROLES)})")
+        if not isinstance(item, Mapping):
+            raise InputError("bad-row", where=where, why=f"{name}[{i}]: {type(item).__name__}")
+        role, content = _first(item, _ROLE), _first(item, _CONTENT)
+        speaker = SPEAKERS.get(role.lower()) if isinstance(role, str) else None
+        if speaker is None:
+            raise InputError("bad-row", where=where, why=f"{name}[{i}].role: {role!r} (known: {', '.join(SPEAKERS)})"[:400])
         if not isinstance(content, str):
-            raise InputError("bad-row", where=where, why=f"messages[{i}].content: {type(content).__name__}")
-        check_whole(content, where, f"messages[{i}].content")
-        messages.append(Message(role, content))
+            raise InputError("bad-row", where=where, why=f"{name}[{i}].content: {type(content).__name__}")
+        check_whole(content, where, f"{name}[{i}].content")
+        messages.append(Message(speaker, content))
     return messages
+
+
+def _first(item: Mapping[str, object], names: tuple[str, ...]) -> object:
+    return next((item[name] for name in names if name in item), None)
+
+
+def is_turn(item: object) -> bool:
+    return isinstance(item, Mapping) and any(name in item for name in _ROLE)
 
 
 def check_whole(text: str, where: str, key: str) -> None:

@@ -5,13 +5,18 @@ from __future__ import annotations
 import codecs
 import contextlib
 import gzip
+import io
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+import zstandard
+
 from kitae.errors import InputError
 
+_PACKED = (".gz", ".zst")
+_PIECE = 1 << 16
 _LINE = 1 << 20  # read at once; a file may be a single line
 _BLOCK = 1 << 16  # bytes; lines stay together, because empty ones between paragraphs are text too
 
@@ -20,16 +25,74 @@ _BLOCK = 1 << 16  # bytes; lines stay together, because empty ones between parag
 def opened(path: Path) -> Iterator[IO[bytes]]:
     """A file, packed or not; whatever goes wrong while it is read is said of it."""
     try:
-        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
-            yield file  # type: ignore[misc]  # a GzipFile reads as any file does
+        with path.open("rb") as file:
+            if path.suffix == ".gz":
+                yield gzip.GzipFile(fileobj=file)  # type: ignore[misc]  # it reads as any file does
+            elif path.suffix == ".zst":
+                yield io.BufferedReader(_Zstandard(file))
+            else:
+                yield file
     except FileNotFoundError as error:
         raise InputError("file-missing", where=str(path)) from error
-    except (OSError, EOFError, zlib.error, ValueError) as error:
+    except (OSError, EOFError, zlib.error, zstandard.ZstdError, ValueError) as error:
         raise InputError("file-unreadable", where=str(path), why=str(error)) from error
 
 
+class _Zstandard(io.RawIOBase):
+    """Frames, one after another. The library's own reader takes a file that is cut off for a whole one."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._packed = self._plain = b""
+        self._frame: zstandard.ZstdDecompressionObj | None = None
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        view = memoryview(buffer)
+        while not self._plain:
+            self._packed = self._packed or self._file.read(_PIECE)
+            if not self._packed:
+                if self._frame is not None:
+                    raise EOFError("the file ends within a frame")
+                return 0
+            if self._frame is None:
+                self._frame = zstandard.ZstdDecompressor().decompressobj()
+            self._plain = self._frame.decompress(self._packed)
+            self._packed = self._frame.unused_data if self._frame.eof else b""
+            if self._frame.eof:
+                self._frame = None
+        count = min(len(view), len(self._plain))
+        view[:count], self._plain = self._plain[:count], self._plain[count:]
+        return count
+
+
+def bare_suffix(path: Path) -> str:
+    """What a file holds, packed or not."""
+    return (path.with_suffix("") if path.suffix in _PACKED else path).suffix.lower()
+
+
 def is_plain_text(path: Path) -> bool:
-    return (path.with_suffix("") if path.suffix == ".gz" else path).suffix == ".txt"
+    return bare_suffix(path) == ".txt"
+
+
+def text_pieces(path: Path) -> Iterator[str]:
+    """All of a file's text, as it comes."""
+    decoder = codecs.getincrementaldecoder("utf-8-sig")()
+    lines = 1
+    with opened(path) as file:
+        while True:
+            read = file.read(_PIECE)
+            try:
+                text = decoder.decode(read, final=not read)
+            except UnicodeDecodeError as error:
+                raise _not_utf8(path, lines, error) from error
+            if text:
+                yield text
+            if not read:
+                return
+            lines += text.count("\n")
 
 
 def text_blocks(path: Path) -> Iterator[tuple[int, str]]:

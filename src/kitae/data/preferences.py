@@ -10,7 +10,6 @@ from kitae.chat import Conversation, Message
 from kitae.data.messages import chat
 from kitae.errors import InputError
 
-_SPEAKERS = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system", "tool": "tool"}
 _TURN = re.compile(r"(?:^|\n\n)(Human|Assistant): ?")
 
 
@@ -56,21 +55,16 @@ def _whole(before: list[Message], answer: list[Message], where: str) -> list[Mes
 def _turns(value: object, name: str, where: str, alone: str = "assistant") -> list[Message]:
     """`alone`: who says a text in which nobody is named."""
     if isinstance(value, str):
-        spoken = _TURN.split(value)
-        if len(spoken) == 1:
-            return chat([{"role": alone, "content": value}], where)
-        if spoken[0].strip():
-            raise InputError("bad-row", where=where, why=f"{name}: {spoken[0].strip()[:60]!r} is said by nobody")
-        roles = (_SPEAKERS[speaker.lower()] for speaker in spoken[1::2])
-        return chat([{"role": role, "content": text} for role, text in zip(roles, spoken[2::2], strict=True)], where)
-    messages = [value] if isinstance(value, Mapping) else value
-    if not isinstance(messages, list):
-        raise InputError("bad-row", where=where, why=f"{name}: {type(value).__name__}")
-    return chat([_renamed(message) for message in messages], where)
+        return spoken(value, name, where) or chat([{"role": alone, "content": value}], where, name)
+    return chat([value] if isinstance(value, Mapping) else value, where, name)
 
 
-def _renamed(message: object) -> object:
-    """ShareGPT's names for the parts of a message."""
-    if isinstance(message, Mapping) and {"from", "value"} <= message.keys():
-        return {"role": _SPEAKERS.get(str(message["from"]), message["from"]), "content": message["value"]}
-    return message
+def spoken(text: str, name: str, where: str) -> list[Message]:
+    """The turns of a text in which Human and Assistant are named; none if nobody is."""
+    found = _TURN.split(text)
+    if len(found) == 1:
+        return []
+    if found[0].strip():
+        raise InputError("bad-row", where=where, why=f"{name}: {found[0].strip()[:60]!r} is said by nobody")
+    turns = [{"role": speaker, "content": said} for speaker, said in zip(found[1::2], found[2::2], strict=True)]
+    return chat(turns, where, name)

@@ -1,85 +1,76 @@
-"""From files to conversations. A line that can't be read is named by file and line, never skipped in silence."""
+"""From files to conversations. A record that can't be read is named by its place, never skipped in silence."""
 
 from __future__ import annotations
 
-import codecs
-import json
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal
 
 from kitae.chat import Conversation
-from kitae.data.messages import chat, check_whole
-from kitae.data.opening import is_plain_text, opened, text_blocks
-from kitae.data.preferences import preference
+from kitae.data.opening import is_plain_text, text_blocks
+from kitae.data.places import files_of
+from kitae.data.records import Found, each_record
+from kitae.data.shapes import Format, conversation
 from kitae.errors import InputError
 
-Format = Literal["auto", "messages", "prompt-completion", "preference", "text"]
+Reject = Callable[[InputError], None]
 
 
 def read_conversations(
-    path: Path, form: Format = "auto", limit: int | None = None, source_key: str | None = None
+    path: Path, form: Format = "auto", limit: int | None = None, source_key: str | None = None, reject: Reject | None = None
 ) -> list[Conversation]:
-    """`source_key` names the field in which rows that a run saved remember where they came from."""
-    return list(each_conversation(path, form, limit, source_key))
+    """`source_key` names the field in which rows that a run saved remember where they came from. `reject` is told what can't be
+    read; without it, that ends the work."""
+    return list(each_conversation(path, form, limit, source_key, reject))
 
 
 def each_conversation(
-    path: Path, form: Format = "auto", limit: int | None = None, source_key: str | None = None
+    path: Path, form: Format = "auto", limit: int | None = None, source_key: str | None = None, reject: Reject | None = None
 ) -> Iterator[Conversation]:
     """One row at a time, for files that are larger than memory."""
+    left = limit
+    for file in files_of(path):
+        for row in _rows(file, form, source_key, reject):
+            yield row
+            if left is not None:
+                left -= 1
+                if left == 0:  # what comes after may be anything
+                    return
+
+
+def _rows(path: Path, form: Format, source_key: str | None, reject: Reject | None) -> Iterator[Conversation]:
     if form in ("auto", "text") and is_plain_text(path):
-        yield from islice((Conversation.of_text(text, f"{path}:{line}") for line, text in text_blocks(path)), limit)
+        for line, text in text_blocks(path):
+            yield Conversation.of_text(text, f"{path}:{line}")
         return
-    empty = True
-    for line, row in islice(_lines(path), limit):
-        where = f"{path}:{line}"
-        source = row.pop(source_key, None) if source_key else None
-        empty = False
-        yield _conversation(row, form, where, source if isinstance(source, str) else where)
-    if empty:
+    count = 0
+    for where, record in _records(path, reject):
+        count += 1
+        try:
+            if isinstance(record, InputError):
+                raise record
+            source = record.pop(source_key, None) if source_key else None
+            yield conversation(record, form, where, source if isinstance(source, str) else where)
+        except InputError as error:
+            if reject is None:
+                raise
+            reject(error)
+    if not count:
         raise InputError("data-empty", where=str(path))
 
 
-def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    with opened(path) as file:
-        for number, line in enumerate(file, 1):
-            if number == 1:
-                line = line.removeprefix(codecs.BOM_UTF8)  # as spreadsheets and some editors write it
-            if not line.strip():
-                continue
-            yield number, _row(line, f"{path}:{number}", first=number == 1)
-
-
-def _row(line: bytes, where: str, first: bool) -> dict[str, Any]:
-    try:
-        row = json.loads(line.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise InputError(
-            "not-jsonl" if first else "bad-row", where=where, why=f"{error} | {line[:120].decode('utf-8', 'replace').strip()}"
-        ) from error
-    if not isinstance(row, dict):
-        raise InputError("not-jsonl" if first else "bad-row", where=where, why=f"{type(row).__name__} is not an object")
-    return row
-
-
-def _conversation(row: dict[str, Any], form: Format, where: str, source: str) -> Conversation:
-    if form in ("auto", "preference") and "chosen" in row and "rejected" in row:
-        return preference(row, where, source)
-    if form in ("auto", "messages") and "messages" in row:
-        return Conversation(tuple(chat(row["messages"], where)), source)
-    if form in ("auto", "prompt-completion") and "prompt" in row and "completion" in row:
-        turns = [{"role": "user", "content": row["prompt"]}, {"role": "assistant", "content": row["completion"]}]
-        return Conversation(tuple(chat(turns, where)), source)
-    if form in ("auto", "text") and "text" in row:
-        return Conversation.of_text(_plain_text(row, where), source)
-    raise InputError("row-format", where=where, why=", ".join(map(str, row)))
-
-
-def _plain_text(row: dict[str, Any], where: str) -> str:
-    text = row["text"]
-    if not isinstance(text, str) or not text.strip():
-        raise InputError("bad-row", where=where, why=f"text: {text!r}"[:80])
-    check_whole(text, where, "text")
-    return text
+def _records(path: Path, reject: Reject | None) -> Iterator[Found]:
+    """A file that breaks off has given what it had before."""
+    begun = False
+    records = each_record(path)
+    while True:
+        try:
+            found = next(records, None)
+        except InputError as error:
+            if reject is None or not begun:
+                raise
+            reject(error)
+            return
+        if found is None:
+            return
+        begun = True
+        yield found

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from kitae.chat import Conversation
-from kitae.data.readers import Format, read_conversations
+from kitae.data.readers import read_conversations
+from kitae.data.shapes import Format
 from kitae.data.split import hold_back, without_duplicates
-from kitae.files import read_json, staged_folder, write_json, write_jsonl
+from kitae.errors import InputError
+from kitae.files import JsonDict, read_json, read_text, staged_folder, write_json, write_jsonl
 
 _SOURCE = "_source"
 _COUNTS = "counts.json"
+UNREADABLE = "unreadable.jsonl"
 
 
 class SourceLike(Protocol):
@@ -33,6 +38,7 @@ class Rows:
     validation: list[Conversation]
     test: list[Conversation]
     duplicates: int  # rows that were in the training files twice
+    unreadable: list[JsonDict] = field(default_factory=list)  # where rows were that were left out, and why
 
     PARTS = ("train", "validation", "test")
 
@@ -42,15 +48,26 @@ class Rows:
         validation: float | Sequence[SourceLike],
         test: Sequence[SourceLike],
         seed: int,
+        drop: bool = False,
     ) -> Rows:
-        every = _read(train)
+        """`drop`: what can't be read is left out, and named."""
+        unreadable: list[JsonDict] = []
+
+        def reject(error: InputError) -> None:
+            unreadable.append({"where": error.where, "what": error.message, "why": error.why})
+
+        def read(sources: Sequence[SourceLike]) -> list[Conversation]:
+            one = partial(read_conversations, reject=reject if drop else None)
+            return [row for source in sources for row in one(Path(source.path), source.format, source.limit)]
+
+        every = read(train)
         training = without_duplicates(every)
         duplicates = len(every) - len(training)
         if isinstance(validation, float):
             training, held_back = hold_back(training, validation, seed)
         else:
-            held_back = _read(validation)
-        return Rows(training, held_back, _read(test), duplicates)
+            held_back = read(validation)
+        return Rows(training, held_back, read(test), duplicates, unreadable)
 
     def save(self, folder: Path) -> None:
         with staged_folder(folder) as stage:
@@ -61,6 +78,8 @@ class Rows:
                     ({**_content(row), _SOURCE: row.source} for row in rows),
                 )
             write_json(stage / _COUNTS, {"duplicates": self.duplicates})
+            if self.unreadable:
+                write_jsonl(stage / UNREADABLE, self.unreadable)
 
     @staticmethod
     def load(folder: Path) -> Rows:
@@ -69,7 +88,9 @@ class Rows:
             return read_conversations(path, source_key=_SOURCE) if path.exists() and path.stat().st_size else []
 
         counts = read_json(folder / _COUNTS)
-        return Rows(part("train"), part("validation"), part("test"), counts["duplicates"])
+        left_out = folder / UNREADABLE
+        unreadable = [json.loads(line) for line in read_text(left_out).splitlines()] if left_out.exists() else []
+        return Rows(part("train"), part("validation"), part("test"), counts["duplicates"], unreadable)
 
 
 def _content(row: Conversation) -> dict[str, object]:
@@ -78,7 +99,3 @@ def _content(row: Conversation) -> dict[str, object]:
     if row.rejected is None:
         return {"messages": [m.as_dict() for m in row.messages]}
     return {"messages": [m.as_dict() for m in row.prompt], "chosen": row.answer, "rejected": row.rejected}
-
-
-def _read(sources: Sequence[SourceLike]) -> list[Conversation]:
-    return [row for source in sources for row in read_conversations(Path(source.path), source.format, source.limit)]

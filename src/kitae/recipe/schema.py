@@ -84,9 +84,30 @@ class Model(Section):
 
 
 class Source(Section):
-    path: str = Field(min_length=1, description="a .jsonl or .txt file, or either as .gz; relative to the recipe")
-    format: Literal["auto", "messages", "prompt-completion", "preference", "text"] = Field(
-        "auto", description="text: plain text, from .txt files or the field `text` of each row; all of it is learned"
+    path: str = Field(
+        min_length=1,
+        description="a .jsonl, .json, .csv, .tsv, .parquet or .txt file, each also as .gz or .zst; or a folder, or a pattern "
+        "(chats/*.jsonl); relative to the recipe",
+    )
+    format: Literal[
+        "auto",
+        "messages",
+        "sharegpt",
+        "utterances",
+        "ultrachat",
+        "alpaca",
+        "dolly",
+        "codealpaca",
+        "math",
+        "gsm8k",
+        "prompt-completion",
+        "hh",
+        "preference",
+        "text",
+    ] = Field(
+        "auto",
+        description="auto: by each row's fields; text: plain text, from .txt files or the field `text` of each row; all of it "
+        "is learned",
     )
     licence: str = Field("unknown", description="SPDX name; printed in the model card and the notices")
     limit: int | None = Field(None, ge=1, description="only the first rows")
@@ -101,6 +122,9 @@ class Data(Section):
     validation: Fraction | list[Source] = Fraction(fraction=0.2)
     test: list[Source] = Field([], description="never seen by training or by any choice")
     too_long: Literal["refuse", "drop"] = Field("refuse", description="rows over model.max_length; never cut")
+    unreadable: Literal["refuse", "drop"] = Field(
+        "refuse", description="rows in no known form; drop: they are named in the run's data/unreadable.jsonl"
+    )
 
 
 class Lora(Section):

@@ -1,0 +1,32 @@
+"""Which files a source names: a file, a folder, or a pattern."""
+
+from __future__ import annotations
+
+import glob
+from pathlib import Path
+
+from kitae.data.opening import bare_suffix
+from kitae.errors import InputError
+
+_DATA = {".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".txt"}
+
+
+def files_of(path: Path) -> list[Path]:
+    """In the order of their names. Of a folder, all that hold data, however deep."""
+    try:
+        if path.is_dir():
+            found = [file for file in path.rglob("*") if bare_suffix(file) in _DATA and not _hidden(file, path)]
+        elif path.exists() or not glob.has_magic(str(path)):
+            return [path]
+        else:
+            found = [Path(file) for file in glob.glob(str(path), recursive=True)]  # noqa: PTH207 - it may begin anywhere
+    except ValueError:  # no name of a file; whoever opens it says so
+        return [path]
+    found = [file for file in found if file.is_file()]
+    if not found:
+        raise InputError("no-files", where=str(path), why=" ".join(sorted(_DATA)))
+    return sorted(found)
+
+
+def _hidden(file: Path, folder: Path) -> bool:
+    return any(part.startswith(".") for part in file.relative_to(folder).parts)

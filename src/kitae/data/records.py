@@ -1,0 +1,221 @@
+"""The records of a file, one at a time: lines of JSON, a JSON document, a table of text, or Parquet.
+
+A record that can't be read comes as the error that says so, in its place, so that none is lost: whoever reads decides whether
+it ends the work.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from kitae.data.messages import is_turn
+from kitae.data.opening import bare_suffix, opened, text_pieces
+from kitae.errors import InputError, first_line
+
+Record = dict[str, Any]
+Found = tuple[str, "Record | InputError"]  # with its place
+_SHOWN = 120  # characters of what can't be read
+_BATCH = 1024  # rows of Parquet
+_TABLES = {".csv": ",", ".tsv": "\t"}
+
+
+def each_record(path: Path) -> Iterator[Found]:
+    suffix = bare_suffix(path)
+    if suffix in _TABLES:
+        return _table(path, _TABLES[suffix])
+    if suffix == ".parquet":
+        return _parquet(path)
+    if suffix == ".json" and not _is_lines(path):
+        return _document(path)
+    return _lines(path)
+
+
+def _lines(path: Path) -> Iterator[Found]:
+    with opened(path) as file:
+        for number, line in enumerate(file, 1):
+            if number == 1:
+                line = line.removeprefix(codecs.BOM_UTF8)  # as spreadsheets and some editors write it
+            if not line.strip():
+                continue
+            where = f"{path}:{number}"
+            try:
+                yield where, _checked(json.loads(line.decode("utf-8")), where, first=number == 1)
+            except (ValueError, RecursionError) as error:
+                yield where, _broken(where, error, line[:_SHOWN].decode("utf-8", "replace"), first=number == 1)
+
+
+def _is_lines(path: Path) -> bool:
+    """Whether a file that is called a document holds one record a line, as many do."""
+    first: Record | None = None
+    with opened(path) as file:
+        for line in file:
+            if not line.strip().removeprefix(codecs.BOM_UTF8):
+                continue
+            if first is not None:
+                return True
+            try:
+                value = json.loads(line.decode("utf-8-sig"))
+            except (ValueError, RecursionError):
+                return False
+            if not isinstance(value, dict):
+                return False
+            first = value
+    return first is None or not any(_is_list_of_records(value) for value in first.values())
+
+
+def _is_list_of_records(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and isinstance(value[0], dict) and not is_turn(value[0])
+
+
+def _document(path: Path) -> Iterator[Found]:
+    """A list of records, or an object in which one key holds that list."""
+    text = _Stream(text_pieces(path))
+    opening = text.peek()
+    where = str(path)
+    if opening == "{":
+        text.skip()
+        while text.peek() == '"':
+            key = text.value(where)
+            text.expect(":", where)
+            if text.peek() == "[":
+                yield from _list(text, f"{path}:{key}")
+                return
+            text.value(where)
+            if text.peek() == ",":
+                text.skip()
+        raise InputError("not-jsonl", where=where, why="no list in it")
+    if opening != "[":
+        raise InputError("not-jsonl" if opening else "data-empty", where=where, why=repr(opening))
+    yield from _list(text, where)
+
+
+def _list(text: _Stream, where: str) -> Iterator[Found]:
+    text.skip()
+    number = 0
+    while text.peek() not in ("]", ""):
+        place = f"{where}[{number}]"
+        value = text.value(place)
+        yield place, _checked(value, place)
+        number += 1
+        if text.peek() == ",":
+            text.skip()
+        elif text.peek() != "]":
+            break
+    text.expect("]", f"{where}[{number}]")
+
+
+class _Stream:
+    """JSON values out of pieces of text. What is read is let go, so a list may be larger than memory."""
+
+    def __init__(self, pieces: Iterator[str]) -> None:
+        self._pieces = pieces
+        self._held, self._at = "", 0
+        self._decoder = json.JSONDecoder()
+
+    def peek(self) -> str:
+        """The next character that is no space, or nothing at the end."""
+        while True:
+            while self._at < len(self._held):
+                if not self._held[self._at].isspace():
+                    return self._held[self._at]
+                self._at += 1
+            if not self._more():
+                return ""
+
+    def skip(self) -> None:
+        self._at += 1
+
+    def expect(self, character: str, where: str) -> None:
+        if self.peek() != character:
+            raise InputError("bad-row", where=where, why=f"{self.peek()!r} ≠ {character!r}")
+        self.skip()
+
+    def value(self, where: str) -> Any:
+        self.peek()
+        pieces = 1
+        while True:
+            try:
+                value, end = self._decoder.raw_decode(self._held, self._at)
+                if end < len(self._held) or not self._more():  # a number may go on
+                    self._at = end
+                    return value
+            except (ValueError, RecursionError) as error:
+                if not sum(self._more() for _ in range(pieces)):
+                    raise _broken(where, error, self._held[self._at :][:_SHOWN]) from error
+                pieces *= 2  # so that a long value isn't tried again for each of its pieces
+
+    def _more(self) -> bool:
+        piece = next(self._pieces, None)
+        if piece is None:
+            return False
+        self._held, self._at = self._held[self._at :] + piece, 0
+        return True
+
+
+def _table(path: Path, separator: str) -> Iterator[Found]:
+    csv.field_size_limit(sys.maxsize)
+    rows = csv.reader(_text_lines(path), delimiter=separator, strict=True)
+    header: list[str] | None = None
+    while True:
+        where = f"{path}:{rows.line_num + 1}"
+        try:
+            row = next(rows)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield where, InputError("bad-row", where=where, why=str(error))
+            continue
+        if not row:
+            continue
+        if header is None:
+            header = row
+            if len(set(header)) < len(header):
+                raise InputError("bad-row", where=where, why=f"columns of one name: {', '.join(header)}"[:_SHOWN])
+        elif len(row) != len(header):
+            yield where, InputError("bad-row", where=where, why=f"{len(row)} columns ≠ {len(header)}")
+        else:
+            yield where, dict(zip(header, row, strict=True))
+
+
+def _text_lines(path: Path) -> Iterator[str]:
+    """With their ends, which a field between quotation marks may hold."""
+    rest = ""
+    for piece in text_pieces(path):
+        *lines, rest = (rest + piece).split("\n")
+        yield from (f"{line}\n" for line in lines)
+    if rest:
+        yield rest
+
+
+def _parquet(path: Path) -> Iterator[Found]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    number = 0
+    with opened(path) as file:
+        try:
+            seekable = file if path.suffix == ".parquet" else io.BytesIO(file.read())
+            for batch in pq.ParquetFile(seekable).iter_batches(batch_size=_BATCH):
+                for record in batch.to_pylist():
+                    yield f"{path}[{number}]", record
+                    number += 1
+        except pa.ArrowException as error:
+            raise InputError("file-unreadable", where=f"{path}[{number}]", why=first_line(error)) from error
+
+
+def _checked(value: object, where: str, first: bool = False) -> Record | InputError:
+    if isinstance(value, dict):
+        return value
+    return InputError("not-jsonl" if first else "bad-row", where=where, why=f"{type(value).__name__} is not an object")
+
+
+def _broken(where: str, error: Exception, shown: str, first: bool = False) -> InputError:
+    why = f"{first_line(error)} | {shown.strip()[:_SHOWN]}"
+    return InputError("not-jsonl" if first else "bad-row", where=where, why=why)

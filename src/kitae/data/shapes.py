@@ -1,0 +1,148 @@
+"""What a record is: the fields in which people publish conversations, and the conversation that they make."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from kitae.chat import Conversation, Message
+from kitae.data.messages import chat, check_whole
+from kitae.data.preferences import preference, spoken
+from kitae.errors import InputError
+
+Format = Literal[
+    "auto",
+    "messages",
+    "sharegpt",
+    "utterances",
+    "ultrachat",
+    "alpaca",
+    "dolly",
+    "codealpaca",
+    "math",
+    "gsm8k",
+    "prompt-completion",
+    "hh",
+    "preference",
+    "text",
+]
+Record = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Shape:
+    fits: Callable[[Record], bool]
+    read: Callable[[Record, str, str], Conversation]  # of a record, its place, and its place for later complaints
+
+
+def conversation(record: Record, form: Format, where: str, source: str) -> Conversation:
+    """`auto`: in the first shape that fits."""
+    named = AUTO if form == "auto" else (form,)
+    shape = next((SHAPES[name] for name in named if SHAPES[name].fits(record)), None)
+    if shape is None:
+        raise InputError("row-format", where=where, why=", ".join(map(str, record))[:300])
+    return shape.read(record, where, source)
+
+
+def _has(*names: str) -> Callable[[Record], bool]:
+    """Tables have a field in every row, also where it says nothing."""
+    return lambda record: all(record.get(name) is not None for name in names)
+
+
+def _pair(asked: str, about: tuple[str, ...], answers: tuple[str, ...]) -> Shape:
+    """A question, what belongs to it, and its answer: the last two under the first of these names that a record has."""
+
+    def present(record: Record, names: tuple[str, ...]) -> str | None:
+        return next((name for name in names if record.get(name) is not None), None)
+
+    def read(record: Record, where: str, source: str) -> Conversation:
+        question, more = _text(record, asked, where), present(record, about)
+        if more is not None and _text(record, more, where).strip():
+            question = f"{question}\n\n{record[more]}"
+        answer = _text(record, present(record, answers) or "", where)
+        turns = [*_earlier(record, where), Message("user", question), Message("assistant", answer)]
+        return Conversation((*_system(record, where, turns), *turns), source)
+
+    return Shape(lambda record: record.get(asked) is not None and present(record, answers) is not None, read)
+
+
+def _dialogue(name: str) -> Shape:
+    def read(record: Record, where: str, source: str) -> Conversation:
+        for unread in ("tools", "functions"):
+            if record.get(unread):
+                raise InputError("bad-row", where=where, why=f"{unread}: calls of functions can't be learned yet")
+        if record.get("label") is False:
+            raise InputError("bad-row", where=where, why="label: false: an answer that is not wanted")
+        turns = chat(record[name], where, name)
+        return Conversation((*_system(record, where, turns), *turns), source)
+
+    return Shape(_has(name), read)
+
+
+def _alternating(record: Record, where: str, source: str) -> Conversation:
+    """User and assistant in turns, without saying so."""
+    roles = ("user", "assistant")
+    turns = [{"role": roles[i % 2], "content": text} for i, text in enumerate(record["data"])]
+    return Conversation(tuple(chat(turns, where, "data")), source)
+
+
+def _spoken(record: Record, where: str, source: str) -> Conversation:
+    """Human and Assistant in one text."""
+    if record.get("rejected") is not None:
+        return preference(record, where, source)
+    name = "chosen" if record.get("chosen") is not None else "text"
+    turns = spoken(_text(record, name, where), name, where)
+    if not turns:
+        raise InputError("bad-row", where=where, why=f"{name}: nobody speaks")
+    return Conversation(tuple(turns), source)
+
+
+def _plain(record: Record, where: str, source: str) -> Conversation:
+    text = _text(record, "text", where)
+    if not text.strip():
+        raise InputError("bad-row", where=where, why=f"text: {text!r}"[:80])
+    return Conversation.of_text(text, source)
+
+
+def _system(record: Record, where: str, turns: list[Message]) -> list[Message]:
+    """A system message that stands beside the others."""
+    if turns[0].role == "system" or not record.get("system"):
+        return []
+    return [Message("system", _text(record, "system", where))]
+
+
+def _earlier(record: Record, where: str) -> list[Message]:
+    """Pairs of a question and an answer that came before."""
+    pairs = record.get("history") or []
+    if not isinstance(pairs, list) or any(not isinstance(pair, list) or len(pair) != 2 for pair in pairs):
+        raise InputError("bad-row", where=where, why="history: no list of questions with their answers")
+    turns = [{"role": role, "content": text} for pair in pairs for role, text in zip(("user", "assistant"), pair, strict=True)]
+    return chat(turns, where, "history") if turns else []
+
+
+def _text(record: Record, name: str, where: str) -> str:
+    text = record[name]
+    if not isinstance(text, str):
+        raise InputError("bad-row", where=where, why=f"{name}: {type(text).__name__} is no text")
+    check_whole(text, where, name)
+    return text
+
+
+_INSTRUCTION = _pair("instruction", ("input", "context"), ("output", "response"))
+SHAPES: dict[str, Shape] = {
+    "preference": Shape(lambda record: "chosen" in record and "rejected" in record, preference),
+    "messages": _dialogue("messages"),
+    "sharegpt": _dialogue("conversations"),
+    "utterances": _dialogue("utterances"),
+    "ultrachat": Shape(lambda record: isinstance(record.get("data"), list) and bool(record["data"]), _alternating),
+    "alpaca": _INSTRUCTION,
+    "dolly": _INSTRUCTION,
+    "codealpaca": _INSTRUCTION,
+    "prompt-completion": _pair("prompt", (), ("completion", "response")),
+    "math": _pair("problem", (), ("solution", "answer")),
+    "gsm8k": _pair("question", (), ("answer",)),
+    "hh": Shape(lambda record: any(record.get(name) is not None for name in ("chosen", "text")), _spoken),
+    "text": Shape(_has("text"), _plain),
+}
+AUTO = tuple(name for name in SHAPES if name != "hh")  # which plain text would be taken for

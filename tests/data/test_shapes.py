@@ -1,0 +1,114 @@
+"""The schemas in which conversations are published."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+
+from kitae.data import read_conversations
+from kitae.data.shapes import AUTO, SHAPES, Format
+from kitae.errors import InputError
+from kitae.recipe.schema import Source
+
+ASKED = [("user", "Q"), ("assistant", "A")]
+RECORDS: dict[str, tuple[str, dict[str, Any], list[tuple[str, str]]]] = {
+    "chat messages": ("messages", {"messages": [{"role": role, "content": said} for role, said in ASKED]}, ASKED),
+    "ShareGPT": (
+        "sharegpt",
+        {"id": "1", "system": "S", "conversations": [{"from": "human", "value": "Q"}, {"from": "gpt", "value": "A"}]},
+        [("system", "S"), *ASKED],
+    ),
+    "utterances": ("utterances", {"utterances": [{"name": "user", "text": "Q"}, {"name": "agent", "text": "A"}]}, ASKED),
+    "UltraChat": ("ultrachat", {"id": "0", "data": ["Q", "A", "R", "B"]}, [*ASKED, ("user", "R"), ("assistant", "B")]),
+    "Alpaca": ("alpaca", {"instruction": "Q", "input": "X", "output": "A"}, [("user", "Q\n\nX"), ("assistant", "A")]),
+    "Alpaca without input": ("alpaca", {"instruction": "Q", "input": "", "output": "A"}, ASKED),
+    "Alpaca with a history": (
+        "alpaca",
+        {"instruction": "R", "input": None, "output": "B", "system": "S", "history": [["Q", "A"]]},
+        [("system", "S"), *ASKED, ("user", "R"), ("assistant", "B")],
+    ),
+    "Dolly": (
+        "dolly",
+        {"instruction": "Q", "context": "X", "response": "A", "category": "closed_qa"},
+        [("user", "Q\n\nX"), ("assistant", "A")],
+    ),
+    "CodeAlpaca": ("codealpaca", {"instruction": "Q", "input": "", "output": "A"}, ASKED),
+    "MATH": ("math", {"problem": "Q", "level": "Level 1", "type": "Algebra", "solution": "A"}, ASKED),
+    "GSM8K": ("gsm8k", {"question": "Q", "answer": "A"}, ASKED),
+    "prompt and completion": ("prompt-completion", {"prompt": "Q", "completion": "A"}, ASKED),
+    "prompt and response": ("prompt-completion", {"prompt": "Q", "response": "A"}, ASKED),
+    "HH-RLHF": ("hh", {"chosen": "\n\nHuman: Q\n\nAssistant: A", "rejected": "\n\nHuman: Q\n\nAssistant: B"}, ASKED),
+    "preference": ("preference", {"prompt": "Q", "chosen": "A", "rejected": "B"}, ASKED),
+    "plain text": ("text", {"text": "T"}, [("text", "T")]),
+}
+
+
+def written(tmp_path: Path, *records: object) -> Path:
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    return path
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_every_schema(tmp_path: Path, name: str) -> None:
+    form, record, wanted = RECORDS[name]
+    path = written(tmp_path, record)
+    for asked in (form, "auto"):
+        (row,) = read_conversations(path, asked)
+        assert [(message.role, message.content) for message in row.messages] == wanted
+        assert row.rejected == ("B" if "rejected" in record else None)
+
+
+def test_every_format_is_tried() -> None:
+    assert {form for form, _, _ in RECORDS.values()} == set(SHAPES) == set(get_args(Format)) - {"auto"}
+    assert get_args(Source.model_fields["format"].annotation) == get_args(Format)
+
+
+def test_one_that_is_named_wants_its_own_fields(tmp_path: Path) -> None:
+    for form, record, _ in RECORDS.values():
+        for other in {"messages", "ultrachat", "math"} - {form}:
+            with pytest.raises(InputError) as caught:
+                read_conversations(written(tmp_path, record), other)
+            assert caught.value.kind == "row-format"
+
+
+def test_speech_in_one_field(tmp_path: Path) -> None:
+    said = "\n\nHuman: Q\n\nAssistant: A"
+    (row,) = read_conversations(written(tmp_path, {"text": said}), "hh")
+    assert row.answer == "A"
+    (row,) = read_conversations(written(tmp_path, {"chosen": said}), "hh")
+    assert row.rejected is None
+    assert "hh" not in AUTO
+    (row,) = read_conversations(written(tmp_path, {"text": said}))
+    assert row.is_text
+    with pytest.raises(InputError):
+        read_conversations(written(tmp_path, {"text": "nobody"}), "hh")
+
+
+@pytest.mark.parametrize(
+    ("record", "why"),
+    [
+        ({"instruction": "Q", "input": 5, "output": "A"}, "input: int"),
+        ({"instruction": "Q", "output": ["A"]}, "output: list"),
+        ({"instruction": "Q", "output": "A", "history": "B"}, "history"),
+        ({"instruction": "Q", "output": "A", "history": [["B"]]}, "history"),
+        ({"instruction": "Q", "output": "A", "history": [["B", 3]]}, "history[1]"),
+        ({"instruction": "Q", "output": "A", "system": 5}, "system: int"),
+        ({"question": "Q", "answer": 5}, "answer: int"),
+        ({"data": ["Q", 3]}, "data[1]"),
+        ({"conversations": []}, "conversations: []"),
+        ({"conversations": [{"from": "narrator", "value": "Q"}]}, "narrator"),
+        ({"conversations": [{"from": "human"}]}, "conversations[0].content"),
+        ({"conversations": [{"from": "human", "value": "Q"}], "tools": "[{}]"}, "tools"),
+        ({"messages": [{"role": "user", "content": "Q"}], "label": False}, "label"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path: Path, record: dict[str, Any], why: str) -> None:
+    path = written(tmp_path, {"text": "T"}, record)
+    with pytest.raises(InputError) as caught:
+        read_conversations(path)
+    assert (caught.value.kind, caught.value.where) == ("bad-row", f"{path}:2")
+    assert why in caught.value.why
