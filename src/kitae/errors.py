@@ -44,6 +44,12 @@ class InputError(KitaeError):
     exit_code = EXIT_WRONG_INPUT
 
 
+class Interrupted(KitaeError):
+    """It was asked to stop, and has saved what it had."""
+
+    exit_code = EXIT_INTERRUPTED
+
+
 class Refused(KitaeError):
     """A gate refused. Carries the gate results that did, as JSON values."""
 

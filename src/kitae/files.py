@@ -38,13 +38,16 @@ def explained(path: Path) -> Iterator[None]:
     except KitaeError:
         raise
     except Exception as error:  # writers of weights have errors of their own for a disk without room
-        if os.strerror(errno.ENOSPC) in str(error) or not _has_room(path):
+        if any(os.strerror(code) in str(error) for code in _FULL) or not _has_room(path):
             raise KitaeError("disk-full", where=str(path), why=first_line(error)) from error
         raise
 
 
 def _has_room(path: Path) -> bool:
-    return not path.parent.exists() or shutil.disk_usage(path.parent).free >= _ROOM
+    if not path.parent.exists():
+        return True
+    disk = os.statvfs(path.parent)
+    return disk.f_frsize * (disk.f_bfree if os.geteuid() == 0 else disk.f_bavail) >= _ROOM
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM while a long command begins, when libraries are imported that may swallow what is raised in them."""
+"""Ctrl-C and SIGTERM beside long work, also while libraries are imported that may swallow what is raised in them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 
-from kitae.errors import EXIT_INTERRUPTED
+from kitae.errors import InputError, Interrupted, Refused
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _asked = False
@@ -36,11 +36,13 @@ def heard() -> Iterator[None]:
 
 @contextlib.contextmanager
 def not_an_error() -> Iterator[None]:
-    """What fails after it was asked to stop, and because of that, is an interruption."""
+    """What fails after it was asked to stop is an interruption, unless it was decided: by a gate, or by wrong input."""
     try:
         yield
+    except (Interrupted, Refused, InputError):
+        raise
     except Exception as error:
-        if _asked and getattr(error, "exit_code", None) != EXIT_INTERRUPTED:  # which says so itself
+        if _asked:
             raise KeyboardInterrupt from error
         raise
 
@@ -54,4 +56,5 @@ def check() -> None:
 def _ask(number: int, frame: FrameType | None) -> None:
     global _asked
     _asked = True
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a launcher, and a cluster behind it, may each pass it on
     raise KeyboardInterrupt

@@ -67,11 +67,11 @@ FULL = ("train.method=full", "train.batch_tokens=8192", "train.micro_batch_token
 def test_what_cannot_fit_is_refused_with_settings_that_do(
     recipe: Path, monkeypatch: pytest.MonkeyPatch, changes: tuple[str, ...]
 ) -> None:
-    needed = estimate(load_recipe(recipe, changes))["memory_mb"]
-
     def free(megabytes: float) -> None:
         monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=megabytes * 1e6))
 
+    free(1e6)
+    needed = estimate(load_recipe(recipe, changes))["memory_mb"]
     free(needed + 1)
     estimate(load_recipe(recipe, changes))
     free(needed * 0.95)

@@ -12,8 +12,8 @@ def test_both_answers_of_a_preference(starter: Path, tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text(json.dumps({"prompt": "2 + 2?", "chosen": "4", "rejected": "22"}) + "\n")
     better, worse = preview(tmp_path / "rows.jsonl", str(starter), 3)["rows"]
     assert "⟦4<|im_end|>" in better["text"]
-    assert "⟦22<|im_end|>" in worse["text"]
-    assert "chosen" in better["notes"]
+    assert "22<|im_end|>" in worse["text"]
+    assert "⟦" not in worse["text"]
     assert "rejected" in worse["notes"]
 
 

@@ -29,14 +29,14 @@ def only_run(kitae: Kitae) -> Path:
 
 
 def wait_for_step(run_folder: Path, step: int) -> None:
-    wait_for(run_folder, f'"step": {step},')
+    wait_for(run_folder, "events.jsonl", f'"step": {step},')
 
 
-def wait_for(run_folder: Path, text: str, timeout: float = 120) -> None:
+def wait_for(run_folder: Path, file: str, text: str, timeout: float = 120) -> None:
     until = time.monotonic() + timeout
     while time.monotonic() < until:
-        for events in run_folder.glob("*/events.jsonl"):
-            if text in events.read_text():
+        for found in run_folder.glob(f"*/{file}"):
+            if text in found.read_text():
                 return
         time.sleep(0.01)
     raise AssertionError(f"{text} never came")
@@ -85,10 +85,10 @@ def test_ctrl_c_saves_and_exits_130(kitae: Kitae, tiny_model: Path, tmp_path: Pa
     assert kitae("train", "--resume", run.name).code == 0
 
 
-@pytest.mark.parametrize("after", ["state", "before"])
-def test_asked_to_stop_before_the_first_step(kitae: Kitae, tiny_model: Path, tmp_path: Path, after: str) -> None:
+@pytest.mark.parametrize(("file", "text"), [("manifest.json", "{"), ("events.jsonl", '"event": "before"')])
+def test_asked_to_stop_before_the_first_step(kitae: Kitae, tiny_model: Path, tmp_path: Path, file: str, text: str) -> None:
     process = kitae.start("train", workplace(tmp_path / "w", tiny_model))
-    wait_for(kitae.home / "runs", f'"event": "{after}"')
+    wait_for(kitae.home / "runs", file, text)
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,7 +20,11 @@ from transformers import (
     GPT2LMHeadModel,
     LlamaConfig,
     LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
     PreTrainedModel,
+    Qwen2Config,
+    Qwen2ForCausalLM,
     Qwen3Config,
     Qwen3ForCausalLM,
 )
@@ -38,6 +43,8 @@ SHAPE = {
 }
 MODELS = {
     "llama": lambda: LlamaForCausalLM(LlamaConfig(**SHAPE)),
+    "mistral": lambda: MistralForCausalLM(MistralConfig(**SHAPE)),
+    "qwen2": lambda: Qwen2ForCausalLM(Qwen2Config(**{name: value for name, value in SHAPE.items() if name != "head_dim"})),
     "qwen3": lambda: Qwen3ForCausalLM(Qwen3Config(**SHAPE)),
     "gemma3": lambda: Gemma3ForCausalLM(Gemma3TextConfig(**SHAPE)),
 }
@@ -111,9 +118,14 @@ def test_a_model_learns_the_same(make: str, adapter: bool, device: str) -> None:
 
 
 @needs_liger
-def test_a_model_that_liger_does_not_know(device: str) -> None:
-    from kitae.train.kernels import use_liger
+def test_a_model_that_liger_does_not_know(device: str, tmp_path: Path) -> None:
+    """Or whose activation it would replace by another."""
+    from kitae.train.kernels import check_liger, use_liger
 
-    with pytest.raises(InputError) as caught:
-        use_liger(GPT2LMHeadModel(GPT2Config(vocab_size=97, n_embd=32, n_layer=1, n_head=2)))
-    assert caught.value.kind == "kernels-model"
+    gpt = GPT2LMHeadModel(GPT2Config(vocab_size=97, n_embd=32, n_layer=1, n_head=2))
+    for model in (gpt, LlamaForCausalLM(LlamaConfig(**SHAPE, hidden_act="gelu"))):
+        model.config.save_pretrained(tmp_path)
+        for check, what in ((use_liger, model), (check_liger, tmp_path)):
+            with pytest.raises(InputError) as caught:
+                check(what)
+            assert caught.value.kind == "kernels-model"

@@ -6,10 +6,12 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from kitae.api.training import train
 from kitae.errors import InputError
 from kitae.files import JsonDict
-from kitae.recipe import load_recipe
+from kitae.recipe import Blend, load_recipe
 from kitae.runs import find_run, is_run
 
 
@@ -24,13 +26,18 @@ def blend(
     """A new run. Its rows, base and limits are those of `recipe`, or else of the first model that is a run."""
     if len(models) < 2:
         raise InputError("blend-two", where=" ".join(models))
+    given = {"weights": list(weights) or None, "density": density, "scale": scale}
+    settings = {"models": list(models), "how": how, **{name: value for name, value in given.items() if value is not None}}
+    try:
+        Blend.model_validate(settings)
+    except ValidationError as error:
+        wrong = (f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        raise InputError("usage", where=" ".join(models), why="\n".join(wrong)) from error
     run = next((name for name in models if is_run(name)), None)
     if recipe is None and run is None:
         raise InputError("blend-recipe", where=" ".join(models))
     path = recipe if recipe is not None else find_run(str(run)).recipe_path
     like = load_recipe(path)
-    given = {"weights": list(weights) or None, "density": density, "scale": scale}
-    settings = {"models": list(models), "how": how, **{name: value for name, value in given.items() if value is not None}}
     changes = {"name": f"{like.name[:57]}-blend", "train": {"method": "blend", "blend": settings, "seed": like.train.seed}}
     if like.train.method == "qlora" and recipe is None:  # what its models have changed is a change of the rounded base
         changes["model"] = {**like.model.model_dump(), "source": find_run(str(run)).manifest["model"]["folder"]}

@@ -180,7 +180,8 @@ def _kept(recipe: Recipe, size: Size) -> float:
         return around + 8 * size.feed_forward
     if recipe.train.method == "soft-prompt":
         return around + 8 * size.feed_forward
-    lean = around + 4 * size.feed_forward + 14 * recipe.train.lora_settings.r
+    gated = 6 if recipe.train.kernels == "liger" else 4  # Liger keeps what a gate gives, too
+    lean = around + gated * size.feed_forward + 14 * recipe.train.lora_settings.r
     if recipe.train.lean:
         return lean
     outputs = size.queries + 2 * size.keys + 2 * size.hidden + 2 * size.feed_forward

@@ -23,13 +23,12 @@ def preview(path: Path, model: str, count: int) -> JsonDict:
 
 
 def _sequences(codec: ChatCodec, row: Conversation) -> list[Encoded]:
-    """Of a preference both answers, each as it is weighed."""
+    """Of a preference also the worse answer, which no method learns; dpo weighs it against the other."""
     if row.rejected is None:
         return codec.encode(row)
-    better = codec.encode_preference(row)
-    assert better.worse is not None
-    named = ((better, "chosen"), (better.worse, "rejected"))
-    return [replace(sequence, notes=[*sequence.notes, name]) for sequence, name in named]
+    worse = codec.encode_last(row.worse)
+    unlearned = replace(worse, loss_mask=[False] * len(worse.ids), notes=[*worse.notes, "rejected"])
+    return [*codec.encode(row), unlearned]
 
 
 def _shown(codec: ChatCodec, sequence: Encoded) -> JsonDict:

@@ -154,7 +154,7 @@ def training_numbers(run: Run) -> JsonDict:
         return {}
     return {
         "parameters": run.manifest["model"]["parameters"],
-        "learned": next((event.get("learned") for event in run.events("laid-out")), None),
+        "learned": max((event["numbers"] for event in run.events("learned")), default=None),
         "tokens_per_second": steps[-1]["tokens_per_second"],
         "seconds": steps[-1]["seconds"],
         "memory_mb": max(step["memory_mb"] for step in steps),

@@ -17,12 +17,12 @@ from kitae.api.teaching import taught
 from kitae.chat import Conversation
 from kitae.console import console
 from kitae.data import UNREADABLE, Rows, overlap
-from kitae.errors import InputError, KitaeError, Refused, first_line
+from kitae.errors import InputError, Interrupted, KitaeError, Refused, first_line
 from kitae.files import JsonDict, read_text, remove_leftovers, write_json
 from kitae.hardware import has_gpu, ran_out_of_memory
 from kitae.i18n import t
 from kitae.models import locate, locate_tokenizer
-from kitae.recipe import Recipe, load_recipe, parse_recipe, recipe_yaml, resolve_paths
+from kitae.recipe import Recipe, Train, load_recipe, parse_recipe, recipe_yaml, resolve_paths
 from kitae.runs import Run, create_run, find_run, is_run
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def _lead(recipe: Recipe | str | Path | None, overrides: Sequence[str], resume: 
 def _train(run: Run, rows: Rows | None, shared: Sequence[str]) -> JsonDict:
     """`rows`: those of a new run; None goes on with an interrupted one. `shared`: what a launcher sets."""
     from kitae.train import manifest, prepare
-    from kitae.train.fit import Interrupted, fit
+    from kitae.train.fit import fit
     from kitae.verify import RunVerifier, Verdict, after_training, inputs
 
     recipe, resumed = load_recipe(run.recipe_path, shared), rows is None
@@ -91,6 +91,7 @@ def _train(run: Run, rows: Rows | None, shared: Sequence[str]) -> JsonDict:
         except Interrupted:
             run.set_state("interrupted")
             raise
+    interruption.check()
     after = list(after_training(run))
     report["after"] = [gate.as_dict() for gate in after]
     report["verdict"] = Verdict([*before, *after]).verdict
@@ -142,8 +143,6 @@ def _states(run: Run) -> Iterator[None]:
             run.set_state("failed")
         raise
     except KeyboardInterrupt as error:
-        from kitae.train.fit import Interrupted
-
         run.set_state("interrupted")
         raise Interrupted("interrupted", run=run.id) from error
     except Exception as error:
@@ -161,12 +160,15 @@ def _begin(recipe: Recipe | str | Path, overrides: Sequence[str]) -> tuple[Run, 
     else:
         wanted = load_recipe(Path(recipe), overrides)
     rows = gather_rows(wanted)
-    _find_trackers(wanted.train.report_to)
-    _find_kernels(wanted.train.kernels)
+    _find_packages(wanted.train)
     quiet_libraries()
     new = wanted.model.new
     base = locate(wanted.model.source) if new is None else locate_tokenizer(new.tokenizer)
     _check_names(wanted, base)
+    if wanted.train.kernels == "liger" and new is None:
+        from kitae.train.kernels import check_liger
+
+        check_liger(base)
     _find_others(wanted, base, rows)
     run = _new_run(fitted(wanted, rows))
     console.say(t("say.run", run=run.id))
@@ -202,6 +204,12 @@ def _find_others(recipe: Recipe, base: Path, rows: Rows) -> None:
         check_teacher(base, train.distill.teacher)
 
 
+def _find_packages(train: Train) -> None:
+    """What a recipe asks for beside Kitae's own."""
+    _find_trackers(train.report_to)
+    _find_kernels(train.kernels)
+
+
 _TRACKERS = {"tensorboard": ("tensorboard", "tensorboardX")}  # packages, where they are called otherwise
 
 
@@ -235,6 +243,7 @@ def _go_on(run: Run) -> None:
         raise InputError("run-running", where=run.id)
     if run.state in ("trained", "shipped"):
         raise InputError("run-finished", where=run.id, why=run.state)
+    _find_packages(load_recipe(run.recipe_path).train)
     run.set_state("running")
     console.say(t("say.resume", run=run.id))
     remove_leftovers(run.path)

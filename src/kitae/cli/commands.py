@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -200,9 +200,9 @@ def compare(runs: Annotated[list[str], typer.Argument(help=t("help.compare-runs"
 @app.command(help=t("help.blend"))
 def blend(
     models: Annotated[list[str], typer.Argument(help=t("help.blend-models"))],
-    how: Annotated[Literal["linear", "slerp", "ties", "dare"], typer.Option(help=t("help.blend-how"))] = "linear",
-    weight: Annotated[list[float] | None, typer.Option(min=0.0, help=t("help.blend-weight"))] = None,
-    density: Annotated[float | None, typer.Option(min=0.0, max=1.0, help=t("help.blend-density"))] = None,
+    how: Annotated[str, typer.Option(help=t("help.blend-how"))] = "linear",
+    weight: Annotated[list[float] | None, typer.Option(help=t("help.blend-weight"))] = None,
+    density: Annotated[float | None, typer.Option(help=t("help.blend-density"))] = None,
     scale: Annotated[float | None, typer.Option(help=t("help.blend-scale"))] = None,
     recipe: Annotated[Path | None, typer.Option(help=t("help.blend-recipe"))] = None,
 ) -> Result:

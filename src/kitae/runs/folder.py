@@ -137,10 +137,10 @@ def create_run(name: str, recipe_yaml: str, files: Mapping[str, str] | None = No
     with creating(path):
         path.mkdir(parents=True)
     run = Run(path)
-    run.set_state("running")
     for file, text in (files or {}).items():
         write_text(path / file, text)
     write_text(run.recipe_path, recipe_yaml)
+    run.set_state("running")  # last: a run that has a state can be resumed
     return run
 
 

@@ -13,7 +13,7 @@ import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import ExportableState
 
-from kitae import processes
+from kitae import interruption, processes
 from kitae.console import Progress, console
 from kitae.files import append_json
 from kitae.i18n import t
@@ -154,6 +154,7 @@ class StopWhenAsked(TrainerCallback):  # type: ignore[misc]
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._ask)
+        interruption.check()
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         self.asked = True

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel, TrainerCallback, TrainingArguments, se
 
 from kitae import interruption, processes
 from kitae.console import console
-from kitae.errors import EXIT_INTERRUPTED, KitaeError
+from kitae.errors import Interrupted
 from kitae.files import staged_folder
 from kitae.i18n import t
 from kitae.models import open_model
@@ -40,10 +40,6 @@ _SCHEDULES: dict[str, tuple[str, dict[str, Any]]] = {
     "constant": ("constant_with_warmup", {}),
     "plateau": ("reduce_lr_on_plateau", {"factor": 0.5, "patience": 0, "threshold": _SMALL, "threshold_mode": "abs"}),
 }
-
-
-class Interrupted(KitaeError):
-    exit_code = EXIT_INTERRUPTED
 
 
 def fit(prepared: Prepared, resume: bool = False) -> None:
@@ -111,15 +107,11 @@ def _tokens(prepared: Prepared, phases: Phases | None, resume: bool) -> None:
         callbacks = [EarlyStop(wanted.patience, wanted.min_delta, _metric(train), wanted.perplexity)]
     trainer = _trainer(trainer_of(prepared), prepared, "tokens", model, plan, run.checkpoints, callbacks)
     start = _start(run.checkpoints, resume)
-    learned = sum(weights.numel() for weights in model.parameters() if weights.requires_grad)
-    run.record("laid-out", rows="side by side" if trainer.padded else "in strips", parameters=held(model), learned=learned)
+    run.record("laid-out", rows="side by side" if trainer.padded else "in strips", parameters=held(model))
+    run.record("learned", numbers=_learned(model))
     if start is None:
         run.record("before", validation_loss=trainer.evaluate()["eval_loss"])
     _steps(trainer, run, start)
-    for each in callbacks:
-        if each.over and trainer.state.global_step < len(plan):
-            run.record("stopped-early", why=each.over)
-            console.say("  " + t(f"say.over-{each.over}", count=each.patience))
     if remembered is not None:
         remembered.write_index()
         count = remembered.hits + remembered.misses
@@ -144,6 +136,7 @@ def _contexts(prepared: Prepared, phases: Phases, resume: bool) -> None:
     train, run = prepared.recipe.train, prepared.run
     set_seed(train.seed)
     model = open_model(prepared.base, torch.float32)
+    run.record("learned", numbers=_learned(model))
     add_heads(model, phases.ahead)
     plan = Plan([len(row.ids) for row in prepared.train], train.batch_tokens, phases.epochs, train.seed)
     folder = run.path / _CONTEXT_CHECKPOINTS
@@ -219,6 +212,10 @@ def _steps(trainer: KitaeTrainer, run: Run, start: str | None) -> None:
             signal.signal(number, handler)
     if stopper.asked:
         raise Interrupted("interrupted", run=run.id)
+    for each in trainer.callback_handler.callbacks:  # a resumption has put others in the place of those it was given
+        if isinstance(each, EarlyStop) and each.over and trainer.state.global_step < trainer.args.max_steps:
+            run.record("stopped-early", why=each.over)
+            console.say("  " + t(f"say.over-{each.over}", count=each.patience))
 
 
 def _arguments(recipe: Recipe, folder: Path, steps: int, every: int, phase: str) -> TrainingArguments:
@@ -256,6 +253,10 @@ def _arguments(recipe: Recipe, folder: Path, steps: int, every: int, phase: str)
         dataloader_pin_memory=False,
         seed=train.seed,
     )
+
+
+def _learned(model: PreTrainedModel) -> int:
+    return sum(weights.numel() for weights in model.parameters() if weights.requires_grad)
 
 
 def _save(model: PreTrainedModel, prepared: Prepared, weights: dict[str, torch.Tensor] | None = None) -> None:

@@ -33,9 +33,10 @@ def ingredients(run: Run, base: Path, codec: ChatCodec) -> dict[str, str]:
 def manifest(prepared: Prepared) -> dict[str, object]:
     recipe = prepared.recipe
     sources = [*recipe.data.train, *recipe.data.test]
+    packages = [*_VERSIONS, *(["liger-kernel"] if recipe.train.kernels == "liger" else [])]
     return {
         "kitae": version("kitae"),
-        "versions": {name: version(name) for name in _VERSIONS},
+        "versions": {name: version(name) for name in packages},
         "machine": {"platform": platform.platform(), "python": platform.python_version()},
         "model": {
             "source": recipe.model.source,
