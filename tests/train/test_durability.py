@@ -127,6 +127,9 @@ def test_a_killed_run_ends_as_if_it_had_not_been(method: str, begin: Begin, monk
         alike(run, whole)
         fitted = [next(r.events("fitted"))["best_step"] for r in (run, whole)]
         assert fitted[0] == fitted[1]
+        ends = [[event["why"] for event in r.events("stopped-early")] for r in (run, whole)]
+        assert ends[0] == ends[1]
+        assert ends[1] or method != "stopped early"
         last = {event["step"]: event["loss"] for event in run.events("step")}
         assert last == pytest.approx({event["step"]: event["loss"] for event in whole.events("step")}, rel=1e-5)
 
