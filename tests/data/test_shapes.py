@@ -9,9 +9,9 @@ from typing import Any, get_args
 import pytest
 
 from kitae.data import read_conversations
-from kitae.data.shapes import AUTO, SHAPES, Format
+from kitae.data.shapes import AUTO, SHAPES
 from kitae.errors import InputError
-from kitae.recipe.schema import Source
+from kitae.formats import Format
 
 ASKED = [("user", "Q"), ("assistant", "A")]
 RECORDS: dict[str, tuple[str, dict[str, Any], list[tuple[str, str]]]] = {
@@ -64,7 +64,6 @@ def test_every_schema(tmp_path: Path, name: str) -> None:
 
 def test_every_format_is_tried() -> None:
     assert {form for form, _, _ in RECORDS.values()} == set(SHAPES) == set(get_args(Format)) - {"auto"}
-    assert get_args(Source.model_fields["format"].annotation) == get_args(Format)
 
 
 def test_one_that_is_named_wants_its_own_fields(tmp_path: Path) -> None:

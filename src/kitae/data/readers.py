@@ -9,8 +9,9 @@ from kitae.chat import Conversation
 from kitae.data.opening import is_plain_text, text_blocks
 from kitae.data.places import files_of
 from kitae.data.records import Found, each_record
-from kitae.data.shapes import Format, conversation
+from kitae.data.shapes import conversation
 from kitae.errors import InputError
+from kitae.formats import Format
 
 Reject = Callable[[InputError], None]
 

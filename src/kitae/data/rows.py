@@ -11,10 +11,10 @@ from typing import Protocol
 
 from kitae.chat import Conversation
 from kitae.data.readers import read_conversations
-from kitae.data.shapes import Format
 from kitae.data.split import hold_back, without_duplicates
 from kitae.errors import InputError
 from kitae.files import JsonDict, read_json, read_text, staged_folder, write_json, write_jsonl
+from kitae.formats import Format
 
 _SOURCE = "_source"
 _COUNTS = "counts.json"

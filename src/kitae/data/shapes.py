@@ -4,29 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from kitae.chat import Conversation, Message
 from kitae.data.messages import chat, check_whole
 from kitae.data.preferences import preference, spoken
 from kitae.errors import InputError
+from kitae.formats import Format
 
-Format = Literal[
-    "auto",
-    "messages",
-    "sharegpt",
-    "utterances",
-    "ultrachat",
-    "alpaca",
-    "dolly",
-    "codealpaca",
-    "math",
-    "gsm8k",
-    "prompt-completion",
-    "hh",
-    "preference",
-    "text",
-]
 Record = Mapping[str, Any]
 
 

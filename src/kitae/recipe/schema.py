@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
+from kitae.formats import Format
 from kitae.hardware import Precision
 
 STARTER = "smollm2-135m-instruct"
@@ -89,22 +90,7 @@ class Source(Section):
         description="a .jsonl, .json, .csv, .tsv, .parquet or .txt file, each also as .gz or .zst; or a folder, or a pattern "
         "(chats/*.jsonl); relative to the recipe",
     )
-    format: Literal[
-        "auto",
-        "messages",
-        "sharegpt",
-        "utterances",
-        "ultrachat",
-        "alpaca",
-        "dolly",
-        "codealpaca",
-        "math",
-        "gsm8k",
-        "prompt-completion",
-        "hh",
-        "preference",
-        "text",
-    ] = Field(
+    format: Format = Field(
         "auto",
         description="auto: by each row's fields; text: plain text, from .txt files or the field `text` of each row; all of it "
         "is learned",
