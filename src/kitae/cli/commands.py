@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from kitae.cli.data import data_app
 from kitae.cli.result import Result, form_table, gate_lines, grid
 from kitae.cli.tokenizer import tokenizer_app
 from kitae.i18n import t
@@ -20,7 +21,6 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 recipe_app = typer.Typer(help=t("help.recipe"), no_args_is_help=True, rich_markup_mode=None)
-data_app = typer.Typer(help=t("help.data"), no_args_is_help=True, rich_markup_mode=None)
 runs_app = typer.Typer(help=t("help.runs"), no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(recipe_app, name="recipe")
 app.add_typer(data_app, name="data")
@@ -118,18 +118,6 @@ def recipe_schema() -> Result:
 
     schema = Recipe.model_json_schema()
     return Result(schema, json.dumps(schema, indent=2))
-
-
-@data_app.command("preview", help=t("help.data-preview"))
-def data_preview(
-    path: Annotated[Path, typer.Argument(help=t("help.data-path"))],
-    model: Annotated[str, typer.Option(help=t("help.target"))] = "smollm2-135m-instruct",
-    rows: Annotated[int, typer.Option(min=1, help=t("help.rows"))] = 3,
-) -> Result:
-    from kitae.api import preview
-
-    value = preview(path, model, rows)
-    return Result(value, "\n\n".join(str(row["text"]) for row in value["rows"]))
 
 
 @app.command(help=t("help.train"))

@@ -39,12 +39,8 @@ def each_conversation(
 
 
 def _rows(path: Path, form: Format, source_key: str | None, reject: Reject | None) -> Iterator[Conversation]:
-    if form in ("auto", "text") and is_plain_text(path):
-        for line, text in text_blocks(path):
-            yield Conversation.of_text(text, f"{path}:{line}")
-        return
     count = 0
-    for where, record in _records(path, reject):
+    for where, record in each_found(path, form):
         count += 1
         try:
             if isinstance(record, InputError):
@@ -59,19 +55,22 @@ def _rows(path: Path, form: Format, source_key: str | None, reject: Reject | Non
         raise InputError("data-empty", where=str(path))
 
 
-def _records(path: Path, reject: Reject | None) -> Iterator[Found]:
-    """A file that breaks off has given what it had before."""
+def each_found(path: Path, form: Format) -> Iterator[Found]:
+    """Every record of a file, or what is wrong with it, in its place. A file that breaks off has given what it had before."""
+    if form in ("auto", "text") and is_plain_text(path):
+        found: Iterator[Found] = ((f"{path}:{line}", {"text": text}) for line, text in text_blocks(path))
+    else:
+        found = each_record(path)
     begun = False
-    records = each_record(path)
     while True:
         try:
-            found = next(records, None)
+            one = next(found, None)
         except InputError as error:
-            if reject is None or not begun:
+            if not begun:
                 raise
-            reject(error)
+            yield error.where, error
             return
-        if found is None:
+        if one is None:
             return
         begun = True
-        yield found
+        yield one

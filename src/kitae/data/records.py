@@ -21,6 +21,14 @@ from kitae.errors import InputError, first_line
 
 Record = dict[str, Any]
 Found = tuple[str, "Record | InputError"]  # with its place
+
+
+class BadRecord(InputError):
+    """A record that can't be read, and its text."""
+
+    raw: str = ""
+
+
 _SHOWN = 120  # characters of what can't be read
 _BATCH = 1024  # rows of Parquet
 _TABLES = {".csv": ",", ".tsv": "\t"}
@@ -48,7 +56,7 @@ def _lines(path: Path) -> Iterator[Found]:
             try:
                 yield where, _checked(json.loads(line.decode("utf-8")), where, first=number == 1)
             except (ValueError, RecursionError) as error:
-                yield where, _broken(where, error, line[:_SHOWN].decode("utf-8", "replace"), first=number == 1)
+                yield where, _broken(where, error, line.decode("utf-8", "backslashreplace"), first=number == 1)
 
 
 def _is_lines(path: Path) -> bool:
@@ -148,7 +156,7 @@ class _Stream:
                     return value
             except (ValueError, RecursionError) as error:
                 if not sum(self._more() for _ in range(pieces)):
-                    raise _broken(where, error, self._held[self._at :][:_SHOWN]) from error
+                    raise _broken(where, error, self._held[self._at :]) from error
                 pieces *= 2  # so that a long value isn't tried again for each of its pieces
 
     def _more(self) -> bool:
@@ -179,7 +187,7 @@ def _table(path: Path, separator: str) -> Iterator[Found]:
             if len(set(header)) < len(header):
                 raise InputError("bad-row", where=where, why=f"columns of one name: {', '.join(header)}"[:_SHOWN])
         elif len(row) != len(header):
-            yield where, InputError("bad-row", where=where, why=f"{len(row)} columns ≠ {len(header)}")
+            yield where, _bad("bad-row", where, f"{len(row)} columns ≠ {len(header)}", separator.join(row))
         else:
             yield where, dict(zip(header, row, strict=True))
 
@@ -213,9 +221,16 @@ def _parquet(path: Path) -> Iterator[Found]:
 def _checked(value: object, where: str, first: bool = False) -> Record | InputError:
     if isinstance(value, dict):
         return value
-    return InputError("not-jsonl" if first else "bad-row", where=where, why=f"{type(value).__name__} is not an object")
+    text = json.dumps(value, ensure_ascii=False)
+    return _bad("not-jsonl" if first else "bad-row", where, f"{type(value).__name__} is not an object", text)
 
 
-def _broken(where: str, error: Exception, shown: str, first: bool = False) -> InputError:
-    why = f"{first_line(error)} | {shown.strip()[:_SHOWN]}"
-    return InputError("not-jsonl" if first else "bad-row", where=where, why=why)
+def _broken(where: str, error: Exception, text: str, first: bool = False) -> InputError:
+    why = f"{first_line(error)} | {text[:_SHOWN].strip()}"
+    return _bad("not-jsonl" if first else "bad-row", where, why, text)
+
+
+def _bad(kind: str, where: str, why: str, raw: str) -> InputError:
+    error = BadRecord(kind, where=where, why=why)
+    error.raw = raw
+    return error

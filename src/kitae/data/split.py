@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kitae.chat import Conversation
+from kitae.data.identity import normalised
 
 _SHINGLE = 8
 NEAR = 0.9  # Jaccard similarity of character 8-grams from which two rows count as the same
@@ -26,7 +26,7 @@ def without_duplicates(rows: Sequence[Conversation]) -> list[Conversation]:
     seen: set[str] = set()
     kept = []
     for row in rows:
-        key = _normalised(row) + (f"\n{_plain(row.rejected)}" if row.rejected is not None else "")
+        key = normalised(row)
         if key not in seen:
             seen.add(key)
             kept.append(row)
@@ -50,10 +50,10 @@ def hold_back(rows: Sequence[Conversation], fraction: float, seed: int) -> tuple
 
 def overlap(held_out: Sequence[Conversation], training: Sequence[Conversation]) -> Overlap:
     """Which held-out rows are also in training."""
-    exact_index = {_normalised(row): row for row in training}
+    exact_index = {normalised(row): row for row in training}
     exact, rest = [], []
     for row in held_out:
-        twin = exact_index.get(_normalised(row))
+        twin = exact_index.get(normalised(row))
         if twin is not None:
             exact.append((row.source, twin.source))
         else:
@@ -81,15 +81,6 @@ def _near(held_out: Sequence[Conversation], training: Sequence[Conversation]) ->
     return [(held_out[i].source, twin, similarity) for i, (similarity, twin) in sorted(best.items())]
 
 
-def _normalised(row: Conversation) -> str:
-    """What a person would call the same row: no system message, case, or spacing."""
-    return "\n".join(_plain(m.content) for m in row.messages if m.role != "system")
-
-
-def _plain(text: str) -> str:
-    return re.sub(r"\s+", " ", text).strip().casefold()
-
-
 def _shingles(row: Conversation) -> set[int]:
-    text = _normalised(row)
+    text = normalised(row)
     return {hash(text[i : i + _SHINGLE]) for i in range(max(1, len(text) - _SHINGLE + 1))}

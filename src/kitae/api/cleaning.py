@@ -1,0 +1,117 @@
+"""`kitae data inspect`, `clean` and `dedupe`: the same look at the rows, of which more or less is kept."""
+
+from __future__ import annotations
+
+import shlex
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import get_args
+
+from kitae import __version__, interruption
+from kitae.data import (
+    ACTIONS,
+    DUPLICATES,
+    PAGE,
+    REPAIRABLE,
+    Action,
+    Evaluations,
+    Inputs,
+    Rules,
+    Told,
+    clean,
+    each_conversation,
+    report_page,
+)
+from kitae.errors import InputError, Interrupted
+from kitae.files import JsonDict, hash_text, refuse_taken, write_text
+from kitae.formats import Format
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a person asks for, as it stands on the command line or in a recipe."""
+
+    rules: Sequence[str] = ()  # GATE=drop|repair|keep
+    languages: Sequence[str] = ()
+    evaluations: Sequence[Path] = ()
+    near: float = 0.85
+    form: Format = "auto"
+    limit: int | None = None
+    strict: bool = False
+    only_duplicates: bool = field(default=False)
+
+    def made(self) -> Rules:
+        actions = {**ACTIONS, **dict(map(_rule, self.rules))}
+        return Rules(actions, tuple(self.languages), self.near, _evaluations(self.evaluations), not self.only_duplicates)
+
+    def settings(self) -> str:
+        stats = [(path.resolve(), path.stat()) for path in self.evaluations]
+        files = [f"{path} {stat.st_size} {stat.st_mtime_ns}" for path, stat in stats]
+        return hash_text(
+            __version__, *sorted(self.rules), "", *self.languages, "", *files, str(self.near), str(self.only_duplicates)
+        )
+
+    def arguments(self) -> list[str]:
+        said = [part for rule in self.rules for part in ("--rule", rule)] if not self.only_duplicates else []
+        said += [part for language in self.languages for part in ("--language", language)]
+        said += [part for path in self.evaluations for part in ("--evaluation", str(path))]
+        said += ["--near", str(self.near)] if self.near != Wanted.near else []
+        said += ["--format", self.form] if self.form != "auto" else []
+        said += ["--limit", str(self.limit)] if self.limit is not None else []
+        return said + (["--strict"] if self.strict else [])
+
+
+def clean_data(sources: Sequence[Path], out: Path, wanted: Wanted) -> JsonDict:
+    """Writes `out`, and returns its report."""
+    refuse_taken(out)
+    name = "dedupe" if wanted.only_duplicates else "clean"
+    command = shlex.join(["kitae", "data", name, *map(str, sources), "--out", str(out), *wanted.arguments()])
+    return {**_cleaned(sources, out, wanted, Told(wanted.settings(), command, report_page)), "folder": str(out)}
+
+
+def inspect_data(sources: Sequence[Path], out: Path | None, wanted: Wanted, model: str) -> JsonDict:
+    """What cleaning would do and how long rows are; of all that it would write, only the report is kept."""
+    from kitae.models import locate
+
+    if out is not None:
+        refuse_taken(out)
+    tokenizer = locate(model) / "tokenizer.json"
+    if not tokenizer.is_file():
+        raise InputError("no-fast-tokenizer", where=model)
+    command = shlex.join(["kitae", "data", "inspect", *map(str, sources), *wanted.arguments(), "--model", model])
+    told = Told(wanted.settings(), command, report_page, tokenizer)
+    with tempfile.TemporaryDirectory() as name:
+        report = _cleaned(sources, Path(name) / "rows", wanted, told)
+    if out is not None:
+        write_text(out / PAGE, report_page(report))
+        report = {**report, "page": str(out / PAGE)}
+    return report
+
+
+def _cleaned(sources: Sequence[Path], out: Path, wanted: Wanted, told: Told) -> JsonDict:
+    inputs = Inputs(sources, wanted.form, wanted.limit, wanted.strict)
+    with interruption.heard():
+        try:
+            return clean(inputs, out, wanted.made(), told)
+        except KeyboardInterrupt as error:
+            raise Interrupted("data-interrupted", where=told.command) from error
+
+
+def _rule(text: str) -> tuple[str, Action]:
+    gate, equals, action = text.partition("=")
+    gate = gate if gate.startswith("data.") else f"data.{gate}"
+    if not equals or gate not in ACTIONS or action not in get_args(Action):
+        raise InputError("rule-unknown", where=text, why=", ".join(ACTIONS), actions=", ".join(get_args(Action)))
+    if action == "repair" and gate not in REPAIRABLE:
+        raise InputError("rule-no-repair", where=text, why=", ".join(REPAIRABLE))
+    return gate, action  # type: ignore[return-value]  # just checked
+
+
+def _evaluations(paths: Sequence[Path]) -> Evaluations | None:
+    rows = [row for path in paths for row in each_conversation(path, reject=lambda error: None)]
+    return Evaluations(rows) if paths else None
+
+
+__all__ = ["DUPLICATES", "Wanted", "clean_data", "inspect_data"]

@@ -1,0 +1,116 @@
+"""`kitae data …`: what is done with rows before anything is trained on them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kitae.cli.result import Result, grid
+from kitae.files import JsonDict
+from kitae.formats import Format
+from kitae.i18n import t
+
+data_app = typer.Typer(help=t("help.data"), no_args_is_help=True, rich_markup_mode=None)
+
+Sources = Annotated[list[Path], typer.Argument(metavar="IN...", help=t("help.data-sources"))]
+Out = Annotated[Path, typer.Option("--out", help=t("help.data-out"))]
+Rule = Annotated[list[str] | None, typer.Option(metavar="GATE=drop|repair|keep", help=t("help.data-rule"))]
+Language = Annotated[list[str] | None, typer.Option(help=t("help.data-language"))]
+Evaluation = Annotated[list[Path] | None, typer.Option(help=t("help.data-evaluation"))]
+Near = Annotated[float, typer.Option(min=0.5, max=1.0, help=t("help.data-near"))]
+Form = Annotated[Format, typer.Option("--format", help=t("help.data-format"))]
+Limit = Annotated[int | None, typer.Option(min=1, help=t("help.data-limit"))]
+Strict = Annotated[bool, typer.Option("--strict", help=t("help.data-strict"))]
+
+
+@data_app.command("preview", help=t("help.data-preview"))
+def data_preview(
+    path: Annotated[Path, typer.Argument(help=t("help.data-path"))],
+    model: Annotated[str, typer.Option(help=t("help.target"))] = "smollm2-135m-instruct",
+    rows: Annotated[int, typer.Option(min=1, help=t("help.rows"))] = 3,
+) -> Result:
+    from kitae.api import preview
+
+    value = preview(path, model, rows)
+    return Result(value, "\n\n".join(str(row["text"]) for row in value["rows"]))
+
+
+@data_app.command("inspect", help=t("help.data-inspect"))
+def data_inspect(
+    sources: Sources,
+    out: Annotated[Path | None, typer.Option("--out", help=t("help.data-inspect-out"))] = None,
+    model: Annotated[str, typer.Option(help=t("help.data-model"))] = "smollm2-135m-instruct",
+    rule: Rule = None,
+    language: Language = None,
+    evaluation: Evaluation = None,
+    near: Near = 0.85,
+    form: Form = "auto",
+    limit: Limit = None,
+) -> Result:
+    from kitae.api.cleaning import Wanted, inspect_data
+
+    value = inspect_data(sources, out, Wanted(rule or [], language or [], evaluation or [], near, form, limit), model)
+    return Result(value, "\n\n".join([_counts(value), _gates(value), _lengths(value), value.get("page", "")]).strip())
+
+
+@data_app.command("clean", help=t("help.data-clean"))
+def data_clean(
+    sources: Sources,
+    out: Out,
+    rule: Rule = None,
+    language: Language = None,
+    evaluation: Evaluation = None,
+    near: Near = 0.85,
+    form: Form = "auto",
+    limit: Limit = None,
+    strict: Strict = False,
+) -> Result:
+    from kitae.api.cleaning import Wanted, clean_data
+
+    value = clean_data(sources, out, Wanted(rule or [], language or [], evaluation or [], near, form, limit, strict))
+    return Result(value, "\n\n".join([_counts(value), _gates(value), str(out)]))
+
+
+@data_app.command("dedupe", help=t("help.data-dedupe"))
+def data_dedupe(
+    sources: Sources, out: Out, near: Near = 0.85, form: Form = "auto", limit: Limit = None, strict: Strict = False
+) -> Result:
+    from kitae.api.cleaning import Wanted, clean_data
+
+    value = clean_data(sources, out, Wanted(near=near, form=form, limit=limit, strict=strict, only_duplicates=True))
+    return Result(value, "\n\n".join([_counts(value), _gates(value), str(out)]))
+
+
+def _counts(report: JsonDict) -> str:
+    return t("data.counts", **{name: report[name] for name in ("rows", "kept", "rejected", "repaired")})
+
+
+def _gates(report: JsonDict) -> str:
+    """Each kind of defect, with the first row that has it."""
+    head = [t("data.report.gate"), t("data.report.kind"), t("data.report.rows"), t("data.report.example")]
+    rows = []
+    for gate, entry in report["gates"].items():
+        for kind, count in sorted(entry["kinds"].items(), key=lambda item: -item[1]):
+            first = next(found for found in entry["examples"] if found["kind"] == kind)
+            example = f"{first['where'].rpartition('/')[2]}  {first['evidence']}"
+            rows.append([gate, t(f"finding.{gate}.{kind}"), count, example[:70]])
+    found = grid([head, *rows]) if rows else t("data.nothing-found")
+    habits = [f"{t('data.report.habits')}: {', '.join(report['habits'])}"] if report["habits"] else []
+    return "\n".join([found, *habits])
+
+
+def _lengths(report: JsonDict) -> str:
+    told = report["statistics"]
+    marks = ("least", "p5", "p50", "p95", "p99", "most")
+    names = [name for name in ("tokens", "learned", "turns") if told.get(name, {}).get("total")]
+    table = grid(
+        [
+            ["", *marks, t("data.report.total")],
+            *([t(f"data.length.{name}"), *(told[name][mark] for mark in marks), told[name]["total"]] for name in names),
+        ]
+    )
+    languages = ", ".join(f"{name} {count}" for name, count in told["languages"].items())
+    share = t("data.label-share", share=f"{told.get('label_share', 0):.1%}")
+    return f"{table}\n\n{share}\n{t('data.report.languages')}: {languages}"

@@ -1,0 +1,291 @@
+"""Rows of files, looked at in chunks by several processes. Each chunk lies in files of its own until all is decided."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from kitae.chat import Conversation
+from kitae.data.identity import Parts
+from kitae.data.places import files_of
+from kitae.data.readers import each_found
+from kitae.data.records import BadRecord, Record
+from kitae.data.rules import Finding
+from kitae.data.rules.truncated import Ends, OpenEnd
+from kitae.data.shapes import conversation
+from kitae.data.survey import CountTokens, Look, Rules, Survey, look
+from kitae.errors import InputError
+from kitae.files import JsonDict, staged_file
+from kitae.formats import Format
+
+UNREADABLE = "data.unreadable"
+_ROWS = 1000  # of a chunk
+_WAITING = 2  # chunks for each process
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A record and its place; or what stands there, and why it is none."""
+
+    where: str
+    record: Record | None
+    raw: str = ""
+    why: str = ""
+
+
+def each_entry(sources: Sequence[Path], form: Format, limit: int | None, strict: bool) -> Iterator[Entry]:
+    for source in sources:
+        yield from islice(_entries(source, form, strict), limit)
+
+
+def _entries(source: Path, form: Format, strict: bool) -> Iterator[Entry]:
+    files = files_of(source)
+    for file in files:
+        try:
+            for where, found in each_found(file, form):
+                if isinstance(found, InputError) and strict:
+                    raise found
+                yield Entry(where, found) if not isinstance(found, InputError) else _bad(where, found)
+        except InputError as error:
+            if strict or len(files) == 1:
+                raise
+            yield _bad(str(file), error)
+
+
+def _bad(where: str, error: InputError) -> Entry:
+    raw = error.raw if isinstance(error, BadRecord) else ""
+    return Entry(where, None, raw, f"{error.message} {error.why}".strip())
+
+
+class Chunks:
+    def __init__(self, folder: Path, rules: Rules, form: Format, tokenizer: Path | None = None) -> None:
+        self._folder = folder
+        self._form = form
+        self._look = Looking(folder, rules, form, tokenizer)
+        self._places: list[tuple[int, list[str]]] = []  # of each chunk: its first row, and where its rows come from
+        self._offsets: list[np.ndarray[tuple[int], np.dtype[np.int64]]] = []
+        self.count = 0
+
+    def run(self, entries: Iterator[Entry]) -> Iterator[Survey]:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        chunks = iter(lambda: list(islice(entries, _ROWS)), [])
+        numbered = enumerate(chunks)
+        for number in _worked(numbered, self._look):
+            survey, places, offsets = _load(self._folder, number)
+            self._places.append((self.count, places))
+            self._offsets.append(offsets)
+            self.count += survey.count
+            yield survey
+
+    def where(self, row: int) -> str:
+        number = row // _ROWS
+        return self._places[number][1][row - self._places[number][0]]
+
+    def each_file(self) -> Iterator[str]:
+        for _, places in self._places:
+            for place in places:
+                yield _file_of(place)
+
+    def each(self) -> Iterator[tuple[bytes, JsonDict | None]]:
+        """The line of each row, and what was said of it if anything was."""
+        for number in range(len(self._places)):
+            with _rows_file(self._folder, number).open("rb") as file:
+                while line := file.readline():
+                    meta = file.readline()
+                    yield line, json.loads(meta) if meta.strip() else None
+
+    def parts_of(self, row: int) -> Parts:
+        number = row // _ROWS
+        file = _opened(_rows_file(self._folder, number))
+        file.seek(int(self._offsets[number][row - self._places[number][0]]))
+        return Parts.of(conversation(json.loads(file.readline()), self._form, "", ""))
+
+
+@lru_cache(maxsize=64)
+def _opened(path: Path) -> IO[bytes]:
+    return path.open("rb")
+
+
+def _file_of(place: str) -> str:
+    """`file:12`, `file[3]` and `file:key[3]` are of the file."""
+    head = place.rpartition("[")[0] or place if place.endswith("]") else place
+    name, _, number = head.rpartition(":")
+    return name if name and (number.isdigit() or place.endswith("]")) else head
+
+
+def _rows_file(folder: Path, number: int) -> Path:
+    return folder / f"{number:06d}.jsonl"
+
+
+@dataclass(frozen=True)
+class Looking:
+    """All that a process needs for its chunks."""
+
+    folder: Path
+    rules: Rules
+    form: Format
+    tokenizer: Path | None  # whose tokens are counted
+
+
+def _worked(chunks: Iterator[tuple[int, list[Entry]]], looking: Looking) -> Iterator[int]:
+    """The numbers of chunks that are done, in order. Those that lie there already are not looked at again."""
+    processes = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    first = list(islice(chunks, 2))
+    # A fork of a process with threads of its own may hang, and a fresh process would import the user's script.
+    alone = len(first) < 2 or processes == 1 or "fork" not in multiprocessing.get_all_start_methods() or "torch" in sys.modules
+    if alone:
+        for number, entries in (*first, *chunks):
+            _work(number, entries, looking)
+            yield number
+        return
+    pool = ProcessPoolExecutor(processes, multiprocessing.get_context("fork"), _begin, (os.getpid(), looking))
+    waiting: deque[Future[int]] = deque()
+    try:
+        for number, entries in (*first, *chunks):
+            waiting.append(pool.submit(_work, number, entries))
+            if len(waiting) > _WAITING * processes:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+_looking: Looking | None = None  # of a process that helps: too large to be sent with each chunk
+
+
+def _begin(parent: int, looking: Looking) -> None:
+    """Ctrl-C is for the process that leads; whoever kills that one ends the others too."""
+    global _looking
+    _looking = looking
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _work(number: int, entries: list[Entry], looking: Looking | None = None) -> int:
+    looking = looking or _looking
+    assert looking is not None
+    folder = looking.folder
+    done = folder / f"{number:06d}.json"
+    if done.exists():
+        return number
+    looks: list[Look | None] = []
+    offsets: list[int] = []
+    with staged_file(_rows_file(folder, number)) as stage, stage.open("wb") as file:
+        for entry in entries:
+            seen, line, meta = _look(entry, looking.rules, looking.form)
+            looks.append(seen)
+            offsets.append(file.tell())
+            file.write(_bytes(line) + (_bytes(meta) if meta else b"\n"))
+    counter = _counter(looking.tokenizer) if looking.tokenizer else None
+    _save(folder, number, Survey.of(looks, counter), [entry.where for entry in entries], offsets)
+    return number
+
+
+def _look(entry: Entry, rules: Rules, form: Format) -> tuple[Look | None, object, JsonDict | None]:
+    if entry.record is None:
+        return None, {"_raw": entry.raw}, _meta(entry, [Finding(UNREADABLE, "unreadable", entry.why)])
+    try:
+        row = conversation(dict(entry.record), form, entry.where, entry.where)
+        seen = look(row, rules, entry.record, form)
+    except InputError as error:
+        return None, entry.record, _meta(entry, [Finding(UNREADABLE, "unreadable", f"{error.message} {error.why}")])
+    if not (seen.against or seen.noticed or seen.repairs):
+        return seen, entry.record, None
+    meta = _meta(entry, seen.against, seen.noticed, seen.repairs)
+    if seen.repaired is not None:
+        meta["before"] = entry.record
+    return seen, seen.repaired or entry.record, meta
+
+
+def _meta(entry: Entry, against: list[Finding], noticed: Sequence[Finding] = (), repairs: Sequence[Finding] = ()) -> JsonDict:
+    def plain(found: Sequence[Finding]) -> list[list[str]]:
+        return [[finding.gate, finding.kind, finding.evidence, finding.habit] for finding in found]
+
+    return {"where": entry.where, "against": plain(against), "noticed": plain(noticed), "repairs": plain(repairs)}
+
+
+def _bytes(value: object) -> bytes:
+    return (json.dumps(value, ensure_ascii=False, default=str) + "\n").encode("utf-8", "backslashreplace")
+
+
+@lru_cache(maxsize=1)
+def _counter(path: Path) -> CountTokens:
+    """Tokens of what is said, without those that a chat template puts around it."""
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(path))
+
+    def count(rows: Sequence[Conversation | None]) -> list[tuple[int, int]]:
+        texts = [
+            (i, m.role == "assistant" or row.is_text, m.content) for i, row in enumerate(rows) if row for m in row.messages
+        ]
+        found = tokenizer.encode_batch_fast([text for _, _, text in texts], add_special_tokens=False)
+        counts = [(0, 0)] * len(rows)
+        for (i, learned, _), encoding in zip(texts, found, strict=True):
+            size = len(encoding)
+            counts[i] = counts[i][0] + size, counts[i][1] + size * learned
+        return counts
+
+    return count
+
+
+_ARRAYS = ("state", "wholes", "bands", "untidiness", "turns", "asked", "answered")
+_COUNTED = ("tokens", "learned")
+
+
+def _save(folder: Path, number: int, survey: Survey, places: list[str], offsets: list[int]) -> None:
+    with staged_file(folder / f"{number:06d}.npz") as stage, stage.open("wb") as file:
+        arrays: dict[str, Any] = {name: getattr(survey, name)[0] for name in (*_ARRAYS, *_COUNTED) if getattr(survey, name)}
+        np.savez(file, offsets=np.array(offsets, dtype=np.int64), **arrays)
+    told = {
+        "count": survey.count,
+        "places": places,
+        "habits": survey.habits,
+        "open_ends": {row: asdict(end) for row, end in survey.open_ends.items()},
+        "seen": survey.ends.seen,
+        "ending": survey.ends.ending,
+        "languages": survey.languages,
+        "gates": survey.gates,
+    }
+    with staged_file(folder / f"{number:06d}.json") as stage:  # last: a chunk that has it is done
+        stage.write_text(json.dumps(told, ensure_ascii=False), encoding="utf-8", errors="backslashreplace")
+
+
+def _load(folder: Path, number: int) -> tuple[Survey, list[str], np.ndarray[tuple[int], np.dtype[np.int64]]]:
+    with np.load(folder / f"{number:06d}.npz", allow_pickle=False) as arrays:
+        found = {name: [arrays[name]] for name in (*_ARRAYS, *_COUNTED) if name in arrays}
+        offsets = arrays["offsets"]
+    told = json.loads((folder / f"{number:06d}.json").read_text(encoding="utf-8"))
+    survey = Survey(
+        **found,
+        habits={int(row): names for row, names in told["habits"].items()},
+        open_ends={int(row): OpenEnd(**end) for row, end in told["open_ends"].items()},
+        ends=Ends(Counter(told["seen"]), Counter(told["ending"])),
+        languages=Counter(told["languages"]),
+        gates=Counter(told["gates"]),
+        count=told["count"],
+    )
+    return survey, told["places"], offsets

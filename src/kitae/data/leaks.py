@@ -1,0 +1,117 @@
+"""`data.leak`: rows that hold what a model will be examined on.
+
+An item of an evaluation set is found by runs of tokens: eight words, or thirteen characters where words have no spaces. What
+many items have in common is no evidence, nor are a run or two: a good part of the item must be there, and is shown.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from kitae.chat import Conversation
+from kitae.data.identity import tokens
+from kitae.data.rules.finding import Finding
+from kitae.data.signature import Hashes, grams, hashed
+
+GATE = "data.leak"
+_WORDS, _CHARACTERS = 8, 13
+_PART = 0.4  # of an item's runs
+_SHORTEST = 5  # tokens of an item that is found as a whole, because it has no runs
+_COMMON = 5  # items that may share a run before it says nothing
+
+
+class Evaluations:
+    def __init__(self, rows: Iterable[Conversation]) -> None:
+        self._sources: list[str] = []
+        self._sizes: list[int] = []
+        self._whole: dict[tuple[str, ...], str] = {}
+        found: dict[int, list[Hashes]] = {_WORDS: [], _CHARACTERS: []}
+        owners: dict[int, list[np.ndarray[tuple[int], np.dtype[np.int64]]]] = {_WORDS: [], _CHARACTERS: []}
+        for row in rows:
+            said = tokens(_examined(row))
+            size = _size(said)
+            runs = np.unique(grams(hashed(said), size))
+            if len(runs):
+                owners[size].append(np.full(len(runs), len(self._sources), dtype=np.int64))
+                found[size].append(runs)
+                self._sources.append(row.source)
+                self._sizes.append(len(runs))
+            elif len(said) >= _SHORTEST:
+                self._whole[tuple(said)] = row.source
+        self._runs = {size: _sorted(found[size], owners[size]) for size in found}
+
+    def __bool__(self) -> bool:
+        return bool(self._sources or self._whole)
+
+    def find(self, row: Conversation) -> Finding | None:
+        for text in [m.content for m in row.messages if m.role not in ("assistant", "system")]:
+            source = self._whole.get(tuple(tokens(text))) if len(text) < 400 else None
+            if source is not None:
+                return Finding(GATE, "evaluation", f"{source}: {text.strip()[:100]}")
+        said = tokens("\n".join(m.content for m in row.messages if m.role != "system"))
+        size = _size(said)
+        runs, owners = self._runs[size]
+        if not len(runs):
+            return None
+        mine = grams(hashed(said), size)
+        if not len(mine):
+            return None
+        left = np.searchsorted(runs, mine, "left")
+        right = np.searchsorted(runs, mine, "right")
+        hits = np.flatnonzero(right > left)
+        if not len(hits):
+            return None
+        return self._proven(said, size, hits.tolist(), left, right, mine, owners)
+
+    def _proven(
+        self,
+        said: Sequence[str],
+        size: int,
+        hits: list[int],
+        left: np.ndarray[tuple[int], np.dtype[np.intp]],
+        right: np.ndarray[tuple[int], np.dtype[np.intp]],
+        mine: Hashes,
+        owners: np.ndarray[tuple[int], np.dtype[np.int64]],
+    ) -> Finding | None:
+        counts: Counter[int] = Counter()
+        where: dict[int, int] = {}
+        seen: set[int] = set()
+        for hit in hits:
+            if int(mine[hit]) in seen:
+                continue
+            seen.add(int(mine[hit]))
+            for owner in owners[left[hit] : right[hit]].tolist():
+                counts[owner] += 1
+                where.setdefault(owner, hit)
+        owner, count = max(counts.items(), key=lambda item: (item[1] / self._sizes[item[0]], -item[0]))
+        if count < _PART * self._sizes[owner]:
+            return None
+        start = where[owner]
+        end = min(len(said), start + size + 12)
+        text = ("" if size == _CHARACTERS else " ").join(said[start:end])
+        return Finding(GATE, "evaluation", f"{self._sources[owner]} ({count / self._sizes[owner]:.0%}): {text}")
+
+
+def _examined(row: Conversation) -> str:
+    """What an item asks; its answer may be anywhere."""
+    return "\n".join(m.content for m in row.prompt if m.role != "system") or row.messages[0].content
+
+
+def _size(said: Sequence[str]) -> int:
+    return _CHARACTERS if sum(len(token) == 1 for token in said[:64]) * 2 > min(len(said), 64) else _WORDS
+
+
+def _sorted(
+    found: list[Hashes], owners: list[np.ndarray[tuple[int], np.dtype[np.int64]]]
+) -> tuple[Hashes, np.ndarray[tuple[int], np.dtype[np.int64]]]:
+    if not found:
+        return np.empty(0, dtype=np.uint64), np.empty(0, dtype=np.int64)
+    runs, who = np.concatenate(found), np.concatenate(owners)
+    order = np.argsort(runs, kind="stable")
+    runs, who = runs[order], who[order]
+    _, inverse, counts = np.unique(runs, return_inverse=True, return_counts=True)
+    telling = counts[inverse] <= max(_COMMON, len(found) // 100)
+    return runs[telling], who[telling]

@@ -1,0 +1,56 @@
+"""`data.empty`: a question or an answer in which nothing is said."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator
+
+from kitae.data.rules.finding import Exchange, Finding, Talk
+
+GATE = "data.empty"
+_STANDS_FOR_NOTHING = re.compile(
+    r"[\s<\[({\"'*_-]*(?:n\s*/\s*a|no[ _-]?(?:input|output|answer|response|content|text|data)|empty(?:[ _-]?string)?|blank|"
+    r"placeholder|todo|tbd|to be (?:added|filled|done|written)|(?:insert|add|your|write|enter)[ _-](?:your[ _-])?(?:answer|"
+    r"text|response|output)(?: here)?|lorem ipsum\b.*|not (?:available|applicable|provided)|error|"
+    r"(?:回答|出力|入力|内容)?(?:なし|無し|未入力|未定|該当なし|空欄))"
+    r"[\s>\])}\"'*_.。!-]*",
+    re.IGNORECASE | re.DOTALL,
+)
+# What is also a true answer to a question of logic or of code.
+_MAY_BE_MEANT = re.compile(r"[\s<\[({\"'*]*(?:none|null|nil|nan|undefined|void)[\s>\])}\"'*.]*", re.IGNORECASE)
+_ASKS_FOR_NOTHING = re.compile(
+    r"\b(?:which|any|none|null|nil|nan|undefined|return|returns|output|print|evaluate|value|exist|exists|either|neither|choose|"
+    r"options?|classify|extract|find|list|identify|how many|what is the (?:output|result))\b|どれ|いずれ|ありますか",
+    re.IGNORECASE,
+)
+
+
+def find(talk: Talk) -> Iterator[Finding]:
+    if talk.is_text:
+        return
+    if not any(_says_something(text) for text in talk.said):
+        yield Finding(GATE, "no-question", repr(talk.said[-1][:40]) if talk.said else "–")
+    for exchange in talk.exchanges:
+        if not _says_something(exchange.answer) or _is_placeholder(exchange):
+            yield Finding(GATE, "no-answer", repr(exchange.answer[:60]))
+
+
+def _says_something(text: str) -> bool:
+    """Letters, numbers and signs do; spaces and punctuation alone do not."""
+    return any(unicodedata.category(character)[0] in "LNS" and character != "\ufffc" for character in text)
+
+
+def _is_placeholder(exchange: Exchange) -> bool:
+    text = exchange.answer
+    if len(text) > 400:
+        return False
+    if _STANDS_FOR_NOTHING.fullmatch(text):
+        return not _named(exchange)
+    return bool(_MAY_BE_MEANT.fullmatch(text)) and not _ASKS_FOR_NOTHING.search(exchange.asked)
+
+
+def _named(exchange: Exchange) -> bool:
+    """Whether the question offers this very answer."""
+    word = re.sub(r"\W", "", exchange.answer).casefold()
+    return bool(word) and word in re.sub(r"[^\w\s]", "", exchange.asked).casefold().split()

@@ -1,0 +1,141 @@
+"""`data.encoding`: text that was read in another encoding than it was written in. Mended where there is one way back."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable, Iterator
+
+from kitae.data.rules.finding import Finding, Talk, excerpt
+
+GATE = "data.encoding"
+_CP1252 = {
+    character: byte for byte in range(0x80, 0xA0) if (character := bytes([byte]).decode("cp1252", "replace")) != "\ufffd"
+}
+_BYTES = {**{chr(byte): byte for byte in range(0x100)}, **_CP1252}
+
+
+def _of_bytes(first: int, last: int) -> str:
+    return "[" + "".join(re.escape(char) for char, byte in _BYTES.items() if first <= byte <= last) + "]"
+
+
+_NEXT = _of_bytes(0x80, 0xBF)
+# UTF-8 read as Latin-1 or Windows-1252: a first byte, and as many of the others as it announces.
+_UTF8_AS_LATIN = re.compile(
+    f"(?:{_of_bytes(0xC2, 0xDF)}{_NEXT}|{_of_bytes(0xE0, 0xEF)}{_NEXT}{{2}}|{_of_bytes(0xF0, 0xF4)}{_NEXT}{{3}})+"
+)
+_HIGH = _of_bytes(0x80, 0xFF)
+_JAPANESE_AS_LATIN = re.compile(f"(?:{_HIGH}[ -~]?){{4,}}")
+_NOT_ASCII = re.compile(r"[^\x00-\x7f]{3,}")
+# What hiragana and katakana in UTF-8 begin with, read as Shift JIS.
+_TYPICAL = "縺繧繝"
+_UNSEEN = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f\ufeff\ufffe\uffff]")
+_LOST = re.compile(r"\ufffd|[\ue000-\uf8ff]{2,}")
+_LOST_APOSTROPHES = re.compile(r"(?<=[A-Za-z])\?(?=(?:s|t|re|ve|ll|d|m)\b)")
+_ABOUT = re.compile(
+    r"\b(?:encod(?:e|ed|ing|ings)|utf-?8|unicode|latin-?1|charsets?|mojibake|garbled|iso-8859-1|cp1252|shift[_-]?jis)\b|文字化け|文字コード",
+    re.IGNORECASE,
+)
+_ROUNDS = 3  # some texts were read wrongly more than once
+
+
+def find(talk: Talk) -> Iterator[Finding]:
+    if any(_ABOUT.search(text) for text in talk.said):
+        return
+    for text in talk.texts:
+        finding = _finding(text)
+        if finding is not None:
+            yield finding
+
+
+def _finding(text: str) -> Finding | None:
+    if not text.isascii():
+        if lost := _LOST.search(text):
+            return Finding(GATE, "lost", excerpt(text, *lost.span()))
+        mended = _decoded(text)
+        if mended != text:
+            at = next((i for i, (a, b) in enumerate(zip(text, mended, strict=False)) if a != b), 0)
+            return Finding(GATE, "mojibake", f"{excerpt(text, at, at + 12)} → {excerpt(mended, at, at + 6)}")
+        if sum(map(text.count, _TYPICAL)) * 6 >= len(text) >= 6:
+            return Finding(GATE, "lost", excerpt(text, 0, 30))
+    if unseen := _UNSEEN.search(text):
+        return Finding(GATE, "unseen", f"U+{ord(unseen.group()):04X}: {excerpt(text, *unseen.span())!r}")
+    lost_marks = list(_LOST_APOSTROPHES.finditer(text))
+    if len(lost_marks) >= 2 and "'" not in text and "’" not in text:
+        return Finding(GATE, "lost", excerpt(text, *lost_marks[0].span()))
+    return None
+
+
+def mended(text: str) -> str:
+    """As it was meant, as far as that is certain."""
+    if not text.isascii():
+        text = _decoded(text)
+    return _UNSEEN.sub("", text)
+
+
+def _decoded(text: str) -> str:
+    for _ in range(_ROUNDS):
+        better = _UTF8_AS_LATIN.sub(_from_latin, text)
+        better = _NOT_ASCII.sub(_from_shift_jis, better)
+        better = _JAPANESE_AS_LATIN.sub(_japanese_from_latin, better)
+        if better == text:
+            break
+        text = better
+    return text
+
+
+def _from_latin(found: re.Match[str]) -> str:
+    read = found.group()
+    try:
+        meant = bytes(_BYTES[character] for character in read).decode("utf-8")
+    except UnicodeDecodeError:
+        return read
+    if any(unicodedata.category(character) in ("Cn", "Co", "Cc") and not "\x80" <= character <= "\x9f" for character in meant):
+        return read
+    if any("\x80" <= character <= "\x9f" for character in read):  # characters that nobody writes
+        return meant
+    return "".join(_if_likely(piece, character) for piece, character in _paired(read, meant))
+
+
+def _paired(read: str, meant: str) -> Iterator[tuple[str, str]]:
+    at = 0
+    for character in meant:
+        width = len(character.encode("utf-8"))
+        yield read[at : at + width], character
+        at += width
+
+
+def _if_likely(read: str, meant: str) -> str:
+    """Two characters that make an accented letter may stand together in true text; three that make a sign do not."""
+    if len(read) > 2:
+        return meant
+    if read[0] in "ÂÃÄÅ":
+        return meant if meant in "\xa0\xad" or unicodedata.category(meant)[0] in "LSPN" else read
+    return meant if read[0] in "ÎÏÐÑ" and unicodedata.name(meant, "").startswith(("GREEK", "CYRILLIC")) else read
+
+
+def _from_shift_jis(found: re.Match[str]) -> str:
+    read = found.group()
+    if not any(character in read for character in _TYPICAL):
+        return read
+    return _reread(read, lambda text: text.encode("cp932"), "utf-8")
+
+
+def _japanese_from_latin(found: re.Match[str]) -> str:
+    """Shift JIS or EUC-JP, read as Windows-1252: kana give it away."""
+    read = found.group()
+    kana = sum(map(read.count, "‚ƒ")), sum(map(read.count, "¤¥"))
+    encoding = "cp932" if kana[0] >= kana[1] else "euc_jp"
+    if max(kana) * 5 < len(read) or max(kana) < 3:
+        return read
+    return _reread(read, lambda text: bytes(_BYTES[character] for character in text), encoding)
+
+
+def _reread(read: str, encoded: Callable[[str], bytes], encoding: str) -> str:
+    try:
+        meant = encoded(read).decode(encoding)
+    except (UnicodeError, KeyError):
+        return read
+    letters = [character for character in meant if character.isalpha()]
+    japanese = [c for c in letters if "぀" <= c <= "ヿ" or "一" <= c <= "鿿"]
+    return meant if letters and len(japanese) * 10 >= len(letters) * 9 else read

@@ -1,0 +1,138 @@
+"""`data.language`: an answer in another language than its question, when nobody asked for that.
+
+The script decides, and among those who write Latin letters the small words that every sentence needs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+
+from kitae.data.rules.finding import Exchange, Finding, Talk, excerpt
+
+GATE = "data.language"
+_SMALL_WORDS: dict[str, str] = {
+    "en": "the of and to is are was that for with this it you your from they have can be as on by not which their an a in i "
+    "do does did what how who why when where my me will would should about list name give tell has had or at if we he she "
+    "its than some",
+    "de": "der die das und ist nicht ein eine zu den von mit sich auf für dem werden wird sind oder auch als bei einen wie",
+    "fr": "le les des et est une dans que qui pour pas sur avec sont au du ce cette vous nous il elle par plus ou être ont",
+    "es": "el los las y es una que por con para del se su no como más pero sus este esta son al lo muy puede ser también",
+    "it": "il di che è e la per una non sono con del della gli nel alla dei si come anche più le questo essere può ha nella",
+    "pt": "o os as e é uma que de do da para com não em por mais como dos das seu sua um ao são também pode ser você",
+    "nl": "de het een en van is dat niet te zijn op met voor die er aan ook door om maar bij als worden kan naar uit",
+    "pl": "i w nie na się z jest że do to jak o co przez są może być dla po od lub oraz które który jego",
+    "sv": "och att det som är en på av för med den inte till ett har de om kan från eller vid så också",
+    "tr": "ve bir bu için ile da de olarak çok daha olan en gibi kadar sonra ancak veya değil ise her",
+    "id": "yang dan di untuk dengan adalah ini dari pada dalam tidak dapat itu akan sebagai atau oleh juga karena ke",
+    "vi": "và là của có được cho không các một những người với trong này khi để từ đã thể nhiều",
+    "ro": "și în de la cu este nu pe care sunt pentru din mai o un sau ca fi să prin",
+}
+_OWNERS: dict[str, tuple[str, ...]] = {}
+for _language, _words in _SMALL_WORDS.items():
+    for _word in _words.split():
+        if len(_word) == 1 and _language != "en":  # in formulas every letter is a word
+            continue
+        _OWNERS[_word] = (*_OWNERS.get(_word, ()), _language)
+_SCRIPTS: tuple[tuple[str, re.Pattern[str]], ...] = (
+    ("kana", re.compile("[぀-ヿ]")),
+    ("han", re.compile("[㐀-鿿]")),
+    ("ko", re.compile("[가-힣]")),
+    ("ru", re.compile("[Ѐ-ӿ]")),
+    ("el", re.compile("[Ͱ-Ͽ]")),
+    ("ar", re.compile("[؀-ۿ]")),
+    ("he", re.compile("[֐-׿]")),
+    ("th", re.compile("[฀-๿]")),
+    ("hi", re.compile("[ऀ-ॿ]")),
+)
+_LATIN = re.compile(r"[^\W\d_]+")
+_LEAST_LETTERS = 16
+_ASKED_FOR = re.compile(
+    r"\b(?:translat\w*|translit\w*|language|languages|english|japanese|german|french|spanish|italian|portuguese|dutch|russian|chinese|"
+    r"mandarin|cantonese|korean|arabic|hebrew|hindi|thai|greek|latin|swedish|polish|turkish|vietnamese|indonesian|romanian|"
+    r"swahili|bilingual|romaji|kanji|hiragana|haiku|lyrics|"
+    r"traduci\w*|tradui\w*|traduz\w*|übersetz\w*|auf englisch|en anglais|en inglés)\b"
+    r"|翻訳|英訳|和訳|訳し|訳せ|英語|日本語|中国語|韓国語|フランス語|ドイツ語|スペイン語|英文|和文|ローマ字|漢字|다음을|번역|翻译|英文",
+    re.IGNORECASE,
+)
+
+
+def language_of(text: str) -> str | None:
+    """A code, or None where too little is said to tell."""
+    letters = sum(map(str.isalpha, text)) if len(text) < 4000 else sum(map(str.isalpha, text[:4000]))
+    if not letters:
+        return None
+    sample = text[:4000]
+    if not sample.isascii():
+        counts = {name: len(pattern.findall(sample)) for name, pattern in _SCRIPTS}
+        if counts["kana"] * 10 >= letters and counts["kana"] >= 2:
+            return "ja"
+        if counts["han"] * 3 >= letters:
+            return "han" if letters < 12 or counts["kana"] else "zh"
+        name = max(counts, key=lambda name: counts[name])
+        if name not in ("kana", "han") and counts[name] * 2 >= letters:
+            return name
+    return _latin(sample)
+
+
+def _latin(text: str) -> str | None:
+    words = [word.casefold() for word in _LATIN.findall(text)]
+    votes: defaultdict[str, float] = defaultdict(float)
+    different: Counter[str] = Counter()
+    for word, count in Counter(words).items():
+        owners = _OWNERS.get(word, ())
+        for language in owners:
+            votes[language] += count / len(owners)
+            different[language] += 1
+    for language in [language for language in votes if different[language] < 2]:
+        del votes[language]
+    best = sorted(votes.items(), key=lambda vote: -vote[1])[:2]
+    if not best or best[0][1] < 2 or best[0][1] < 0.06 * len(words):
+        return None
+    return best[0][0] if len(best) == 1 or best[0][1] >= 1.6 * best[1][1] else None
+
+
+def find(talk: Talk, wanted: Sequence[str] = ()) -> Iterator[Finding]:
+    """`wanted`: languages that a set is meant to be in; without any, the one that was asked in."""
+    if wanted and talk.is_text:
+        spoken = language_of(talk.row.messages[0].content)
+        if spoken is not None and spoken not in wanted:
+            yield Finding(GATE, "unwanted", f"{spoken}: {excerpt(talk.row.messages[0].content, 0, 40)}")
+    for exchange in talk.exchanges:
+        if finding := _finding(exchange, wanted):
+            yield finding
+
+
+def _finding(exchange: Exchange, wanted: Sequence[str]) -> Finding | None:
+    answer = exchange.answer
+    if _is_latin(answer) and sum(map(str.isalpha, answer[:200])) < _LEAST_LETTERS:
+        return None
+    spoken = language_of(answer)
+    if spoken is None or spoken == "han":
+        return None
+    if wanted:
+        return Finding(GATE, "unwanted", f"{spoken}: {excerpt(answer, 0, 40)}") if spoken not in wanted else None
+    asked = language_of(exchange.asked) or _by_script(exchange.asked)
+    if asked in (None, "han", spoken) or _ASKED_FOR.search(exchange.asked) or _also_in(exchange.asked, spoken):
+        return None
+    if exchange.is_about_code and (asked, spoken) != ("en", "ja"):
+        return None
+    return Finding(GATE, "other", f"{asked} → {spoken}: {excerpt(answer, 0, 40)}", habit=f"{asked} → {spoken}")
+
+
+def _is_latin(text: str) -> bool:
+    return text[:200].isascii() or not any(pattern.search(text[:200]) for _, pattern in _SCRIPTS)
+
+
+def _by_script(text: str) -> str | None:
+    """A short question in plain letters is at least not Japanese."""
+    return "en" if text.isascii() and any(map(str.isalpha, text)) else None
+
+
+def _also_in(text: str, language: str) -> bool:
+    """Whether part of a question is in that language."""
+    for name, pattern in _SCRIPTS:
+        if name == language or (language in ("ja", "zh") and name in ("kana", "han")):
+            return bool(pattern.search(text))
+    return any(language_of(line) == language for line in text.split("\n") if len(line) > 20)

@@ -1,0 +1,117 @@
+"""`data.private`: what lets one reach, charge or impersonate somebody. It is masked, so that the row may stay."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from kitae.data.rules.finding import Finding, Talk, excerpt
+
+GATE = "data.private"
+_KINDS: dict[str, re.Pattern[str]] = {
+    "key": re.compile(
+        r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?:[\s\S]*?-----END [A-Z ]*PRIVATE KEY-----)?"
+        r"|\b(?:sk|pk|rk)[-_](?:live_|test_|proj-|ant-|or-)?[A-Za-z0-9_-]{20,}|\bA(?:KIA|SIA)[0-9A-Z]{16}\b|\bgh[pousr]_[A-Za-z0-9]{30,}"
+        r"|\bgithub_pat_\w{30,}|\bglpat-[\w-]{20,}|\bxox[abprs]-[\w-]{10,}|\bAIza[\w-]{35}|\bhf_[A-Za-z0-9]{30,}|\bnpm_[A-Za-z0-9]{36}"
+        r"|\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}"
+    ),
+    "mail": re.compile(r"(?<![\w.+-])[A-Za-z0-9][\w.+-]{0,63}@(?:[A-Za-z0-9-]{1,63}\.){1,5}[A-Za-z]{2,24}(?![\w@])"),
+    "card": re.compile(r"(?<![\d.-])(?:\d{4}([ -]?)\d{4}\1\d{4}\1\d{4}(?:\1\d{1,3})?|3[47]\d{2}([ -]?)\d{6}\2\d{5})(?![\d-])"),
+    "account": re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){3,7}(?: ?[A-Z0-9]{1,3})?\b"),
+    "identity": re.compile(
+        r"(?<![\d-])(?!000|666|9\d\d)\d{3}-(?!00)\d{2}-(?!0000)\d{4}(?![\d-])"
+        r"|(?:マイナンバー|個人番号|my ?number)\D{0,12}\d{4}[ -]?\d{4}[ -]?\d{4}(?!\d)"
+        r"|(?:passport|パスポート|旅券)\D{0,20}\b[A-Z]{1,2}\d{7}\b|(?:免許証|運転免許)\D{0,12}\d{12}(?!\d)",
+        re.IGNORECASE,
+    ),
+    "phone": re.compile(
+        r"(?<![\w.+-])(?:\+\d{1,3}[ .-]?(?:\(?\d{1,4}\)?[ .-]?){2,4}\d{3,4}|\(\d{3}\) ?\d{3}[ .-]\d{4}|\d{3}[.-]\d{3}[.-]\d{4}"
+        r"|0\d{1,4}[-‐－ (]\d{1,4}[-‐－ )]\d{3,4}|0[5789]0\d{8}"
+        r"|[０][０-９]{1,4}[-－ー―][０-９]{1,4}[-－ー―][０-９]{3,4})(?![\w-])"
+    ),
+    "address": re.compile(
+        r"〒? ?\d{3}[-‐－]\d{4}\s*(?:東京都|北海道|(?:大阪|京都)府|[一-鿿]{2,3}県)[^\s、。]{2,40}"
+        r"|(?:東京都|北海道|(?:大阪|京都)府|[一-鿿]{2,3}県)[一-鿿ぁ-んァ-ヶー]{1,14}[市区町村郡][^\s、。]{0,24}?"
+        r"\d{1,4}(?:丁目|番地|[-‐－]\d{1,4})[^\s、。]{0,16}"
+        r"|\b\d{1,5} (?:[A-Z][a-z]+ ){1,3}(?:Street|St|Avenue|Ave|Road|Rd|Boulevard|Blvd|Lane|Ln|Drive|Dr)\.?,? "
+        r"(?:Apt\.? \w+,? )?"
+        r"[A-Z][A-Za-z ]{2,20},? [A-Z]{2} \d{5}(?:-\d{4})?\b"
+    ),
+}
+_HINTS = re.compile(r"@|\d{4}|\d{3}[.\-)]|-----BEGIN|[A-Za-z]{2,4}[-_]\w{10}|eyJ|AKIA|ASIA|AIza|[０-９]{3}")
+# Numbers that a company publishes, and those that films and manuals use because nobody has them.
+_PUBLIC_PHONE = re.compile(r"^\+?1?[ .-]?\(?(?:800|888|877|866|855|844|833)\)?[ .-]|^0120|^0570|^0800|^\+81[ -]?120")
+_NOBODYS_PHONE = re.compile(
+    r"123\D?456\D?7890|555\D?\d{4}|\b(\d)\1{2}\D?\1{3}\D?\1{4}|^0?(?:00|0123|9?0-?1234-?5678|3-1234-5678)"
+)
+_NOBODYS_MAIL = re.compile(
+    r"@(?:[\w-]+\.)*(?:example\.(?:com|org|net|jp|co\.jp)|test|invalid|localhost|\w+\.(?:test|example))$|^(?:user|username|name|email|"
+    r"you|your\w*|foo|bar|test|someone|john\.?doe|jane\.?doe|john|jane|abc|admin|info|contact|support|sales|help|noreply|no-reply)@|"
+    r"@(?:domain|email|company|mail|yourdomain|mycompany|abc|xyz|foo|bar|website|site)\.\w+$",
+    re.IGNORECASE,
+)
+_ROLES = re.compile(
+    r"^(?:info|contact|support|sales|help|noreply|no-reply|press|office|service|hello|admin|webmaster|feedback)@", re.IGNORECASE
+)
+
+
+def find(talk: Talk) -> Iterator[Finding]:
+    if not any(_HINTS.search(text) for text in talk.texts):
+        return
+    code = any(exchange.is_about_code for exchange in talk.exchanges)
+    for text in talk.texts:
+        for kind, start, end in _places(text, code):
+            yield Finding(GATE, kind, excerpt(text, start, end))
+
+
+def masked(text: str, code: bool = False) -> str:
+    """`code`: examples of code keep what belongs to nobody."""
+    if not _HINTS.search(text):
+        return text
+    for kind, start, end in sorted(_places(text, code), key=lambda place: -place[1]):
+        text = f"{text[:start]}[{kind.upper()}]{text[end:]}"
+    return text
+
+
+def _places(text: str, code: bool) -> list[tuple[str, int, int]]:
+    found: list[tuple[str, int, int]] = []
+    for kind, pattern in _KINDS.items():
+        for match in pattern.finditer(text):
+            start, end = match.span()
+            if any(start < taken_end and taken_start < end for _, taken_start, taken_end in found):
+                continue
+            if not _nobodys(kind, match.group(), code):
+                found.append((kind, start, end))
+    return found
+
+
+def _nobodys(kind: str, text: str, code: bool) -> bool:
+    digits = re.sub(r"\D", "", text)
+    if kind == "mail":
+        return bool(_ROLES.search(text)) or (code and bool(_NOBODYS_MAIL.search(text)))
+    if kind == "phone":
+        if not 9 <= len(digits) <= 15 or len(set(digits)) < 3 or (text[0] == "0" and len(digits) not in (10, 11)):
+            return True
+        return bool(_PUBLIC_PHONE.search(text) or _NOBODYS_PHONE.search(text))
+    if kind == "card":
+        spaced = len(digits) != len(text)
+        return not (_luhn(digits) or (spaced and digits[0] in "3456")) or len(set(digits)) < 3 or (code and not spaced)
+    if kind == "account":
+        return not _iban(re.sub(r"\s", "", text))
+    if kind == "key":
+        return code and len(set(text)) < 12
+    return code and kind in ("identity", "address")
+
+
+def _luhn(digits: str) -> bool:
+    if digits[0] not in "23456":
+        return False
+    doubled = [int(digit) * (1 + i % 2) for i, digit in enumerate(reversed(digits))]
+    return sum(number - 9 * (number > 9) for number in doubled) % 10 == 0
+
+
+def _iban(text: str) -> bool:
+    if not 15 <= len(text) <= 34:
+        return False
+    number = "".join(str(int(character, 36)) for character in text[4:] + text[:4])
+    return int(number) % 97 == 1

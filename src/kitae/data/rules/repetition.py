@@ -1,0 +1,104 @@
+"""`data.repetition`: an answer that goes round in circles. What was asked to be repeated may be."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from kitae.data.rules.finding import Finding, Talk, excerpt
+
+GATE = "data.repetition"
+_ASKED = re.compile(
+    r"\b(?:repeat(?:ed|ing|s|edly)?|(?:\d+|two|three|four|five|ten|many|several|few) times|over and over|"
+    r"mantra|ascii|copies of|rows? of|emoji|lorem)\b|繰り返|\d+回",
+    re.IGNORECASE,
+)
+# Verse comes back to the same line, but is not one line only.
+_VERSE = re.compile(r"\b(?:songs?|lyrics|poems?|chants?|chorus|rhymes?|haiku|rap|verses?)\b|歌詞|詩", re.IGNORECASE)
+_CHARACTERS = re.compile(r"([^\W\d_])\1{14,}")
+_WORD = re.compile(r"[^\W_]+")
+_SAME_WORD = re.compile(r"\b([^\W\d_]{1,30})(?:[\s,.!?、。]+\1\b){5,}", re.IGNORECASE)
+_SENTENCE = re.compile(r"[^.!?。！？\n]+")
+_NO_SPACES = re.compile(r"[぀-ヿ一-鿿가-힣]")
+_LEAST = 4  # times
+_WORDS, _CHARS = 4, 8  # length of a piece that may come again
+
+
+def find(talk: Talk) -> Iterator[Finding]:
+    if talk.is_text:
+        found = circles(talk.row.messages[0].content)
+        if found:
+            yield Finding(GATE, *found)
+    for exchange in talk.exchanges:
+        found = None if _ASKED.search(exchange.asked) or exchange.is_about_code else circles(exchange.answer)
+        if found and (found[0] == "whole" or not _VERSE.search(exchange.asked)):
+            yield Finding(GATE, *found)
+
+
+def circles(text: str) -> tuple[str, str] | None:
+    """(kind, evidence)."""
+    if found := _CHARACTERS.search(text):
+        return "characters", excerpt(text, *found.span())
+    if found := _SAME_WORD.search(text):
+        return "words", excerpt(text, *found.span())
+    words = _pieces(text)
+    if period := _period(words):
+        return "whole", f"{len(words) / period:.1f} × {_shown(words[:period])}"
+    if sentence := _said_again(text):
+        return "sentences", sentence
+    if piece := _again_and_again(words):
+        return "pieces", piece
+    return None
+
+
+def _pieces(text: str) -> list[str]:
+    folded = text.casefold()
+    dense = len(_NO_SPACES.findall(folded))
+    return list(re.sub(r"\s+", "", folded)) if dense * 2 > len(folded) else _WORD.findall(folded)
+
+
+def _said_again(text: str) -> str | None:
+    """Most of the text is one or few sentences, several times over."""
+    sentences = [" ".join(found.group().split()).casefold() for found in _SENTENCE.finditer(text)]
+    sentences = [sentence for sentence in sentences if any(character.isalpha() for character in sentence)]
+    if len(sentences) < _LEAST:
+        return None
+    counts = Counter(sentences)
+    again = {sentence: count for sentence, count in counts.items() if count >= _LEAST and len(sentence) >= 3}
+    said = sum(len(sentence) * count for sentence, count in again.items())
+    if said < 0.5 * sum(map(len, sentences)) or not any(" " in sentence or len(sentence) >= 8 for sentence in again):
+        return None
+    most = max(again, key=lambda sentence: len(sentence) * again[sentence])
+    return f"{again[most]} × {most[:100]}"
+
+
+def _period(words: Sequence[str]) -> int:
+    """The length of what the whole text is a repetition of, or 0."""
+    if len(words) < 12:
+        return 0
+    border = [0] * len(words)
+    for i in range(1, len(words)):
+        j = border[i - 1]
+        while j and words[i] != words[j]:
+            j = border[j - 1]
+        border[i] = j + 1 if words[i] == words[j] else 0
+    period = len(words) - border[-1]
+    times = len(words) / period
+    return period if (times >= 2 and period >= 8) or (times >= 3 and period >= 3) or times >= 6 else 0
+
+
+def _again_and_again(words: Sequence[str]) -> str | None:
+    size = _CHARS if words and max(map(len, words[:50])) == 1 else _WORDS
+    count = len(words) - size + 1
+    if count < 24:
+        return None
+    pieces = Counter(zip(*(words[i:] for i in range(size)), strict=False))
+    if len(pieces) > 0.3 * count:
+        return None
+    most, times = pieces.most_common(1)[0]
+    return f"{times} × {_shown(most)}"
+
+
+def _shown(words: Sequence[str]) -> str:
+    return ("" if words and max(map(len, words)) == 1 else " ").join(words)[:100]

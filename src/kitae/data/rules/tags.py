@@ -1,0 +1,269 @@
+"""`data.tags`: markup of another prompt format inside what is said. Markup that a row is about is no defect.
+
+Four things give it away: control tokens of some chat template; headings and names that mark turns; a field's tag, bracket or
+key around a whole answer that nobody asked to be marked up; the preamble of a prompt format at the head of a question.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+
+from kitae.data.rules.finding import Exchange, Finding, Talk, excerpt
+
+GATE = "data.tags"
+_CONTROL = re.compile(
+    r"<\|[^<>|\s][^<>|\n]{0,40}\|>|<｜[^<>｜\n]{1,40}｜>|\[/?INST\]|<</?SYS>>|</?(?:start|end)_of_\w{2,12}>|\[/?(?:BOS|EOS|PAD)\]"
+    r"|<(?:bos|eos|pad|unk|sep|cls|eod|eot|eom|endoftext)>|^\s*<s>|</s>\s*$"
+)
+_QUOTES = "`'\"“”‘’「」"
+_ROLES = (
+    r"instructions?|inputs?|responses?|outputs?|human|user|assistant|system|prompt|completion|answer"
+    r"|指示|入力|応答|回答|出力|質問"
+)
+_HEADING = re.compile(rf"^[ \t]*#{{2,4}}[ \t]*(?:{_ROLES})[ \t]*(?:[:：]|$)", re.IGNORECASE | re.MULTILINE)
+_SPEAKER = re.compile(
+    r"^[ \t]*\**(?:assistant|chatbot|chatgpt|gpt|ai|bot|model|response|completion|アシスタント|応答)\**[ \t]*[:：]",
+    re.IGNORECASE,
+)
+_NEXT_TURN = re.compile(r"^[ \t]*\**(?:human|user|ユーザー|人間)\**[ \t]*[:：]", re.IGNORECASE | re.MULTILINE)
+_DIALOGUE = re.compile(
+    r"\b(?:dialog(?:ue)?s?|conversations?|scripts?|chats?|interviews?|transcripts?|role[- ]?play|skit|scene|play|story|q&a|"
+    r"bots?)\b|会話|対話|台本|脚本|インタビュー|チャット",
+    re.IGNORECASE,
+)
+_ABOUT_TOKENS = re.compile(
+    r"\b(?:tokens?|tokeni[sz]ers?|chat templates?|prompt formats?|chatml|special tokens?|delimiters?)\b|トークン|テンプレート",
+    re.IGNORECASE,
+)
+_PREAMBLE = re.compile(
+    r"^\s*(?:below is an instruction that describes a task|a chat between a curious (?:user|human)"
+    r"|以下は、タスクを説明する指示)",
+    re.IGNORECASE,
+)
+_ASKED_AS_TURN = re.compile(
+    r"^\s*(?:human|user|ユーザー)\s*[:：]|(?:^|\n)\s*(?:assistant|アシスタント|response|応答)\s*[:：]\s*$", re.IGNORECASE
+)
+
+_OPENING = re.compile(r"\s*<([A-Za-z_぀-鿿][\w.-]*)>")
+_CLOSING = re.compile(r"</([A-Za-z_぀-鿿][\w.-]*)>\s*$")
+_BRACKET = re.compile(r"\s*\[([A-Za-z][A-Za-z_ ]{1,20})\]")
+_TAG = re.compile(r"</?[A-Za-z][\w-]*(?:\s[^<>]*)?/?>")
+_PLACEHOLDER = re.compile(r"\{\{[ \t]*[A-Za-z_][\w.]*[ \t]*\}\}|\{%-?[ \t]*\w+[^%\n]{0,60}%\}")
+# How reasoning models mark what they thought, which is theirs to learn.
+_THOUGHTS = {"think", "thinking", "thought", "thoughts", "reasoning", "scratchpad"}
+# Elements that hold prose, and so are names of fields as well. Others of HTML are written for a browser.
+_PROSE_ELEMENTS = {
+    "title",
+    "body",
+    "summary",
+    "article",
+    "section",
+    "main",
+    "output",
+    "header",
+    "footer",
+    "data",
+    "label",
+    "text",
+}
+_HTML = """
+a abbr address area aside audio b base bdi bdo blockquote br button canvas caption center cite code col colgroup datalist dd del
+details dfn dialog div dl dt em embed fieldset figcaption figure font form h1 h2 h3 h4 h5 h6 head hgroup hr html i iframe img
+input ins kbd legend li link map mark marquee math menu meta meter nav noscript object ol optgroup option p param picture pre
+progress q rp rt ruby s samp script select slot small source span strong style sub sup svg table tbody td template textarea
+tfoot th thead time tr track u ul var video wbr path rect circle line polygon polyline ellipse g defs
+"""
+_ELEMENTS = frozenset(_HTML.split())
+_NAMES = """
+answer final_answer finalanswer response reply output result completion solution text content assistant message resp ans
+instruction question context start end begin generated
+"""
+_FIELDS = frozenset(_NAMES.split())
+_BBCODE = {"b", "i", "u", "s", "quote", "code", "url", "img", "list", "color", "size", "center"}
+
+
+def find(talk: Talk) -> Iterator[Finding]:
+    for text in talk.said:
+        yield from _in_prompt(text)
+    for exchange in talk.exchanges:
+        yield from _in_answer(exchange)
+
+
+def _in_prompt(text: str) -> Iterator[Finding]:
+    if "<" in text or "[" in text:
+        for found in _CONTROL.finditer(text):
+            if not _quoted(text, found) and _at_line_edge(text, found) and not _ABOUT_TOKENS.search(text):
+                yield Finding(GATE, "control-token", excerpt(text, *found.span()), habit=f"? {found.group().strip()}")
+                return
+    if preamble := _PREAMBLE.search(text):
+        yield Finding(GATE, "preamble", excerpt(text, *preamble.span()), habit="? preamble")
+    elif (heading := _HEADING.search(text)) and re.search(
+        r"^#+\s*(?:response|assistant|応答)", text, re.IGNORECASE | re.MULTILINE
+    ):
+        yield Finding(GATE, "heading", excerpt(text, *heading.span()), habit=f"? {heading.group().strip()}")
+    elif (turn := _ASKED_AS_TURN.search(text)) and not _DIALOGUE.search(text):
+        yield Finding(GATE, "speaker", excerpt(text, *turn.span()), habit="? speaker")
+
+
+def _in_answer(exchange: Exchange) -> Iterator[Finding]:
+    answer = exchange.answer
+    finding = None
+    if "<" in answer or "[" in answer:
+        finding = _control(exchange) or _wrapped(exchange) or _bracketed(exchange)
+    finding = finding or _headed(exchange) or _spoken(exchange) or _keyed(exchange) or _unfilled(exchange)
+    if finding is not None:
+        yield finding
+
+
+def _control(exchange: Exchange) -> Finding | None:
+    text = exchange.answer
+    for found in _CONTROL.finditer(text):
+        named = found.group().strip()
+        if _quoted(text, found) or named in exchange.asked or (named in ("<s>", "</s>") and exchange.is_about_code):
+            continue
+        return Finding(GATE, "control-token", excerpt(text, *found.span()))
+    return None
+
+
+def _headed(exchange: Exchange) -> Finding | None:
+    text = exchange.answer
+    if "##" not in text:
+        return None
+    found = _HEADING.search(text)
+    if found is None:
+        return None
+    first = not text[: found.start()].strip()
+    turns = re.match(r"\W*(?:instruction|response|human|assistant|指示|応答)", found.group(), re.IGNORECASE)
+    if first or (turns and not exchange.is_about_code):
+        return None if found.group().strip() in exchange.asked else Finding(GATE, "heading", excerpt(text, *found.span()))
+    return None
+
+
+def _spoken(exchange: Exchange) -> Finding | None:
+    text = exchange.answer
+    if ":" not in text and "：" not in text:
+        return None
+    found = _SPEAKER.search(text) or _NEXT_TURN.search(text)
+    if found is None or _DIALOGUE.search(exchange.asked) or exchange.is_about_code:
+        return None
+    name = found.group().strip(" \t*:：\n")
+    if re.search(rf"(?:^|\n)\s*{re.escape(name)}\s*[:：]", exchange.asked, re.IGNORECASE) or _is_term(exchange.asked, name):
+        return None
+    return Finding(GATE, "speaker", excerpt(text, *found.span()))
+
+
+def _is_term(asked: str, name: str) -> bool:
+    """Whether a question is about what only looks like a speaker."""
+    return bool(re.search(rf"\b{re.escape(name)}\b", asked, re.IGNORECASE))
+
+
+def _wrapped(exchange: Exchange) -> Finding | None:
+    """A field's tag at the head or at the end of an answer that is prose."""
+    text = exchange.answer
+    opening, closing = _OPENING.match(text), _CLOSING.search(text)
+    for found in (opening, closing):
+        if found is None:
+            continue
+        name = found.group(1).lower()
+        if name in _THOUGHTS or f"<{name}" in exchange.asked.lower() or f"</{name}" in exchange.asked.lower():
+            return None
+        if name in _ELEMENTS or (name in _PROSE_ELEMENTS and exchange.is_about_markup):
+            return None
+        if name not in _FIELDS | _PROSE_ELEMENTS and (exchange.is_about_markup or exchange.is_about_code):
+            return None
+        inner = _TAG.findall(text[: found.start()] + text[found.end() :])
+        others = {tag.strip("</>").split()[0].lower() for tag in inner} - {name} - _PROSE_ELEMENTS - _FIELDS
+        if others & _ELEMENTS:
+            return None
+        if found is opening and closing is None and name not in _FIELDS | _PROSE_ELEMENTS and f"</{name}" not in text.lower():
+            continue  # "<Name> is …" is a gap to be filled
+        return Finding(GATE, "wrapper", excerpt(text, *found.span()), habit=f"<{name}>")
+    return None
+
+
+def _bracketed(exchange: Exchange) -> Finding | None:
+    text = exchange.answer
+    found = _BRACKET.match(text)
+    if found is None:
+        return None
+    name = found.group(1)
+    if name.lower() in _BBCODE or f"[{name}]".lower() in exchange.asked.lower():
+        return None
+    closed = text.rstrip().endswith(f"[/{name}]")
+    if not closed and not (name.lower().replace(" ", "_") in _FIELDS and not exchange.is_about_code):
+        return None
+    return Finding(GATE, "wrapper", excerpt(text, *found.span()), habit=f"[{name}]")
+
+
+def _keyed(exchange: Exchange) -> Finding | None:
+    """A JSON object with a single field around what is said."""
+    text = exchange.answer.strip()
+    if not (text.startswith("{") and text.endswith("}")) or exchange.is_about_code:
+        return None
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(value, dict) or len(value) != 1:
+        return None
+    ((key, inner),) = value.items()
+    if key.lower() not in _FIELDS or not isinstance(inner, str):
+        return None
+    return Finding(GATE, "wrapper", excerpt(text, 0, len(key) + 4), habit=f"{{{key}}}")
+
+
+def _unfilled(exchange: Exchange) -> Finding | None:
+    """A gap of a prompt template that nothing was put into."""
+    text = exchange.answer
+    if "{{" not in text and "{%" not in text:
+        return None
+    found = _PLACEHOLDER.search(text)
+    if (
+        found is None
+        or exchange.is_about_code
+        or re.search(r"template|placeholder|テンプレート|\{\{", exchange.asked, re.IGNORECASE)
+    ):
+        return None
+    return Finding(GATE, "placeholder", excerpt(text, *found.span()))
+
+
+def _quoted(text: str, found: re.Match[str]) -> bool:
+    before, after = text[: found.start()].rstrip(" "), text[found.end() :].lstrip(" ")
+    if before[-1:] in _QUOTES and before and after[:1] in _QUOTES and after:
+        return True
+    line = text[text.rfind("\n", 0, found.start()) + 1 : found.start()]
+    return line.count("`") % 2 == 1 or text.count("```", 0, found.start()) % 2 == 1
+
+
+def _at_line_edge(text: str, found: re.Match[str]) -> bool:
+    start, end = found.span()
+    line_start, line_end = text.rfind("\n", 0, start) + 1, text.find("\n", end)
+    return not text[line_start:start].strip() or not text[end : line_end if line_end >= 0 else None].strip()
+
+
+def stripped(text: str) -> str:
+    """Without wrappers, control tokens and headings at its edges. What is left inside is found again."""
+    while True:
+        shorter = _CONTROL_EDGE.sub("", text.strip()).strip()
+        opening, closing = _OPENING.match(shorter) or _BRACKET.match(shorter), _CLOSING.search(shorter)
+        if opening is not None and _may_go(opening.group(1)):
+            shorter = shorter[opening.end() :]
+        if closing is not None and _may_go(closing.group(1)):
+            shorter = _CLOSING.sub("", shorter)
+        shorter = re.sub(r"\[/[A-Za-z][A-Za-z_ ]{1,20}\]\s*$", "", shorter)
+        shorter = _HEADING.sub("", shorter, count=1) if _HEADING.match(shorter) else shorter
+        if shorter.strip() == text.strip():
+            return shorter.strip()
+        text = shorter
+
+
+_CONTROL_EDGE = re.compile(
+    r"^(?:<\|[^<>|\n]{1,40}\|>|<｜[^<>｜\n]{1,40}｜>|\[/?INST\]|<s>|<bos>|<start_of_turn>)(?:(?:assistant|model|user|human)\b[:\n])?"
+    r"|(?:<\|[^<>|\n]{1,40}\|>|<｜[^<>｜\n]{1,40}｜>|\[/?INST\]|</s>|<eos>|<end_of_turn>)$"
+)
+
+
+def _may_go(name: str) -> bool:
+    return name.lower() not in _ELEMENTS | _THOUGHTS | _BBCODE

@@ -1,0 +1,66 @@
+"""Rows as numbers by which the same and the similar meet: a hash of the whole, and MinHash bands of pairs of tokens."""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kitae.chat import Conversation
+from kitae.data.identity import Parts, normalised
+
+Hashes = NDArray[np.uint64]
+BANDS, _IN_BAND = 16, 4  # rows that share half of their pairs meet with a probability of 0.64, those that share 0.7 with 0.99
+_DRAWS = np.random.default_rng(20240229)
+_FACTORS = _DRAWS.integers(1, 1 << 62, BANDS * _IN_BAND, dtype=np.uint64) | np.uint64(1)
+_OFFSETS = _DRAWS.integers(0, 1 << 62, BANDS * _IN_BAND, dtype=np.uint64)
+_MIX = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0xD6E8FEB86659FD93], dtype=np.uint64)
+_STEP = np.uint64(0x9E3779B97F4A7C15)
+_HIGH = np.uint64(32)
+
+
+def whole(row: Conversation) -> int:
+    return int.from_bytes(hashlib.blake2b(normalised(row).encode("utf-8", "replace"), digest_size=8).digest(), "little")
+
+
+def hashed(tokens: Sequence[str]) -> Hashes:
+    """The same in every process and on every machine."""
+    return np.fromiter((zlib.crc32(token.encode("utf-8", "replace")) for token in tokens), dtype=np.uint64, count=len(tokens))
+
+
+def grams(hashes: Hashes, size: int) -> Hashes:
+    """A number for each run of so many tokens."""
+    count = len(hashes) - size + 1
+    if count <= 0:
+        return np.empty(0, dtype=np.uint64)
+    total = np.zeros(count, dtype=np.uint64)
+    for i in range(size):
+        total = (total + hashes[i : i + count]) * _STEP
+        total ^= total >> _HIGH
+    return total
+
+
+def bands(parts: Parts) -> Hashes:
+    """Two rows are compared where any of these is the same."""
+    pieces = [_pairs(said) for said in (parts.asked, parts.answer)]
+    found = np.concatenate(pieces)
+    if not len(found):
+        found = np.zeros(1, dtype=np.uint64)
+    least = np.empty(len(_FACTORS), dtype=np.uint64)
+    for start in range(0, len(_FACTORS), 16):  # in slices that stay in the cache
+        part = slice(start, start + 16)
+        least[part] = ((found[None, :] * _FACTORS[part, None] + _OFFSETS[part, None]) >> _HIGH).min(axis=1)
+    keys: Hashes = (least.reshape(BANDS, _IN_BAND) * _MIX).sum(axis=1, dtype=np.uint64)
+    keys ^= keys >> _HIGH
+    return keys
+
+
+def _pairs(tokens: Sequence[str]) -> Hashes:
+    if not tokens:
+        return np.empty(0, dtype=np.uint64)
+    size = 3 if sum(len(token) == 1 for token in tokens[:64]) * 2 > min(len(tokens), 64) else 2
+    hashes = hashed(tokens)
+    return grams(hashes, min(size, len(tokens)))
