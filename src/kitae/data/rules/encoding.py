@@ -40,12 +40,9 @@ _ROUNDS = 3  # some texts were read wrongly more than once
 
 
 def find(talk: Talk) -> Iterator[Finding]:
-    if any(_ABOUT.search(text) for text in talk.said):
-        return
-    for text in talk.texts:
-        finding = _finding(text)
-        if finding is not None:
-            yield finding
+    found = [finding for text in talk.texts if (finding := _finding(text))]
+    if found and not any(_ABOUT.search(text) for text in talk.said):
+        yield from found
 
 
 def _finding(text: str) -> Finding | None:

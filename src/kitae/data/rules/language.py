@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 from kitae.data.rules.finding import Exchange, Finding, Talk, excerpt
 
@@ -48,6 +49,7 @@ _SCRIPTS: tuple[tuple[str, re.Pattern[str]], ...] = (
 )
 _LATIN = re.compile(r"[^\W\d_]+")
 _LEAST_LETTERS = 16
+_SAMPLE = 800  # characters that are enough to tell
 _ASKED_FOR = re.compile(
     r"\b(?:translat\w*|translit\w*|language|languages|english|japanese|german|french|spanish|italian|portuguese|dutch|russian|chinese|"
     r"mandarin|cantonese|korean|arabic|hebrew|hindi|thai|greek|latin|swedish|polish|turkish|vietnamese|indonesian|romanian|"
@@ -58,12 +60,13 @@ _ASKED_FOR = re.compile(
 )
 
 
+@lru_cache(maxsize=256)
 def language_of(text: str) -> str | None:
     """A code, or None where too little is said to tell."""
-    letters = sum(map(str.isalpha, text)) if len(text) < 4000 else sum(map(str.isalpha, text[:4000]))
+    sample = text[:_SAMPLE]
+    letters = sum(map(str.isalpha, sample))
     if not letters:
         return None
-    sample = text[:4000]
     if not sample.isascii():
         counts = {name: len(pattern.findall(sample)) for name, pattern in _SCRIPTS}
         if counts["kana"] * 10 >= letters and counts["kana"] >= 2:

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from kitae.data.rules.finding import Finding, Talk, excerpt
+from kitae.data.rules.finding import Exchange, Finding, Talk, excerpt
 
 GATE = "data.repetition"
 _ASKED = re.compile(
@@ -31,9 +31,15 @@ def find(talk: Talk) -> Iterator[Finding]:
         if found:
             yield Finding(GATE, *found)
     for exchange in talk.exchanges:
-        found = None if _ASKED.search(exchange.asked) or exchange.is_about_code else circles(exchange.answer)
-        if found and (found[0] == "whole" or not _VERSE.search(exchange.asked)):
+        found = circles(exchange.answer)
+        if found and not _is_meant(exchange, found[0]):
             yield Finding(GATE, *found)
+
+
+def _is_meant(exchange: Exchange, kind: str) -> bool:
+    if _ASKED.search(exchange.asked) or exchange.is_about_code:
+        return True
+    return kind != "whole" and bool(_VERSE.search(exchange.asked))
 
 
 def circles(text: str) -> tuple[str, str] | None:

@@ -99,11 +99,13 @@ def _in_prompt(text: str) -> Iterator[Finding]:
                 return
     if preamble := _PREAMBLE.search(text):
         yield Finding(GATE, "preamble", excerpt(text, *preamble.span()), habit="? preamble")
-    elif (heading := _HEADING.search(text)) and re.search(
-        r"^#+\s*(?:response|assistant|応答)", text, re.IGNORECASE | re.MULTILINE
+    elif (
+        "##" in text
+        and (heading := _HEADING.search(text))
+        and re.search(r"^#+\s*(?:response|assistant|応答)", text, re.IGNORECASE | re.MULTILINE)
     ):
         yield Finding(GATE, "heading", excerpt(text, *heading.span()), habit=f"? {heading.group().strip()}")
-    elif (turn := _ASKED_AS_TURN.search(text)) and not _DIALOGUE.search(text):
+    elif (":" in text or "：" in text) and (turn := _ASKED_AS_TURN.search(text)) and not _DIALOGUE.search(text):
         yield Finding(GATE, "speaker", excerpt(text, *turn.span()), habit="? speaker")
 
 

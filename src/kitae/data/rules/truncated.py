@@ -36,6 +36,7 @@ _BEFORE_LETTER = re.compile(
 )
 _FORMULA = re.compile(r"[=^]|\d\s*[+*/x]\s*\d|\b[b-hj-z]\b.*\b[b-hj-z]\b")
 _LEAST_WORDS = 5
+_TAIL = 48  # characters at the end that are looked at for its last words
 _RARE, _PIECE = 3, 3
 _COMMON = 30  # times a word is seen before it tells anything that it hardly ever ends a sentence
 _ENDINGS = "s es ed d er ers r rs ing ings ly y ie ies n ns en al ic ist ists ism ment ness 's ’s e able ful less tion"
@@ -59,7 +60,7 @@ class Ends:
     def add(self, texts: Iterable[str]) -> None:
         for text in texts:
             self.seen.update(_WORD.findall(text))
-            self.ending.update(_ENDING.findall(text))
+            self.ending.update(word for piece in _SENTENCES.split(text) if (word := _last_word(piece)))
 
     def merge(self, other: Ends, most: int) -> None:
         """Of the rarest words nothing is remembered once there are too many."""
@@ -70,7 +71,12 @@ class Ends:
             self.ending = Counter({word: count for word, count in self.ending.items() if word in self.seen})
 
 
-_ENDING = re.compile(r"([^\W\d_]+(?:['’-][^\W\d_]+)*)['\")”’」]*(?:[.!?;。！？]|\s*\n|\s*$)")
+_SENTENCES = re.compile(r"[.!?;。！？\n]+")
+
+
+def _last_word(piece: str) -> str:
+    words = piece.rsplit(None, 1)
+    return words[-1].strip("'\"()”’“‘*_") if words else ""
 
 
 @dataclass(frozen=True)
@@ -145,7 +151,7 @@ def open_end(talk: Talk) -> OpenEnd | None:
         return None
     exchange = talk.exchanges[-1]
     text = exchange.answer.rstrip()
-    found = _LAST_WORD.search(text)
+    found = _LAST_WORD.search(text, max(0, len(text) - _TAIL))
     if found is None or _is_code(exchange):
         return None
     word = found.group(1)
@@ -155,7 +161,7 @@ def open_end(talk: Talk) -> OpenEnd | None:
     else:
         longer = next((other for other in others if _goes_on_as(word, other)), "")
     last = text.rsplit("\n", 1)[-1]
-    letter = word.islower() and bool(_BEFORE_LETTER.search(last)) and not _FORMULA.search(f"{exchange.asked} {text}")
+    letter = word.islower() and bool(_BEFORE_LETTER.search(last[-_TAIL:])) and not _FORMULA.search(f"{exchange.asked} {text}")
     return OpenEnd(word, _goes_on(text, last), longer, len(text.split()), letter, last.count(",") >= 3, _shown(text))
 
 
@@ -178,12 +184,12 @@ def _kind(exchange: Exchange) -> str | None:
         return None
     if text.count("```") % 2:
         return "open-fence"
-    if _is_code(exchange) or text.endswith(_ENDED) or not (text[-1].isalnum() or _HANGING.search(text)):
+    if _is_code(exchange) or text.endswith(_ENDED) or not (text[-1].isalnum() or _HANGING.search(text[-_TAIL:])):
         return None
     last = text.rsplit("\n", 1)[-1]
     words = len(text.split()) if " " in text else len(text) // 2
-    hanging = _HANGING.search(last) if words >= _LEAST_WORDS else None
-    if hanging and (not hanging.group().isalpha() or not _MAY_END.search(last) or _goes_on(text, last)):
+    hanging = _HANGING.search(last[-_TAIL:]) if words >= _LEAST_WORDS else None
+    if hanging and (not hanging.group().isalpha() or not _MAY_END.search(last[-_TAIL:]) or _goes_on(text, last)):
         return "hanging"
     if _unclosed(last):
         return "unclosed"
