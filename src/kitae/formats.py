@@ -1,4 +1,4 @@
-"""The forms of rows that a recipe may name and data/ reads."""
+"""What a recipe may say of rows and data/ does: their forms, and what is examined in them."""
 
 from __future__ import annotations
 
@@ -20,3 +20,19 @@ Format = Literal[
     "preference",
     "text",
 ]
+
+# What rows are examined for, and what may be done with those that are found.
+RowGate = Literal[
+    "data.empty",
+    "data.encoding",
+    "data.tags",
+    "data.repetition",
+    "data.private",
+    "data.truncated",
+    "data.language",
+    "data.leak",
+    "data.duplicates",
+]
+Action = Literal["drop", "repair", "keep"]
+REPAIRABLE: tuple[RowGate, ...] = ("data.encoding", "data.tags", "data.private")
+NEAR = 0.85  # likeness from which two rows are nearly the same

@@ -10,23 +10,10 @@ from pathlib import Path
 from typing import get_args
 
 from kitae import __version__, interruption
-from kitae.data import (
-    ACTIONS,
-    DUPLICATES,
-    PAGE,
-    REPAIRABLE,
-    Action,
-    Evaluations,
-    Inputs,
-    Rules,
-    Told,
-    clean,
-    each_conversation,
-    report_page,
-)
+from kitae.data import ACTIONS, PAGE, Inputs, Rules, Told, clean, read_evaluations, report_page
 from kitae.errors import InputError, Interrupted
 from kitae.files import JsonDict, hash_text, refuse_taken, write_text
-from kitae.formats import Format
+from kitae.formats import NEAR, REPAIRABLE, Action, Format
 
 
 @dataclass(frozen=True)
@@ -36,7 +23,7 @@ class Wanted:
     rules: Sequence[str] = ()  # GATE=drop|repair|keep
     languages: Sequence[str] = ()
     evaluations: Sequence[Path] = ()
-    near: float = 0.85
+    near: float = NEAR
     form: Format = "auto"
     limit: int | None = None
     strict: bool = False
@@ -44,7 +31,7 @@ class Wanted:
 
     def made(self) -> Rules:
         actions = {**ACTIONS, **dict(map(_rule, self.rules))}
-        return Rules(actions, tuple(self.languages), self.near, _evaluations(self.evaluations), not self.only_duplicates)
+        return Rules(actions, tuple(self.languages), self.near, read_evaluations(self.evaluations), not self.only_duplicates)
 
     def settings(self) -> str:
         stats = [(path.resolve(), path.stat()) for path in self.evaluations]
@@ -107,11 +94,3 @@ def _rule(text: str) -> tuple[str, Action]:
     if action == "repair" and gate not in REPAIRABLE:
         raise InputError("rule-no-repair", where=text, why=", ".join(REPAIRABLE))
     return gate, action  # type: ignore[return-value]  # just checked
-
-
-def _evaluations(paths: Sequence[Path]) -> Evaluations | None:
-    rows = [row for path in paths for row in each_conversation(path, reject=lambda error: None)]
-    return Evaluations(rows) if paths else None
-
-
-__all__ = ["DUPLICATES", "Wanted", "clean_data", "inspect_data"]

@@ -9,7 +9,7 @@ import typer
 
 from kitae.cli.result import Result, grid
 from kitae.files import JsonDict
-from kitae.formats import Format
+from kitae.formats import NEAR, Format
 from kitae.i18n import t
 
 data_app = typer.Typer(help=t("help.data"), no_args_is_help=True, rich_markup_mode=None)
@@ -45,7 +45,7 @@ def data_inspect(
     rule: Rule = None,
     language: Language = None,
     evaluation: Evaluation = None,
-    near: Near = 0.85,
+    near: Near = NEAR,
     form: Form = "auto",
     limit: Limit = None,
 ) -> Result:
@@ -62,7 +62,7 @@ def data_clean(
     rule: Rule = None,
     language: Language = None,
     evaluation: Evaluation = None,
-    near: Near = 0.85,
+    near: Near = NEAR,
     form: Form = "auto",
     limit: Limit = None,
     strict: Strict = False,
@@ -75,7 +75,7 @@ def data_clean(
 
 @data_app.command("dedupe", help=t("help.data-dedupe"))
 def data_dedupe(
-    sources: Sources, out: Out, near: Near = 0.85, form: Form = "auto", limit: Limit = None, strict: Strict = False
+    sources: Sources, out: Out, near: Near = NEAR, form: Form = "auto", limit: Limit = None, strict: Strict = False
 ) -> Result:
     from kitae.api.cleaning import Wanted, clean_data
 

@@ -1,25 +1,22 @@
 """Readers, cleaning, splitting, and the bundled task."""
 
 from kitae.data.clean import PAGE, REPORT, Inputs, Told, clean
-from kitae.data.leaks import Evaluations
-from kitae.data.readers import each_conversation, read_conversations
+from kitae.data.leaks import read_evaluations
+from kitae.data.readers import read_conversations
 from kitae.data.report import report_page
-from kitae.data.rows import UNREADABLE, Rows
-from kitae.data.rules import GATES, REPAIRABLE, Finding
+from kitae.data.rows import REJECTED, UNREADABLE, Rows, wanted_rules
+from kitae.data.rules import GATES, Finding
 from kitae.data.split import Overlap, overlap
-from kitae.data.survey import ACTIONS, DUPLICATES, Action, Rules, judged
+from kitae.data.survey import ACTIONS, Rules, judged
 from kitae.data.texts import read_texts
 
 __all__ = [
     "ACTIONS",
-    "DUPLICATES",
     "GATES",
     "PAGE",
-    "REPAIRABLE",
+    "REJECTED",
     "REPORT",
     "UNREADABLE",
-    "Action",
-    "Evaluations",
     "Finding",
     "Inputs",
     "Overlap",
@@ -27,10 +24,11 @@ __all__ = [
     "Rules",
     "Told",
     "clean",
-    "each_conversation",
     "judged",
     "overlap",
     "read_conversations",
+    "read_evaluations",
     "read_texts",
     "report_page",
+    "wanted_rules",
 ]

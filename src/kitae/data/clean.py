@@ -106,7 +106,7 @@ def _write(stage: Path, chunks: Chunks, survey: Survey, decision: Decision) -> J
                         "where": meta["where"],
                         "before": meta["before"],
                         "after": json.loads(line),
-                        "_reasons": [_reason(Finding(*found)) for found in meta["repairs"]],
+                        "_reasons": [Finding(*found).as_dict() for found in meta["repairs"]],
                     }
                     repair.write(_line(before_after))
                     _count(gates, [Finding(*found) for found in meta["repairs"]], "repaired", str(meta["where"]))
@@ -117,7 +117,7 @@ def _write(stage: Path, chunks: Chunks, survey: Survey, decision: Decision) -> J
             reasons = [reason for reason in reasons if not reason.habit or reason.habit not in decision.habits]
             reasons += decision.against.get(row, [])
             record = meta["before"] if meta and meta.get("before") is not None else json.loads(line)
-            reject.write(_line({**record, "_reasons": [_reason(reason) for reason in reasons]}))
+            reject.write(_line({**record, "_reasons": [reason.as_dict() for reason in reasons]}))
             _count(gates, reasons, "rejected", chunks.where(row))
     return {
         "rows": survey.count,
@@ -131,10 +131,6 @@ def _write(stage: Path, chunks: Chunks, survey: Survey, decision: Decision) -> J
 
 def _line(value: JsonDict) -> bytes:
     return (json.dumps(value, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
-
-
-def _reason(finding: Finding) -> JsonDict:
-    return {"gate": finding.gate, "kind": finding.kind, "evidence": finding.evidence}
 
 
 def _count(gates: dict[str, JsonDict], found: Sequence[Finding], done: str, where: str) -> None:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 
 from kitae.chat import Conversation
 from kitae.data.identity import tokens
+from kitae.data.readers import each_conversation
 from kitae.data.rules.finding import Finding
 from kitae.data.signature import Hashes, grams, hashed
 
@@ -93,6 +95,12 @@ class Evaluations:
         end = min(len(said), start + size + 12)
         text = ("" if size == _CHARACTERS else " ").join(said[start:end])
         return Finding(GATE, "evaluation", f"{self._sources[owner]} ({count / self._sizes[owner]:.0%}): {text}")
+
+
+def read_evaluations(paths: Sequence[Path]) -> Evaluations | None:
+    """Of files; what can't be read in them is no item."""
+    rows = (row for path in paths for row in each_conversation(path, reject=lambda error: None))
+    return Evaluations(rows) if paths else None
 
 
 def _examined(row: Conversation) -> str:

@@ -40,11 +40,15 @@ def each_conversation(
 
 def _rows(path: Path, form: Format, source_key: str | None, reject: Reject | None) -> Iterator[Conversation]:
     count = 0
+    plain = form in ("auto", "text") and is_plain_text(path)
     for where, record in each_found(path, form):
         count += 1
         try:
             if isinstance(record, InputError):
                 raise record
+            if plain:  # of whose blocks some may be nothing but empty lines
+                yield Conversation.of_text(record["text"], where)
+                continue
             source = record.pop(source_key, None) if source_key else None
             yield conversation(record, form, where, source if isinstance(source, str) else where)
         except InputError as error:

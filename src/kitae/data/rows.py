@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from kitae.chat import Conversation
+from kitae.data.leaks import read_evaluations
 from kitae.data.readers import read_conversations
 from kitae.data.split import hold_back, without_duplicates
+from kitae.data.survey import ACTIONS, Rules, tidied
 from kitae.errors import InputError
 from kitae.files import JsonDict, read_json, read_text, staged_folder, write_json, write_jsonl
-from kitae.formats import Format
+from kitae.formats import Action, Format, RowGate
 
 _SOURCE = "_source"
 _COUNTS = "counts.json"
-UNREADABLE = "unreadable.jsonl"
+UNREADABLE, REJECTED = "unreadable.jsonl", "rejected.jsonl"
 
 
 class SourceLike(Protocol):
@@ -32,6 +34,36 @@ class SourceLike(Protocol):
     def limit(self) -> int | None: ...
 
 
+class CleanLike(Protocol):
+    @property
+    def rules(self) -> Mapping[RowGate, Action]: ...
+    @property
+    def languages(self) -> Sequence[str]: ...
+    @property
+    def near(self) -> float: ...
+
+
+class DataLike(Protocol):
+    """What a recipe says of the examination of rows."""
+
+    @property
+    def clean(self) -> CleanLike | None: ...
+    @property
+    def evaluations(self) -> Sequence[str]: ...
+
+
+def wanted_rules(data: DataLike) -> Rules:
+    evaluations = read_evaluations([Path(path) for path in data.evaluations])
+    if data.clean is None:
+        return Rules(evaluations=evaluations)
+    return Rules(
+        {**ACTIONS, **{str(gate): action for gate, action in data.clean.rules.items()}},
+        tuple(data.clean.languages),
+        data.clean.near,
+        evaluations,
+    )
+
+
 @dataclass(frozen=True)
 class Rows:
     train: list[Conversation]
@@ -39,6 +71,7 @@ class Rows:
     test: list[Conversation]
     duplicates: int  # rows that were in the training files twice
     unreadable: list[JsonDict] = field(default_factory=list)  # where rows were that were left out, and why
+    rejected: list[JsonDict] = field(default_factory=list)  # training rows that cleaning left out, with their reasons
 
     PARTS = ("train", "validation", "test")
 
@@ -49,8 +82,9 @@ class Rows:
         test: Sequence[SourceLike],
         seed: int,
         drop: bool = False,
+        clean: Rules | None = None,
     ) -> Rows:
-        """`drop`: what can't be read is left out, and named."""
+        """`drop`: what can't be read is left out, and named. `clean`: so is what these rules find in training rows."""
         unreadable: list[JsonDict] = []
 
         def reject(error: InputError) -> None:
@@ -63,11 +97,17 @@ class Rows:
         every = read(train)
         training = without_duplicates(every)
         duplicates = len(every) - len(training)
+        rejected: list[JsonDict] = []
+        if clean is not None:  # before the split, so that no copy of a validation row stays among the others
+            training, left_out = tidied(training, clean, _content)
+            rejected = [
+                {**_content(row), _SOURCE: row.source, "_reasons": [f.as_dict() for f in found]} for row, found in left_out
+            ]
         if isinstance(validation, float):
             training, held_back = hold_back(training, validation, seed)
         else:
             held_back = read(validation)
-        return Rows(training, held_back, read(test), duplicates, unreadable)
+        return Rows(training, held_back, read(test), duplicates, unreadable, rejected)
 
     def save(self, folder: Path) -> None:
         with staged_folder(folder) as stage:
@@ -80,6 +120,8 @@ class Rows:
             write_json(stage / _COUNTS, {"duplicates": self.duplicates})
             if self.unreadable:
                 write_jsonl(stage / UNREADABLE, self.unreadable)
+            if self.rejected:
+                write_jsonl(stage / REJECTED, self.rejected)
 
     @staticmethod
     def load(folder: Path) -> Rows:
@@ -88,9 +130,13 @@ class Rows:
             return read_conversations(path, source_key=_SOURCE) if path.exists() and path.stat().st_size else []
 
         counts = read_json(folder / _COUNTS)
-        left_out = folder / UNREADABLE
-        unreadable = [json.loads(line) for line in read_text(left_out).splitlines()] if left_out.exists() else []
-        return Rows(part("train"), part("validation"), part("test"), counts["duplicates"], unreadable)
+
+        def told(name: str) -> list[JsonDict]:
+            path = folder / name
+            return [json.loads(line) for line in read_text(path).split("\n") if line] if path.exists() else []
+
+        parts = part("train"), part("validation"), part("test")
+        return Rows(*parts, counts["duplicates"], told(UNREADABLE), told(REJECTED))
 
 
 def _content(row: Conversation) -> dict[str, object]:

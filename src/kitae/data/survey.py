@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,10 +19,9 @@ from kitae.data.rules.truncated import GATE as TRUNCATED
 from kitae.data.rules.truncated import Ends, OpenEnd, Words, open_end
 from kitae.data.shapes import Record, conversation
 from kitae.data.signature import BANDS, bands, whole
-from kitae.formats import Format
+from kitae.formats import NEAR, Action, Format
 
 CountTokens = Callable[[Sequence[Conversation | None]], Sequence[tuple[int, int]]]  # all of a row's, and those of its answers
-Action = Literal["drop", "repair", "keep"]
 DUPLICATES = "data.duplicates"
 ACTIONS: dict[str, Action] = {gate: "repair" if gate in ("data.encoding", "data.private") else "drop" for gate in GATES}
 _HABIT = 0.5  # of all rows: what so many have was meant
@@ -36,12 +34,12 @@ KEPT, DROPPED, HABITUAL = 0, 1, 2
 class Rules:
     actions: Mapping[str, Action] = field(default_factory=lambda: dict(ACTIONS))
     languages: tuple[str, ...] = ()  # that answers must be in; without any, the one that was asked in
-    near: float = 0.85  # likeness from which two rows are nearly the same
+    near: float = NEAR
     evaluations: Evaluations | None = None
     of_rows: bool = True  # whether rows are looked at by themselves, or only beside each other
 
     def action(self, gate: str) -> Action:
-        return self.actions.get(gate, ACTIONS[gate])
+        return self.actions[gate]
 
 
 @dataclass(frozen=True)
@@ -207,14 +205,23 @@ def _lengths(row: Conversation) -> tuple[int, int, int]:
     return min(len(row.messages), 65535), sum(len(m.content) for m in row.messages) - answered, answered
 
 
-def judged(rows: Iterable[Conversation], rules: Rules) -> list[list[Finding]]:
-    """Everything that speaks against each of some rows in memory."""
-    kept = list(rows)
-    looks = [look(row, rules) for row in kept]
-    survey = Survey.of(looks)
-    decision = decide(survey, rules, lambda i: Parts.of(kept[i]), lambda i: kept[i].source)
-    return [
-        [finding for finding in seen.against if finding.habit not in decision.habits or not finding.habit]
-        + decision.against.get(i, [])
-        for i, seen in enumerate(looks)
-    ]
+def judged(rows: Sequence[Conversation], rules: Rules) -> list[list[Finding]]:
+    """Everything that speaks against each of some rows in memory, as they are."""
+    looks = [look(row, rules) for row in rows]
+    return _reasons(looks, rules)
+
+
+def tidied(
+    rows: Sequence[Conversation], rules: Rules, record_of: Callable[[Conversation], Record]
+) -> tuple[list[Conversation], list[tuple[Conversation, list[Finding]]]]:
+    """(rows that are kept, repaired where that was to be; those that are not, and why)."""
+    looks = [look(row, rules, record_of(row)) for row in rows]
+    reasons = _reasons(looks, rules)
+    kept = [seen.row for seen, against in zip(looks, reasons, strict=True) if not against]
+    return kept, [(row, against) for row, against in zip(rows, reasons, strict=True) if against]
+
+
+def _reasons(looks: Sequence[Look], rules: Rules) -> list[list[Finding]]:
+    decision = decide(Survey.of(looks), rules, lambda i: Parts.of(looks[i].row), lambda i: looks[i].row.source)
+    own = [[found for found in seen.against if found.habit not in decision.habits] for seen in looks]
+    return [[*against, *decision.against.get(i, [])] for i, against in enumerate(own)]

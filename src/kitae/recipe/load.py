@@ -87,6 +87,7 @@ def resolve_paths(recipe: Recipe, folder: Path, name: str) -> Recipe:
     sources += data["validation"] if isinstance(data["validation"], list) else []
     for source in sources:
         source["path"] = os.path.normpath((folder / Path(source["path"]).expanduser()).absolute())
+    data["evaluations"] = [os.path.normpath((folder / Path(name).expanduser()).absolute()) for name in data["evaluations"]]
     if model["chat_template"]:
         model["chat_template"] = str((folder / Path(model["chat_template"]).expanduser()).absolute())
     named: list[tuple[Any, Any]] = [(model, "source")] if model["new"] is None else [(model["new"], "tokenizer")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from kitae.formats import REPAIRABLE
 from kitae.i18n import t
 from kitae.recipe.schema import NO_GGUF, READ_BY, Blend, New, Recipe, Section
 
@@ -32,6 +33,9 @@ def contradictions(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
             if source.path in used:
                 yield ("data", part, i, "path"), t("recipe.same-file", path=source.path, part=used[source.path])
         used |= {source.path: f"data.{part}" for _, source in sources}
+    for gate, action in (data.clean.rules if data.clean else {}).items():
+        if action == "repair" and gate not in REPAIRABLE:
+            yield ("data", "clean", "rules", gate), t("recipe.no-repair", gates=", ".join(REPAIRABLE))
     if "exact_match" in recipe.evaluate.suites and not data.test:
         yield ("evaluate", "suites"), t("recipe.suite-without-test")
 

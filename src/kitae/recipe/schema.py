@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
-from kitae.formats import Format
+from kitae.formats import NEAR, Action, Format, RowGate
 from kitae.hardware import Precision
 
 STARTER = "smollm2-135m-instruct"
@@ -103,10 +103,22 @@ class Fraction(Section):
     fraction: float = Field(0.2, gt=0.0, lt=0.9, description="share of the training rows that is held back")
 
 
+class Clean(Section):
+    """Rows are repaired or left out before they are split, as `kitae data clean` does it."""
+
+    rules: dict[RowGate, Action] = Field({}, description="what is done with the rows that a gate finds, where not the default")
+    languages: list[str] = Field([], description="that answers must be in; default: the one that was asked in")
+    near: float = Field(NEAR, ge=0.5, le=1.0, description="likeness from which two rows are nearly the same")
+
+
 class Data(Section):
     train: list[Source] = Field(min_length=1)
     validation: Fraction | list[Source] = Fraction(fraction=0.2)
     test: list[Source] = Field([], description="never seen by training or by any choice")
+    clean: Clean | None = Field(None, description="{}: clean the training rows; without it, gates refuse dirty ones")
+    evaluations: list[Annotated[str, Field(min_length=1)]] = Field(
+        [], description="files of what the model will be examined on; training rows that hold it are leaks"
+    )
     too_long: Literal["refuse", "drop"] = Field("refuse", description="rows over model.max_length; never cut")
     unreadable: Literal["refuse", "drop"] = Field(
         "refuse", description="rows in no known form; drop: they are named in the run's data/unreadable.jsonl"
@@ -295,6 +307,8 @@ class Thresholds(Section):
 
     min_validation_rows: int = Field(8, ge=1)
     near_duplicate_share: Share = 0.05
+    dirty_rows: Share = Field(0.005, description="share of rows with a certain defect: data.tags, empty, encoding, …")
+    doubtful_rows: Share = Field(0.05, description="share of rows that may be defects: data.truncated, language, duplicates")
     equivalent_kld: float = Field(1e-4, gt=0.0)
     equivalent_top1: Share = 0.999
     stop_rate: Share = 0.95

@@ -1,4 +1,4 @@
-"""Gates that look at what is about to be trained: `chat.*`, `train.validation`, `data.leak`, `train.stop-token-trainable`."""
+"""Gates that look at what is about to be trained: `data.*`, `chat.*`, `train.validation`, `train.stop-token-trainable`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from kitae.data import Overlap, overlap
 from kitae.recipe import Thresholds
 from kitae.train import IGNORED, CollatedRow, Prepared
 from kitae.verify.gate import Gate, passed, refused, warned
+from kitae.verify.rows import RowGates
 
 _SHOWN = 5
 
@@ -24,12 +25,17 @@ class BeforeTraining:
         return list(self._prepared.collated())
 
     @cached_property
+    def _row_gates(self) -> RowGates:
+        return RowGates(self._prepared.recipe, self._prepared.rows)
+
+    @cached_property
     def _conversations(self) -> dict[str, Conversation]:
         rows = self._prepared.rows.train
         worse = [row.worse for row in rows if row.rejected is not None]
         return {row.source: row for row in [*rows, *worse]}
 
     def gates(self) -> Iterator[Gate]:
+        yield from self._row_gates.gates()
         yield self.labels_present()
         yield self.terminator_labelled()
         yield self.mask_boundary()
@@ -122,6 +128,9 @@ class BeforeTraining:
         if chosen_by:
             evidence = [f"{test} = {validation}" for test, validation in chosen_by[:_SHOWN]]
             return refused("data.leak", "test-in-validation", len(chosen_by), 0, evidence, count=len(chosen_by))
+        if leaked := self._row_gates.found.get("data.leak"):
+            evidence, command = self._row_gates.shown("data.leak"), self._row_gates.command
+            return refused("data.leak", "evaluation", len(leaked), 0, evidence, count=len(leaked), command=command)
         test = overlap(rows.test, rows.train)
         both = Overlap(test.exact + self._validation_overlap.exact, test.near + self._validation_overlap.near)
         count = len(rows.test) + len(rows.validation)

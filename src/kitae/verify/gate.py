@@ -12,6 +12,14 @@ from kitae.i18n import t
 Outcome = Literal["pass", "refuse", "warn", "skip"]
 
 GATES: tuple[str, ...] = (
+    "data.empty",
+    "data.encoding",
+    "data.tags",
+    "data.repetition",
+    "data.private",
+    "data.truncated",
+    "data.language",
+    "data.duplicates",
     "data.leak",
     "chat.labels-present",
     "chat.terminator-labelled",

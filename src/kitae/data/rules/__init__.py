@@ -3,25 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from typing import Any
+from typing import Any, get_args
 
 from kitae.data.rules import empty, encoding, language, private, repetition, tags, truncated
 from kitae.data.rules.finding import Finding, Talk
+from kitae.formats import RowGate
 
-__all__ = ["GATES", "REPAIRABLE", "Finding", "Talk", "findings", "repaired"]
+__all__ = ["GATES", "Finding", "Talk", "findings", "repaired"]
 
-GATES = (
-    "data.empty",
-    "data.encoding",
-    "data.tags",
-    "data.repetition",
-    "data.private",
-    "data.truncated",
-    "data.language",
-    "data.leak",
-    "data.duplicates",
-)
-REPAIRABLE = ("data.encoding", "data.tags", "data.private")
+GATES: tuple[RowGate, ...] = get_args(RowGate)
 
 
 def findings(talk: Talk, languages: Sequence[str] = ()) -> list[Finding]:

@@ -22,6 +22,9 @@ class Finding:
     evidence: str
     habit: str = ""
 
+    def as_dict(self) -> dict[str, str]:
+        return {"gate": self.gate, "kind": self.kind, "evidence": self.evidence}
+
 
 @dataclass(frozen=True)
 class Exchange:
