@@ -144,11 +144,9 @@ class Looking:
 
 def _worked(chunks: Iterator[tuple[int, list[Entry]]], looking: Looking) -> Iterator[int]:
     """The numbers of chunks that are done, in order. Those that lie there already are not looked at again."""
-    processes = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     first = list(islice(chunks, 2))
-    # A fork of a process with threads of its own may hang, and a fresh process would import the user's script.
-    alone = len(first) < 2 or processes == 1 or "fork" not in multiprocessing.get_all_start_methods() or "torch" in sys.modules
-    if alone:
+    processes = _processes() if len(first) > 1 else 1
+    if processes == 1:
         for number, entries in (*first, *chunks):
             _work(number, entries, looking)
             yield number
@@ -164,6 +162,13 @@ def _worked(chunks: Iterator[tuple[int, list[Entry]]], looking: Looking) -> Iter
             yield waiting.popleft().result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _processes() -> int:
+    """A fork of a process with threads of its own may hang, and a fresh process would import the user's script."""
+    if "fork" not in multiprocessing.get_all_start_methods() or "torch" in sys.modules:
+        return 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 _looking: Looking | None = None  # of a process that helps: too large to be sent with each chunk

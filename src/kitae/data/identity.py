@@ -11,12 +11,12 @@ from functools import cached_property
 from kitae.chat import Conversation
 from kitae.data.rules.finding import looks_like_code
 
-_TOKEN = re.compile(r"[぀-ヿ一-鿿가-힣]|[^\W_]+|[+*/=<>^%&|~\\]")
+_TOKEN = re.compile(r"[぀-ヿ一-鿿가-힣]|[^\W_぀-ヿ一-鿿가-힣]+|[+*/=<>^%&|~\\]")
+_CODE = re.compile(r"\w+|[^\w\s]")
 _SPACES = re.compile(r"\s+")
 _SHOUTED = re.compile(r"\b[A-Z]{2,}\b")
 _LONG = 15  # tokens: an answer that two questions do not have in common by chance
 _SAME_ANSWER = 0.9
-_SAME_CODE = 0.96
 _SAME_QUESTION = 0.6  # where the answer is long and the same
 
 
@@ -46,7 +46,7 @@ class Parts:
 
     asked: list[str]
     answer: list[str]
-    code: bool = False  # in which a word makes the difference
+    code: bool = False  # in which every sign counts
 
     @staticmethod
     def of(row: Conversation) -> Parts:
@@ -54,7 +54,9 @@ class Parts:
             return Parts([], tokens(row.messages[0].content))
         asked = [token for m in row.messages if m.role not in ("assistant", "system") for token in tokens(m.content)]
         answers = [m.content for m in row.messages if m.role == "assistant"] + ([row.rejected] if row.rejected else [])
-        return Parts(asked, [token for answer in answers for token in tokens(answer)], any(map(looks_like_code, answers)))
+        code = any(map(looks_like_code, answers))
+        cut = _CODE.findall if code else tokens
+        return Parts(asked, [token for answer in answers for token in cut(answer)], code)
 
     @cached_property
     def counts(self) -> tuple[Counter[str], Counter[str]]:
@@ -63,22 +65,17 @@ class Parts:
 
 def likeness(a: Parts, b: Parts, least: float) -> float:
     """How much of two rows is the same, from `least` to 1; 0 if they are different rows."""
-    if a.code or b.code:
-        least = max(least, _SAME_CODE)
     (asked_a, answer_a), (asked_b, answer_b) = a.counts, b.counts
     answers = _common(answer_a, answer_b)
-    if answers < (least if a.code else min(least, _SAME_ANSWER)):
+    if answers < (1.0 if a.code or b.code else min(least, _SAME_ANSWER)):
         return 0.0
-    questions = _common(asked_a, asked_b)
     if _numbers(asked_a) != _numbers(asked_b):  # another question, as similar as it looks
         return 0.0
-    long = min(len(a.answer), len(b.answer)) >= _LONG
-    only_a, only_b = asked_a - asked_b, asked_b - asked_a
-    replaced = bool(only_a) and bool(only_b)
-    if long and answers >= _SAME_ANSWER:
-        same = questions >= _SAME_QUESTION or not a.asked
-    else:
-        same = questions >= (0.97 if replaced else least)
+    questions = _common(asked_a, asked_b)
+    if answers >= _SAME_ANSWER and min(len(a.answer), len(b.answer)) >= _LONG:
+        same = questions >= _SAME_QUESTION
+    else:  # one word for another asks something else
+        same = questions >= least and not ((asked_a - asked_b) and (asked_b - asked_a))
     if not same:
         return 0.0
     weights = len(a.asked) + len(b.asked), len(a.answer) + len(b.answer)

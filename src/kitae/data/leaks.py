@@ -28,7 +28,6 @@ _COMMON = 5  # items that may share a run before it says nothing
 class Evaluations:
     def __init__(self, rows: Iterable[Conversation]) -> None:
         self._sources: list[str] = []
-        self._sizes: list[int] = []
         self._whole: dict[tuple[str, ...], str] = {}
         found: dict[int, list[Hashes]] = {_WORDS: [], _CHARACTERS: []}
         owners: dict[int, list[np.ndarray[tuple[int], np.dtype[np.int64]]]] = {_WORDS: [], _CHARACTERS: []}
@@ -40,10 +39,11 @@ class Evaluations:
                 owners[size].append(np.full(len(runs), len(self._sources), dtype=np.int64))
                 found[size].append(runs)
                 self._sources.append(row.source)
-                self._sizes.append(len(runs))
             elif len(said) >= _SHORTEST:
                 self._whole[tuple(said)] = row.source
         self._runs = {size: _sorted(found[size], owners[size]) for size in found}
+        telling = np.concatenate([who for _, who in self._runs.values()])
+        self._sizes: list[int] = np.bincount(telling, minlength=len(self._sources)).tolist()
 
     def __bool__(self) -> bool:
         return bool(self._sources or self._whole)

@@ -13,7 +13,7 @@ from kitae.chat import Conversation
 from kitae.data.identity import Parts, normalised
 
 Hashes = NDArray[np.uint64]
-BANDS, _IN_BAND = 16, 4  # rows that share half of their pairs meet with a probability of 0.64, those that share 0.7 with 0.99
+BANDS, _IN_BAND = 20, 4  # rows that share half of their pairs meet with a probability of 0.72, those that share 0.7 with 0.996
 _DRAWS = np.random.default_rng(20240229)
 _FACTORS = _DRAWS.integers(1, 1 << 62, BANDS * _IN_BAND, dtype=np.uint64) | np.uint64(1)
 _OFFSETS = _DRAWS.integers(0, 1 << 62, BANDS * _IN_BAND, dtype=np.uint64)

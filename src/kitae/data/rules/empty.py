@@ -10,11 +10,11 @@ from kitae.data.rules.finding import Exchange, Finding, Talk
 
 GATE = "data.empty"
 _STANDS_FOR_NOTHING = re.compile(
-    r"[\s<\[({\"'*_-]*(?:n\s*/\s*a|no[ _-]?(?:input|output|answer|response|content|text|data)|empty(?:[ _-]?string)?|blank|"
+    r"[\s<\[({（「\"'*_-]*(?:n\s*/\s*a|no[ _-]?(?:input|output|answer|response|content|text|data)|empty(?:[ _-]?string)?|blank|"
     r"placeholder|todo|tbd|to be (?:added|filled|done|written)|(?:insert|add|your|write|enter)[ _-](?:your[ _-])?(?:answer|"
     r"text|response|output)(?: here)?|lorem ipsum\b.*|not (?:available|applicable|provided)|error|"
     r"(?:回答|出力|入力|内容)?(?:なし|無し|未入力|未定|該当なし|空欄))"
-    r"[\s>\])}\"'*_.。!-]*",
+    r"[\s>\])}）」\"'*_.。!-]*",
     re.IGNORECASE | re.DOTALL,
 )
 # What is also a true answer to a question of logic or of code.

@@ -249,12 +249,14 @@ def stripped(text: str) -> str:
     """Without wrappers, control tokens and headings at its edges. What is left inside is found again."""
     while True:
         shorter = _CONTROL_EDGE.sub("", text.strip()).strip()
-        opening, closing = _OPENING.match(shorter) or _BRACKET.match(shorter), _CLOSING.search(shorter)
+        opening, closing = _OPENING.match(shorter), _CLOSING.search(shorter)
         if opening is not None and _may_go(opening.group(1)):
             shorter = shorter[opening.end() :]
         if closing is not None and _may_go(closing.group(1)):
             shorter = _CLOSING.sub("", shorter)
-        shorter = re.sub(r"\[/[A-Za-z][A-Za-z_ ]{1,20}\]\s*$", "", shorter)
+        bracket = _BRACKET.match(shorter)
+        if bracket is not None and (bracket.group(1).lower() in _FIELDS or f"[/{bracket.group(1)}]" in shorter):
+            shorter = shorter[bracket.end() :].replace(f"[/{bracket.group(1)}]", "")
         shorter = _HEADING.sub("", shorter, count=1) if _HEADING.match(shorter) else shorter
         if shorter.strip() == text.strip():
             return shorter.strip()

@@ -35,7 +35,7 @@ _BEFORE_LETTER = re.compile(
     r"\b(?:the|an?|and|or|of|with|from|to|in|on|is|are|was|were|has|have|that|for|by|at) \w$", re.IGNORECASE
 )
 _FORMULA = re.compile(r"[=^]|\d\s*[+*/x]\s*\d|\b[b-hj-z]\b.*\b[b-hj-z]\b")
-_LEAST_WORDS = 5
+_LEAST_WORDS, _FEW_WORDS = 5, 4
 _TAIL = 48  # characters at the end that are looked at for its last words
 _RARE, _PIECE = 3, 3
 _COMMON = 30  # times a word is seen before it tells anything that it hardly ever ends a sentence
@@ -188,7 +188,7 @@ def _kind(exchange: Exchange) -> str | None:
         return None
     last = text.rsplit("\n", 1)[-1]
     words = len(text.split()) if " " in text else len(text) // 2
-    hanging = _HANGING.search(last[-_TAIL:]) if words >= _LEAST_WORDS else None
+    hanging = _HANGING.search(last[-_TAIL:]) if words >= _FEW_WORDS else None
     if hanging and (not hanging.group().isalpha() or not _MAY_END.search(last[-_TAIL:]) or _goes_on(text, last)):
         return "hanging"
     if _unclosed(last):

@@ -1,0 +1,261 @@
+"""Files in; kept, rejected and repaired rows out, none lost, the same bytes every time, also after a kill."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kitae.api.cleaning import Wanted, clean_data, inspect_data
+from kitae.data import chunks
+from kitae.errors import InputError
+
+LONG = "Photosynthesis turns light, water and carbon dioxide into sugar and oxygen, number {}, in all green plants."
+
+
+def rows(count: int = 30) -> list[dict[str, Any]]:
+    words = ["oak", "elm", "ash", "fir", "yew", "fig", "bay", "box", "ivy", "hop"]
+    return [
+        {"instruction": f"What do you know about the {words[i % 10]} and the {words[i // 10 % 10]} of garden {i}?",
+         "input": "", "output": LONG.format(i * 7), "_id": i}
+        for i in range(count)
+    ]  # fmt: skip
+
+
+DEFECTS: list[dict[str, Any]] = [
+    {"instruction": "Who?", "output": "<|im_start|>assistant\nAnn did it.<|im_end|>", "_id": "tag"},
+    {"instruction": "What?", "output": "N/A", "_id": "empty"},
+    {"instruction": "Where?", "output": "In a cafÃ© by the sea.", "_id": "mojibake"},
+    {"instruction": "How do I reach you?", "output": "Write to anna@firma-huber.de, please.", "_id": "mail"},
+    {"instruction": "When?", "output": "It was late. " * 8, "_id": "again"},
+    {"instruction": "Why?", "output": "Because the reason for all of this is the", "_id": "cut"},
+    {"no": "form", "_id": "form"},
+]
+
+
+def written(path: Path, values: list[dict[str, Any]], tail: str = "") -> Path:
+    path.write_text("".join(json.dumps(value, ensure_ascii=False) + "\n" for value in values) + tail, encoding="utf-8")
+    return path
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+
+
+def test_every_row_has_its_place(tmp_path: Path) -> None:
+    good = rows()
+    copy = {**good[3], "_id": "copy"}
+    source = written(tmp_path / "in.jsonl", [*good, *DEFECTS, copy], '{"broken": \n')
+    before = source.read_bytes()
+    report = clean_data([source], tmp_path / "out", Wanted())
+    assert source.read_bytes() == before
+    kept, rejected = read(tmp_path / "out" / "kept.jsonl"), read(tmp_path / "out" / "rejected.jsonl")
+    repaired = read(tmp_path / "out" / "repaired.jsonl")
+    assert report["rows"] == len(good) + len(DEFECTS) + 2 == len(kept) + len(rejected)
+    assert (report["kept"], report["rejected"], report["repaired"]) == (len(kept), len(rejected), len(repaired))
+    assert kept[: len(good)] == good
+    assert {row["_id"] for row in kept[len(good) :]} == {"mojibake", "mail"}
+    why = {row.get("_id", "broken"): [reason["gate"] for reason in row["_reasons"]] for row in rejected}
+    assert why == {
+        "tag": ["data.tags"], "empty": ["data.empty"], "again": ["data.repetition"], "cut": ["data.truncated"],
+        "form": ["data.unreadable"], "copy": ["data.duplicates"], "broken": ["data.unreadable"],
+    }  # fmt: skip
+    assert all(reason["evidence"] for row in rejected for reason in row["_reasons"])
+    assert next(row for row in rejected if "_raw" in row)["_raw"] == '{"broken": \n'
+    as_they_came = {row["_id"]: row for row in [*DEFECTS, copy]}
+    for row in rejected:
+        if "_id" in row:
+            assert {key: value for key, value in row.items() if key != "_reasons"} == as_they_came[row["_id"]]
+    after = {row["after"]["_id"]: (row["before"]["output"], row["after"]["output"]) for row in repaired}
+    assert after["mojibake"] == ("In a cafÃ© by the sea.", "In a café by the sea.")
+    assert after["mail"][1] == "Write to [MAIL], please."
+    assert report["gates"]["data.encoding"]["repaired"] == 1
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "関門" in page and "http" not in page.replace("http-equiv", "")
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_the_command_of_a_report_repeats_it(tmp_path: Path) -> None:
+    source = written(tmp_path / "in put.jsonl", [*rows(), *DEFECTS])
+    wanted = Wanted(["tags=repair", "data.private=drop"], limit=36)
+    report = clean_data([source], tmp_path / "a", wanted)
+    command = report["command"].replace(str(tmp_path / "a"), str(tmp_path / "b"))
+    done = subprocess.run(f"{sys.executable} -m kitae.cli.main {command.partition(' ')[2]}", shell=True, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    for name in ("kept.jsonl", "rejected.jsonl", "repaired.jsonl"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    assert "Ann did it." in [row["output"] for row in read(tmp_path / "a" / "kept.jsonl")]
+    assert "mail" in [row.get("_id") for row in read(tmp_path / "a" / "rejected.jsonl")]
+
+
+def test_rules_may_let_pass(tmp_path: Path) -> None:
+    source = written(tmp_path / "in.jsonl", [*rows(), *DEFECTS])
+    gates = ("tags", "empty", "encoding", "private", "repetition", "truncated", "language", "duplicates")
+    report = clean_data([source], tmp_path / "out", Wanted([f"{gate}=keep" for gate in gates]))
+    assert report["rejected"] == 1  # what is in no form can't be kept
+    assert report["gates"]["data.tags"] == {**report["gates"]["data.tags"], "rejected": 0, "noticed": 1}
+
+
+def test_what_most_rows_do_is_no_defect(tmp_path: Path) -> None:
+    wrapped = [{**row, "output": f"<answer>{row['output']}</answer>"} for row in rows()]
+    report = clean_data([written(tmp_path / "in.jsonl", wrapped)], tmp_path / "out", Wanted())
+    assert report["rejected"] == 0 and report["habits"] == {"<answer>": len(wrapped)}
+    few = [*rows(), *wrapped[:5]]
+    report = clean_data([written(tmp_path / "few.jsonl", few)], tmp_path / "few", Wanted(["duplicates=keep"]))
+    assert report["rejected"] == 5 and report["habits"] == {}
+
+
+@pytest.fixture
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chunks, "_ROWS", 7)
+    monkeypatch.setattr(chunks, "_processes", lambda: 1)
+
+
+OUTPUTS = ("kept.jsonl", "rejected.jsonl", "repaired.jsonl")
+
+
+def test_chunks_and_processes_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = [*rows(40), *DEFECTS, *rows(40)[5:9]]
+    source = written(tmp_path / "in.jsonl", values)
+    clean_data([source], tmp_path / "whole", Wanted())
+    monkeypatch.setattr(chunks, "_ROWS", 7)
+    monkeypatch.setattr(chunks, "_processes", lambda: 1)
+    clean_data([source], tmp_path / "alone", Wanted())
+    monkeypatch.setattr(chunks, "_processes", lambda: 3)
+    clean_data([source], tmp_path / "forked", Wanted())
+    for name in OUTPUTS:
+        whole = (tmp_path / "whole" / name).read_bytes()
+        assert whole == (tmp_path / "alone" / name).read_bytes() == (tmp_path / "forked" / name).read_bytes()
+
+
+def test_what_was_done_is_not_done_again(tmp_path: Path, small_chunks: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = written(tmp_path / "in.jsonl", [*rows(40), *DEFECTS])
+    clean_data([source], tmp_path / "whole", Wanted())
+    looked: list[str] = []
+    real = chunks._look
+
+    def dying(entry, rules, form):
+        looked.append(entry.where)
+        if len(looked) == 24:
+            raise KeyboardInterrupt
+        return real(entry, rules, form)
+
+    monkeypatch.setattr(chunks, "_look", dying)
+    with pytest.raises(Exception, match="Stopped"):
+        clean_data([source], tmp_path / "out", Wanted())
+    assert not (tmp_path / "out").exists()
+    clean_data([source], tmp_path / "out", Wanted())
+    assert len(looked) == 24 + (47 - 21)  # three chunks of seven were done
+    for name in OUTPUTS:
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_other_settings_begin_anew(tmp_path: Path, small_chunks: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = written(tmp_path / "in.jsonl", [*rows(20), *DEFECTS])
+    monkeypatch.setattr(import_module("kitae.data.clean"), "decide", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(Exception, match="Stopped"):
+        clean_data([source], tmp_path / "out", Wanted())
+    monkeypatch.undo()
+    report = clean_data([source], tmp_path / "out", Wanted(["tags=keep", "private=keep"]))
+    assert report["gates"]["data.tags"]["noticed"] == 1
+
+
+@pytest.mark.journey
+@pytest.mark.parametrize("after", [0.6, 1.2, 2.0])
+def test_killed_at_any_moment(tmp_path: Path, after: float) -> None:
+    """With a signal that nobody can hear; also the processes that help end."""
+    source = written(tmp_path / "in.jsonl", [*rows(12_000), *DEFECTS])
+    command = [sys.executable, "-m", "kitae.cli.main", "data", "clean", str(source), "--json", "--out"]
+    process = subprocess.Popen([*command, str(tmp_path / "out")], stdout=subprocess.DEVNULL, start_new_session=True)
+    time.sleep(after)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    deadline = time.monotonic() + 10
+    while _group_lives(process.pid) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not _group_lives(process.pid)
+    for name in ("out", "whole"):
+        subprocess.run([*command, str(tmp_path / name)], check=True, stdout=subprocess.DEVNULL)
+    for name in OUTPUTS:
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def _group_lives(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_strict(tmp_path: Path) -> None:
+    source = written(tmp_path / "in.jsonl", rows(3), "{\n")
+    with pytest.raises(InputError, match="cannot be read"):
+        clean_data([source], tmp_path / "out", Wanted(strict=True))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_that_breaks_off_gives_what_it_had(tmp_path: Path) -> None:
+    packed = gzip.compress("".join(json.dumps(row) + "\n" for row in rows(2000)).encode())
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.jsonl.gz").write_bytes(packed[: len(packed) // 2])
+    written(tmp_path / "in" / "b.jsonl", DEFECTS[2:3])
+    report = clean_data([tmp_path / "in"], tmp_path / "out", Wanted(["duplicates=keep"]))
+    assert report["gates"]["data.unreadable"]["rejected"] >= 1
+    assert report["repaired"] == 1 and report["kept"] > 100
+    assert sum(source["rows"] for source in report["sources"]) == report["rows"]
+
+
+@pytest.mark.parametrize("content", ["", "\n\n"])
+def test_no_rows_at_all(tmp_path: Path, content: str) -> None:
+    (tmp_path / "in.jsonl").write_text(content)
+    with pytest.raises(InputError):
+        clean_data([tmp_path / "in.jsonl"], tmp_path / "out", Wanted())
+
+
+@pytest.mark.parametrize("rule", ["tags", "tags=burn", "nothing=drop", "truncated=repair", "=drop", ""])
+def test_rules_that_are_none(tmp_path: Path, rule: str) -> None:
+    with pytest.raises(InputError):
+        clean_data([written(tmp_path / "in.jsonl", rows(2))], tmp_path / "out", Wanted([rule]))
+
+
+def test_an_output_that_is_taken(tmp_path: Path) -> None:
+    written(tmp_path / "in.jsonl", rows(2))
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine").write_text("mine")
+    with pytest.raises(InputError):
+        clean_data([tmp_path / "in.jsonl"], tmp_path / "out", Wanted())
+    assert (tmp_path / "out" / "mine").read_text() == "mine"
+
+
+def test_leaks_of_evaluations(tmp_path: Path) -> None:
+    exam = written(tmp_path / "exam.jsonl", [{"question": rows()[4]["instruction"], "answer": "x"}])
+    source = written(tmp_path / "in.jsonl", rows())
+    clean_data([source], tmp_path / "out", Wanted(evaluations=[exam]))
+    (rejected,) = read(tmp_path / "out" / "rejected.jsonl")
+    assert rejected["_id"] == 4 and rejected["_reasons"][0]["gate"] == "data.leak"
+
+
+def test_only_duplicates(tmp_path: Path) -> None:
+    source = written(tmp_path / "in.jsonl", [*rows(), *DEFECTS[:-1], rows()[0]])
+    report = clean_data([source], tmp_path / "out", Wanted(only_duplicates=True))
+    assert list(report["gates"]) == ["data.duplicates"] and report["rejected"] == 1
+    assert report["command"].startswith("kitae data dedupe")
+
+
+def test_inspecting_writes_nothing_but_a_page(tmp_path: Path, starter: Path) -> None:
+    source = written(tmp_path / "in.jsonl", [*rows(), *DEFECTS])
+    report = inspect_data([source], tmp_path / "page", Wanted(), str(starter))
+    assert [path.name for path in (tmp_path / "page").iterdir()] == ["report.html"]
+    assert report["statistics"]["tokens"]["least"] > 3 and 0 < report["statistics"]["label_share"] < 1
+    assert report["statistics"]["turns"]["most"] == 2
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name != "home") == ["in.jsonl", "page"]

@@ -1,0 +1,126 @@
+"""The same row twice, nearly the same row twice, and rows that only look alike."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+
+from kitae.chat import Conversation
+from kitae.data.duplicates import Twin, twins
+from kitae.data.identity import Parts, likeness, untidiness
+from kitae.data.signature import bands, whole
+
+
+def row(asked: str, answer: str, number: int = 0) -> Conversation:
+    return Conversation.of([{"role": "user", "content": asked}, {"role": "assistant", "content": answer}], f"rows:{number}")
+
+
+def found(rows: list[Conversation], least: float = 0.85) -> list[Twin]:
+    parts = [Parts.of(one) for one in rows]
+    wholes = np.array([whole(one) for one in rows], dtype=np.uint64)
+    keys = np.array([bands(part) for part in parts])
+    untidy = np.array([untidiness(one) for one in rows], dtype=np.int32)
+    return list(twins(wholes, keys, untidy, np.ones(len(rows), dtype=np.bool_), parts.__getitem__, least))
+
+
+LONG = (
+    "Photosynthesis turns light, water and carbon dioxide into sugar and oxygen. It happens in the chloroplasts of plants, "
+    "where chlorophyll catches light, and the sugar is stored for later use by the whole plant."
+)
+TWINS = [
+    (("What is photosynthesis?", LONG), ("What is photosynthesis?", LONG)),
+    (("What is photosynthesis?", LONG), ("what is  PHOTOSYNTHESIS? ", LONG.upper())),
+    (("What is photosynthesis?", LONG), ("What is photosynthesis. Please.", LONG)),
+    (("What is photosynthesis?", LONG), ("What is photosynthesis", LONG.replace("turns", "converts"))),
+    (("What is photosynthesis?", LONG), ("Explain what photosynthesis is", LONG)),
+    (("Which country was once Abyssinia?", "Ethiopia"), ("Which country was once Abyssinia", "ETHIOPIA \n")),
+    (
+        ("東京について教えてください", "東京は日本の首都で、人口は約1400万人です。"),
+        ("東京について教えて下さい。", "東京は日本の首都で、人口は約1400万人です"),
+    ),
+    (
+        ("ＡＢＣとは何ですか", "英語の最初の三文字です。とても有名です。"),
+        ("ABCとは何ですか", "英語の最初の三文字です。とても有名です。"),
+    ),
+]
+STRANGERS = [
+    (("What is the capital of France?", "Paris"), ("What is the capital of Spain?", "Madrid")),
+    (("Is a dog a mammal?", "Yes"), ("Is a cat a mammal?", "Yes")),
+    (("What is 3 + 4?", "7"), ("What is 3 + 5?", "8")),
+    (("What is 3 + 4?", "7"), ("What is 3 - 4?", "-1")),
+    (("Who won in 1998?", "France won the cup."), ("Who won in 2018?", "France won the cup.")),
+    (("Write a haiku about rain", "Soft rain on the roof"), ("Write a haiku about rain", "Grey clouds open wide")),
+    (
+        (f"{LONG}\nWhere does it happen?", "In the chloroplasts of plants"),
+        (f"{LONG}\nWhat catches the light?", "Chlorophyll, in the same place"),
+    ),
+    ((f"{LONG}\nIs sugar made?", "Yes"), (f"{LONG}\nIs oxygen made?", "Yes")),
+    (("日本の首都は?", "東京です"), ("韓国の首都は?", "ソウルです")),
+    (
+        ("Write a loop in Python", "for i in range(10):\n    print(i)\n    total = total + i\n    done(i);"),
+        ("Write a loop in Python", "for i in range(10):\n    print(i)\n    total = total - i\n    done(i);"),
+    ),
+]
+
+
+@pytest.mark.parametrize(("a", "b"), TWINS)
+def test_twins(a: tuple[str, str], b: tuple[str, str]) -> None:
+    assert len(found([row(*a), row(*b)])) == 1
+    assert len(found([row(*b), row(*a)])) == 1
+
+
+@pytest.mark.parametrize(("a", "b"), STRANGERS)
+def test_strangers(a: tuple[str, str], b: tuple[str, str]) -> None:
+    assert found([row(*a), row(*b)]) == []
+    assert likeness(Parts.of(row(*a)), Parts.of(row(*b)), 0.85) == 0.0
+
+
+def test_the_tidier_one_stays_wherever_it_stands() -> None:
+    tidy, untidy = row("What is it?", LONG), row("What is it?", LONG.replace("light", "LIGHT") + "  \n")
+    assert [(twin.row, twin.stays) for twin in found([untidy, tidy])] == [(0, 1)]
+    assert [(twin.row, twin.stays) for twin in found([tidy, untidy])] == [(1, 0)]
+
+
+def test_of_the_same_the_first_stays() -> None:
+    assert [(twin.row, twin.stays) for twin in found([row("a b c", LONG)] * 4)] == [(1, 0), (2, 0), (3, 0)]
+
+
+def test_no_chain_joins_what_is_not_alike() -> None:
+    """Each row differs by a few words from the one before; the last has nothing in common with the first."""
+    rng = random.Random(1)
+    words = [f"word{i}x" for i in range(60)]
+    rows = []
+    for number in range(40):
+        rows.append(row("Tell me", " ".join(words), number))
+        for _ in range(3):
+            words[rng.randrange(60)] = f"new{rng.randrange(10**6)}y"
+    joined = found(rows)
+    kept = set(range(len(rows))) - {twin.row for twin in joined}
+    assert len(kept) >= 4
+    parts = [Parts.of(one) for one in rows]
+    assert all(likeness(parts[twin.row], parts[twin.stays], 0.85) >= 0.85 for twin in joined if not twin.exact)
+    assert all(twin.stays in kept for twin in joined)
+
+
+def test_bands_miss_none_that_a_comparison_of_all_pairs_finds() -> None:
+    rng = random.Random(2)
+    pool = [f"w{i}" for i in range(3000)]
+    rows = []
+    for number in range(150):
+        words = [rng.choice(pool) for _ in range(rng.choice((12, 30, 120)))]
+        rows.append(row("Say this", " ".join(words), number))
+        changed = list(words)
+        for _ in range(max(1, len(words) // 20)):
+            changed[rng.randrange(len(words))] = rng.choice(pool)
+        rows.append(row("Say this", " ".join(changed), number))
+    parts = [Parts.of(one) for one in rows]
+    pairs = sum(likeness(parts[i], parts[j], 0.85) > 0 for i in range(len(rows)) for j in range(i))
+    assert pairs >= 140
+    assert len(found(rows)) >= 0.98 * pairs
+
+
+def test_many_rows_of_one_template_are_not_compared_with_all() -> None:
+    rows = [row(f"What is {i} times {i + 1}?", f"{i} times {i + 1} is {i * (i + 1)}.", i) for i in range(3000)]
+    assert found(rows) == []

@@ -1,0 +1,62 @@
+"""What a model will be examined on is found in training rows, and nothing else is taken for it."""
+
+from __future__ import annotations
+
+from kitae.chat import Conversation
+from kitae.data.leaks import Evaluations
+
+
+def row(asked: str, answer: str, source: str = "train:1") -> Conversation:
+    return Conversation.of([{"role": "user", "content": asked}, {"role": "assistant", "content": answer}], source)
+
+
+EXAM = [
+    row(
+        "A food truck sells grilled cheeses. Each loaf costs $3 and makes 10 sandwiches. What is the profit of ten?",
+        "37",
+        "exam:1",
+    ),
+    row("太郎は市場でりんごを12箱買い、母と姉に2箱ずつあげました。残りは何箱ですか?", "8箱", "exam:2"),
+    row("Who wrote the novel Ulysses?", "Joyce", "exam:3"),
+]
+
+
+def test_items_are_found_verbatim_and_inside_other_text() -> None:
+    exam = Evaluations(EXAM)
+    for item in EXAM:
+        found = exam.find(row(item.messages[0].content, "something else"))
+        assert found is not None and item.source in found.evidence
+    hidden = exam.find(row("Continue the text.", f"Once upon a time. {EXAM[0].messages[0].content.upper()} The end of it."))
+    assert hidden is not None and "grilled cheeses" in hidden.evidence
+    japanese = exam.find(row("次の問題を解いてください。" + EXAM[1].messages[0].content, "8箱です"))
+    assert japanese is not None and "exam:2" in japanese.evidence
+
+
+def test_what_only_resembles_an_item_is_no_leak() -> None:
+    exam = Evaluations(EXAM)
+    assert exam.find(row("A food truck sells soup. Each pot costs $9 and makes 4 bowls. What is the profit?", "1")) is None
+    assert exam.find(row("花子は市場でみかんを3箱買いました。全部でいくつですか?", "36")) is None
+    assert exam.find(row("Who wrote the novel Emma?", "Austen")) is None
+    assert exam.find(row("Hello", "Hello")) is None
+
+
+def test_what_all_items_share_is_no_evidence() -> None:
+    rules = "Read the question with care and answer with one letter only, without any explanation of why."
+    numbers = [
+        "apples and pears",
+        "trains to Rome",
+        "the age of trees",
+        "ships at sea",
+        "a queen's crown",
+        "bread",
+        "wool",
+        "iron",
+    ]
+    exam = Evaluations([row(f"{rules} What do you know about {what}?", "A", f"exam:{what}") for what in numbers])
+    assert exam.find(row(f"{rules} How far is the moon from here?", "B")) is None
+    assert exam.find(row(f"{rules} What do you know about trains to Rome?", "B")) is not None
+
+
+def test_nothing_to_be_examined_on() -> None:
+    assert not Evaluations([])
+    assert Evaluations([]).find(row("a b c d e f g h i j", "k")) is None

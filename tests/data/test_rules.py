@@ -1,0 +1,358 @@
+"""Each rule tells defects from what only looks like them, in many styles."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+import kitae.data
+from kitae.chat import Conversation
+from kitae.data.rules import GATES, Talk, findings, repaired
+from kitae.data.rules.encoding import mended
+from kitae.data.rules.private import masked
+from kitae.i18n import catalogue
+
+ASKED = "Why is the sky blue?"
+TRUE = "Because air scatters short waves of light more than long ones, the sky looks blue to us."
+
+
+def row(asked: str, answer: str) -> Conversation:
+    return Conversation.of([{"role": "user", "content": asked}, {"role": "assistant", "content": answer}], "rows:1")
+
+
+def gates(asked: str, answer: str, *languages: str) -> set[str]:
+    return {finding.gate for finding in findings(Talk(row(asked, answer)), languages)}
+
+
+CONTAMINATED = [
+    "<|im_start|>assistant\n" + TRUE + "<|im_end|>",
+    TRUE + "<|endoftext|>",
+    TRUE + "</s>",
+    "<s>" + TRUE,
+    "[INST] " + TRUE + " [/INST]",
+    TRUE + "<end_of_turn>",
+    "<start_of_turn>model\n" + TRUE,
+    "<|start_header_id|>assistant<|end_header_id|>\n\n" + TRUE + "<|eot_id|>",
+    "<｜Assistant｜>" + TRUE,
+    "<<SYS>>" + TRUE,
+    "### Response:\n" + TRUE,
+    "### Assistant: " + TRUE,
+    "### 応答:\n" + TRUE,
+    TRUE + "\n\n### Instruction:\nWrite a poem.",
+    "Assistant: " + TRUE,
+    TRUE + "\nHuman: And at night?\nAssistant: It is dark.",
+    "<answer>" + TRUE + "</answer>",
+    "<response>\n" + TRUE,
+    TRUE + "</output>",
+    "<final_answer>" + TRUE + "</final_answer>",
+    "<title>The sky</title>\n<body>" + TRUE + "</body>",
+    "<回答>" + TRUE + "</回答>",
+    "[OUTPUT]" + TRUE + "[/OUTPUT]",
+    "[Answer] " + TRUE,
+    json.dumps({"answer": TRUE}),
+    "Dear {{name}}, " + TRUE,
+]
+
+
+@pytest.mark.parametrize("answer", CONTAMINATED)
+def test_markup_of_another_format(answer: str) -> None:
+    assert "data.tags" in gates(ASKED, answer)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "Below is an instruction that describes a task. Write a response.\n\n### Instruction:\nSing.\n\n### Response:",
+        "<|im_start|>user\n" + ASKED + "<|im_end|>",
+        "Human: " + ASKED,
+        ASKED + "\n\n### Response:\n",
+    ],
+)
+def test_markup_of_another_format_in_a_question(asked: str) -> None:
+    assert "data.tags" in gates(asked, TRUE)
+
+
+@pytest.mark.parametrize(
+    ("asked", "answer"),
+    [
+        ("Write an HTML page with a title.", "<html><head><title>Hi</title></head><body><p>Hi</p></body></html>"),
+        ("Create a button that says OK.", "<button>OK</button>"),
+        ("Make a heading and a paragraph about cats", "<h1>Cats</h1>\n<p>They sleep.</p>"),
+        ("Write a React component called App", "<App>\n  <Header />\n</App>"),
+        ("Give me an XML document with a note in it.", "<note><to>Ann</to><body>Hello</body></note>"),
+        ("What does the token <|im_start|> mean?", "The token <|im_start|> begins a message in ChatML."),
+        ("How does Llama 2 mark instructions?", "It puts them between `[INST]` and `[/INST]`."),
+        ("Write a short dialogue between a human and a robot.", "Human: Who are you?\nAI: I am a robot."),
+        ("Answer in the form <answer>…</answer>. " + ASKED, "<answer>" + TRUE + "</answer>"),
+        ("Return JSON with the key answer. " + ASKED, json.dumps({"answer": TRUE})),
+        ("How do I strike text in HTML?", "<s>old price</s>"),
+        ("Explain Jinja templates.", "Write {{ name }} where the name is to stand."),
+        ("Solve it.", "<think>Let me see. 2 + 2.</think>It is 4."),
+        ("What is AI?", "AI: short for artificial intelligence, machines that do what needs thought."),
+        ("Write a README for my tool", "# Tool\n\n## Usage\n\nRun `tool`.\n\n## Input\n\nA file."),
+        ("Write a template for a thank you note", "Dear <Name>,\nThank you for the <gift>."),
+        ("Write the C++ header line for vectors", "#include <vector>\nstd::vector<int> v;"),
+        ("Is 3 < 5 and 7 > 2?", "Yes, 3 < 5 and 7 > 2."),
+    ],
+)
+def test_legitimate_markup(asked: str, answer: str) -> None:
+    assert "data.tags" not in gates(asked, answer)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    ["", "   ", ".", "N/A", "<noinput>", "-", "[no response]", "TODO", "...", "nan", "（なし）", "[Your answer here]", "\n\n"],
+)
+def test_nothing_is_answered(answer: str) -> None:
+    assert "data.empty" in gates(ASKED, answer)
+
+
+@pytest.mark.parametrize(
+    ("asked", "answer"),
+    [
+        ("What is 6 times 7?", "42"),
+        ("Which sign means addition?", "+"),
+        ("Answer with an emoji: are you happy?", "😀"),
+        ("Which of these are fish: cat, dog? Say None if none is.", "None"),
+        ("What does f() return in Python without a return?", "None"),
+        ("はい か いいえ で答えて", "はい"),
+    ],
+)
+def test_short_answers(asked: str, answer: str) -> None:
+    assert "data.empty" not in gates(asked, answer)
+
+
+def test_nothing_is_asked() -> None:
+    assert "data.empty" in gates(" \n", TRUE)
+
+
+GARBLED = {
+    "cafÃ©": "café",
+    "Itâ€™s late": "It’s late",
+    "â\x80\x9cHelloâ\x80\x9d": "“Hello”",
+    "æ\x97¥æ\x9c¬èª\x9e": "日本語",
+    "Ã¼ber alles": "über alles",
+    "縺薙ｓ縺ｫ縺｡縺ｯ": "こんにちは",
+    "ÐŸÑ€Ð¸Ð²ÐµÑ‚": "Привет",
+    "price: Â£5": "price: £5",
+    "Iâ€™m ðŸ˜€": "I’m 😀",
+}
+
+
+@pytest.mark.parametrize(("read", "meant"), GARBLED.items())
+def test_mojibake_is_found_and_mended(read: str, meant: str) -> None:
+    assert "data.encoding" in gates(ASKED, read)
+    assert mended(read) == meant
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1252"])
+@pytest.mark.parametrize("text", ["Müller trank Kaffee – für 3 €.", "L’été à Évry, où l’on dîne", "Så är det på öarna"])
+def test_text_read_wrongly_comes_back(text: str, encoding: str) -> None:
+    try:
+        garbled = text.encode("utf-8").decode(encoding)
+    except UnicodeDecodeError:
+        pytest.skip("not every byte is a character there")
+    assert garbled != text and mended(garbled) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "NÃO É",
+        "Ça va « bien »",
+        "Ångström, Ærø, naïve façade",
+        "日本語の文章です。",
+        "Привет, мир",
+        "CAFÉ» fermé",
+        "x ≤ y ± 3 µm",
+        "Â",
+    ],
+)
+def test_true_text_is_left_alone(text: str) -> None:
+    assert mended(text) == text
+    assert "data.encoding" not in gates(ASKED, text)
+
+
+@pytest.mark.parametrize("text", ["lost \ufffd here", "don?t say it?s so", "a\x00b"])
+def test_other_damage(text: str) -> None:
+    assert "data.encoding" in gates(ASKED, text)
+
+
+def test_garbled_text_that_a_row_is_about() -> None:
+    assert "data.encoding" not in gates("Why do I see â€™ after reading UTF-8 as Latin-1?", "â€™ is an apostrophe in UTF-8.")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "I am happy. " * 6,
+        "The cat sat on the mat and looked at the dog. " * 3,
+        "no no no no no no no no",
+        "It begins well, and then it goes on and on " + "and it never stops again and again " * 8,
+        "aaaaaaaaaaaaaaaaaaaaaaaaa",
+        "はい、わかりました。" * 6,
+        "とても楽しい時間を過ごすことができてよかったです" * 4,
+        "one\ntwo\none\ntwo\none\ntwo\none\ntwo\none\ntwo\none\ntwo\n",
+    ],
+)
+def test_going_round_in_circles(answer: str) -> None:
+    assert "data.repetition" in gates(ASKED, answer)
+
+
+@pytest.mark.parametrize(
+    ("asked", "answer"),
+    [
+        ("Write 'I will behave' ten times.", "I will behave. " * 10),
+        ("Are these fish: cod, cat, tuna, dog, eel?", "Cod: fish\nCat: no fish\nTuna: fish\nDog: no fish\nEel: fish"),
+        ("Write a chorus.", "Sing la la la\nSing all day\nSing la la la\nSing all night"),
+        ("Draw a line of code", "for i in range(10):\n    print(i)\n    print(i)\n    print(i)\n    print(i)\n"),
+        ("Say it.", "Yes, yes, it is very, very good."),
+        ("What are my scores?", "1. Win\n2. Win\n3. Loss\n4. Win\n5. Loss\n6. Draw"),
+    ],
+)
+def test_what_may_come_again(asked: str, answer: str) -> None:
+    assert "data.repetition" not in gates(asked, answer)
+
+
+PRIVATE = {
+    "Write to anna.schmidt@firma-huber.de today": "Write to [MAIL] today",
+    "Call me at 090-1234-9876": "Call me at [PHONE]",
+    "電話は03-6271-9854です": "電話は[PHONE]です",
+    "My number is (415) 823-9921.": "My number is [PHONE].",
+    "+44 20 7946 1958 works": "[PHONE] works",
+    "Card 4539 1488 0343 6467 please": "Card [CARD] please",
+    "SSN 536-22-8412": "SSN [IDENTITY]",
+    "key sk-proj-abcdEFGH1234567890abcdEFGH": "key [KEY]",
+    "AKIAIOSFODNN7RTQXWPL leaked": "[KEY] leaked",
+    "IBAN DE89 3704 0044 0532 0130 00 ok": "IBAN [ACCOUNT] ok",
+    "〒150-0002 東京都渋谷区渋谷2丁目21-1 まで": "[ADDRESS] まで",
+    "マイナンバーは1234 5678 9012です": "[IDENTITY]です",
+}
+
+
+@pytest.mark.parametrize(("text", "hidden"), PRIVATE.items())
+def test_private_data_is_masked(text: str, hidden: str) -> None:
+    assert "data.private" in gates(ASKED, f"{TRUE} {text}")
+    assert masked(text) == hidden
+    assert masked(hidden) == hidden
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "In 1234-5678 years, 2010-2015 and 10.5.2020",
+        "ISBN 978-3-16-148410-0",
+        "Call 1-800-555-0199 for free",
+        "Version 1.2.3.4 of 192.168.0.1",
+        "Write to info@company.com",
+        "The result is 1234567890123456",
+        "He ran 3-4-5 and scored 100-200-3000",
+        "@mention and user@host",
+    ],
+)
+def test_what_is_not_private(text: str) -> None:
+    assert "data.private" not in gates(ASKED, text)
+
+
+def test_examples_of_code_keep_what_belongs_to_nobody() -> None:
+    asked, answer = "Write a Python function that checks a mail address", "is_valid('john.doe@example.com')  # True"
+    assert "data.private" not in gates(asked, answer)
+    assert "data.private" in gates("Who wrote this?", "It was taro.yamada45@example.com")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "There are three reasons: the first is the",
+        "It scatters light, and",
+        "These are the colours:",
+        "Blue light (which is short",
+        "空が青いのは、光が",
+        "Use this:\n```python\nprint(1)",
+    ],
+)
+def test_answers_that_break_off(answer: str) -> None:
+    assert "data.truncated" in gates(ASKED, answer)
+
+
+@pytest.mark.parametrize(
+    ("asked", "answer"),
+    [
+        (ASKED, TRUE),
+        (ASKED, "Because of the air"),
+        ("Name colours", "- Red\n- Green\n- Blue"),
+        ("Add two numbers in Python", "def add(a, b):\n    return a + b"),
+        ("What is it made of?", "The thing it is made of"),
+        ("Translate: the", "der, die, das"),
+        ("Who?", "Ann & Bob"),
+        ("年は?", "2024年"),
+    ],
+)
+def test_answers_that_end(asked: str, answer: str) -> None:
+    assert "data.truncated" not in gates(asked, answer)
+
+
+@pytest.mark.parametrize(
+    ("asked", "answer"),
+    [
+        (ASKED, "空気が短い波長の光をよく散乱させるからです。"),
+        (
+            ASKED,
+            "Der Himmel ist blau, weil die Luft das kurzwellige Licht stärker streut als das langwellige.",
+        ),
+        (
+            ASKED,
+            "Le ciel est bleu parce que les molécules de l'air diffusent la lumière bleue plus que les autres.",
+        ),
+        (ASKED, "El cielo es azul porque las moléculas del aire dispersan la luz azul más que los otros colores por su onda."),
+        (ASKED, "하늘이 파란 것은 공기가 짧은 파장의 빛을 더 많이 산란시키기 때문입니다."),
+        (ASKED, "天空是蓝色的,因为空气散射更多的蓝光,所以我们看到蓝色。"),
+        (ASKED, "Небо голубое, потому что воздух рассеивает короткие волны сильнее."),
+        ("なぜ空は青いのですか?", TRUE),
+    ],
+)
+def test_another_language(asked: str, answer: str) -> None:
+    assert "data.language" in gates(asked, answer)
+
+
+@pytest.mark.parametrize(
+    ("asked", "answer"),
+    [
+        ("Translate into French: the sky is blue", "Le ciel est bleu et la mer est grande dans les pays du sud."),
+        ("How do I say good morning in Japanese?", "おはようございます"),
+        ("空は英語で?", "The sky is what you see when you look up in the day."),
+        ("List composers", "Bach, Händel, Mozart und Beethoven"),
+        ("Continue: 昔々あるところに", "おじいさんとおばあさんが住んでいました。"),
+        ("東京の人口は?", "約1400万人です。"),
+    ],
+)
+def test_a_language_that_was_asked_for(asked: str, answer: str) -> None:
+    assert "data.language" not in gates(asked, answer)
+
+
+def test_only_wanted_languages() -> None:
+    assert "data.language" not in gates("なぜ空は青い?", "空気が短い波長の光をよく散乱させるからです。")
+    assert "data.language" in gates("なぜ空は青い?", "空気が短い波長の光をよく散乱させるからです。", "en")
+
+
+@pytest.mark.parametrize("text", [TRUE, *PRIVATE, *GARBLED, *CONTAMINATED])
+def test_what_is_repaired_needs_no_second_repair(text: str) -> None:
+    once = repaired({"a": text, "b": [{"c": text}], "_id": text, "n": 3}, GATES, code=False)
+    assert once["_id"] == text and once["n"] == 3 and once["b"][0]["c"] == once["a"]
+    assert repaired(once, GATES, code=False) == once
+
+
+def test_every_kind_has_its_sentence() -> None:
+    """And no sentence is left of a kind that no rule finds."""
+    folder = Path(kitae.data.__file__).parent
+    source = "".join(path.read_text(encoding="utf-8") for path in folder.rglob("*.py"))
+    for key in catalogue():
+        if key.startswith("finding."):
+            _, room, gate, kind = key.split(".", 3)
+            assert f"{room}.{gate}" in (*GATES, "data.unreadable")
+            assert re.search(rf'"{kind}"', source), key
+    said = set(re.findall(r'Finding\(\w+, "([\w-]+)"', source))
+    assert said <= {key.rpartition(".")[2] for key in catalogue() if key.startswith("finding.")}
