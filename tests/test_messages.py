@@ -30,6 +30,14 @@ COMPUTED = {
     *(f"compare.{name}" for name in ("bits_per_byte", "share")),
     *(f"rate.{kind}" for kind in ("adapter", "whole", "new", "dpo", "soft-prompt")),
     *(f"error.recipe.{part}" for part in ("message", "fix")),
+    *(key for key in catalogue() if key.startswith("finding.")),  # tests/data/test_rules.py looks for each kind
+    *(f"data.done.{done}" for done in ("rejected", "repaired", "noticed")),
+    *(f"data.length.{name}" for name in ("tokens", "learned", "asked", "answered", "turns")),
+    *(
+        f"data.report.{name}"
+        for name in ["title", "in", "kept", "rejected", "repaired", "where", "evidence", "kind", "gate", "rows", "again"]
+    ),
+    *(f"data.report.{name}" for name in ["examples", "sources", "lengths", "languages"]),
 }
 
 

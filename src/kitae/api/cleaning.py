@@ -1,4 +1,4 @@
-"""`kitae data inspect`, `clean` and `dedupe`: the same look at the rows, of which more or less is kept."""
+"""`kitae data inspect`, `clean`, `dedupe` and `split`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,19 @@ from pathlib import Path
 from typing import get_args
 
 from kitae import __version__, interruption
-from kitae.data import ACTIONS, PAGE, Inputs, Rules, Told, clean, read_evaluations, report_page
+from kitae.data import (
+    ACTIONS,
+    PAGE,
+    Inputs,
+    Rules,
+    Shares,
+    Told,
+    clean,
+    is_disjoint,
+    partition,
+    read_evaluations,
+    report_page,
+)
 from kitae.errors import InputError, Interrupted
 from kitae.files import JsonDict, hash_text, refuse_taken, write_text
 from kitae.formats import NEAR, REPAIRABLE, Action, Format
@@ -75,6 +87,20 @@ def inspect_data(sources: Sequence[Path], out: Path | None, wanted: Wanted, mode
         write_text(out / PAGE, report_page(report))
         report = {**report, "page": str(out / PAGE)}
     return report
+
+
+def split_data(sources: Sequence[Path], out: Path, shares: Shares, form: Format = "auto", limit: int | None = None) -> JsonDict:
+    """Writes the parts and their report; `proven` says whether none of their rows is in two."""
+    refuse_taken(out)
+    if shares.validation + shares.test >= 1:
+        raise InputError("split-shares", where=f"{shares.validation} + {shares.test}")
+    said = ["--validation", str(shares.validation), "--test", str(shares.test), "--by", shares.by, "--seed", str(shares.seed)]
+    said += ["--near", str(shares.near), "--format", form]
+    said += ["--stratify", shares.stratify] if shares.stratify is not None else []
+    said += ["--limit", str(limit)] if limit is not None else []
+    command = shlex.join(["kitae", "data", "split", *map(str, sources), "--out", str(out), *said])
+    report = partition(sources, out, shares, form, limit, command)
+    return {**report, "proven": is_disjoint(report), "folder": str(out)}
 
 
 def _cleaned(sources: Sequence[Path], out: Path, wanted: Wanted, told: Told) -> JsonDict:

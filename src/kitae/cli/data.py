@@ -83,6 +83,30 @@ def data_dedupe(
     return Result(value, "\n\n".join([_counts(value), _gates(value), str(out)]))
 
 
+@data_app.command("split", help=t("help.data-split"))
+def data_split(
+    sources: Sources,
+    out: Out,
+    validation: Annotated[float, typer.Option(min=0.0, max=0.9, help=t("help.data-validation"))] = 0.1,
+    test: Annotated[float, typer.Option(min=0.0, max=0.9, help=t("help.data-test"))] = 0.0,
+    by: Annotated[str, typer.Option(help=t("help.data-by"))] = "prompt",
+    stratify: Annotated[str | None, typer.Option(help=t("help.data-stratify"))] = None,
+    seed: Annotated[int, typer.Option(min=0, help=t("help.seed"))] = 0,
+    near: Near = NEAR,
+    form: Form = "auto",
+    limit: Limit = None,
+) -> Result:
+    from kitae.api.cleaning import split_data
+    from kitae.data import Shares
+    from kitae.errors import EXIT_REFUSED
+
+    value = split_data(sources, out, Shares(validation, test, by, stratify, seed, near), form, limit)
+    parts = grid([["", t("data.report.rows")], *([name, count] for name, count in value["parts"].items())])
+    said = t("data.split", **{name: value[name] for name in ("rows", "rejected", "groups")})
+    proof = t("data.proven" if value["proven"] else "data.unproven")
+    return Result(value, "\n\n".join([said, parts, proof, str(out)]), 0 if value["proven"] else EXIT_REFUSED)
+
+
 def _counts(report: JsonDict) -> str:
     return t("data.counts", **{name: report[name] for name in ("rows", "kept", "rejected", "repaired")})
 

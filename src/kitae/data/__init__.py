@@ -2,6 +2,7 @@
 
 from kitae.data.clean import PAGE, REPORT, Inputs, Told, clean
 from kitae.data.leaks import read_evaluations
+from kitae.data.partition import Shares, is_disjoint, partition
 from kitae.data.readers import read_conversations
 from kitae.data.report import report_page
 from kitae.data.rows import REJECTED, UNREADABLE, Rows, wanted_rules
@@ -22,10 +23,13 @@ __all__ = [
     "Overlap",
     "Rows",
     "Rules",
+    "Shares",
     "Told",
     "clean",
+    "is_disjoint",
     "judged",
     "overlap",
+    "partition",
     "read_conversations",
     "read_evaluations",
     "read_texts",
