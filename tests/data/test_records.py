@@ -6,6 +6,7 @@ import csv
 import gzip
 import json
 import random
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -14,8 +15,9 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
+from kitae.api.cleaning import Wanted, clean_data
 from kitae.chat import Conversation
-from kitae.data import read_conversations
+from kitae.data import GATES, read_conversations
 from kitae.errors import InputError
 
 ROWS = [{"prompt": f'Is {n} even?\nSay "yes", or no; 偶数?', "completion": ("yes", "no\n")[n % 2]} for n in range(300)]
@@ -208,4 +210,19 @@ def test_broken_files_lose_nothing_in_silence(tmp_path: Path, kind: str, packing
         assert told or table or len(rows) >= len(ROWS) - 1
         if counted:
             assert len(rows) + len(told) == sum(1 for line in damaged.split(b"\n") if line.strip())
+        if number % 3 == 0:
+            cleaned_too(path, tmp_path / "out", len(rows), len(told))
         path.unlink()
+
+
+def cleaned_too(path: Path, out: Path, rows: int, told: int) -> None:
+    """Cleaning keeps or rejects as many as were read or told, also what it can't read."""
+    try:
+        report = clean_data([path], out, Wanted([f"{gate}=keep" for gate in GATES]))
+    except InputError:
+        assert rows == 0
+        return
+    kept, rejected = ((out / f"{name}.jsonl").read_bytes().count(b"\n") for name in ("kept", "rejected"))
+    assert report["rows"] == kept + rejected == rows + told
+    assert (report["kept"], report["rejected"]) == (kept, rejected) == (rows, told)
+    shutil.rmtree(out)

@@ -107,6 +107,23 @@ def data_split(
     return Result(value, "\n\n".join([said, parts, proof, str(out)]), 0 if value["proven"] else EXIT_REFUSED)
 
 
+@data_app.command("licences", help=t("help.data-licences"))
+def data_licences(
+    recipe: Annotated[Path | None, typer.Argument(help=t("help.recipe-path"))] = None,
+    claim: Annotated[list[str] | None, typer.Option(metavar="KIND=LICENCE", help=t("help.data-claim"))] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help=t("help.set"))] = None,
+) -> Result:
+    from kitae.api.licences import licences
+
+    value = licences(recipe, set_ or [], claim or [])
+    works = [[t("licence.work"), t("licence.kind"), t("licence.claim"), t("licence.said-by")]]
+    works += [[c["subject"], c["kind"], c["licence"], c["source"] or "–"] for c in value["claims"]]
+    found = [[t("licence.act"), t("licence.reading"), t("licence.outcome"), t("licence.result")]]
+    found += [[v["act"], v["reading"], v["outcome"], v["licence"] or "–"] for v in value["verdicts"]]
+    told = dict.fromkeys(line for v in value["verdicts"] for line in (*v["reasons"], *v["notices"]))
+    return Result(value, "\n\n".join([grid(works), grid(found), "\n".join(f"· {line}" for line in told), t("licence.notes")]))
+
+
 def _counts(report: JsonDict) -> str:
     return t("data.counts", **{name: report[name] for name in ("rows", "kept", "rejected", "repaired")})
 

@@ -2,8 +2,10 @@
 
 from kitae.data.clean import PAGE, REPORT, Inputs, Told, clean
 from kitae.data.leaks import read_evaluations
+from kitae.data.licences import ACTS, Claim, Verdict, judge
 from kitae.data.partition import Shares, is_disjoint, partition
-from kitae.data.readers import read_conversations
+from kitae.data.places import files_of
+from kitae.data.readers import each_found, read_conversations
 from kitae.data.report import report_page
 from kitae.data.rows import REJECTED, UNREADABLE, Rows, wanted_rules
 from kitae.data.rules import GATES, Finding
@@ -13,11 +15,13 @@ from kitae.data.texts import read_texts
 
 __all__ = [
     "ACTIONS",
+    "ACTS",
     "GATES",
     "PAGE",
     "REJECTED",
     "REPORT",
     "UNREADABLE",
+    "Claim",
     "Finding",
     "Inputs",
     "Overlap",
@@ -25,8 +29,12 @@ __all__ = [
     "Rules",
     "Shares",
     "Told",
+    "Verdict",
     "clean",
+    "each_found",
+    "files_of",
     "is_disjoint",
+    "judge",
     "judged",
     "overlap",
     "partition",

@@ -81,6 +81,7 @@ class Model(Section):
     new: New | None = Field(None, description="what a new model is made of; with source: new")
     chat_template: str | None = Field(None, description="a Jinja file that replaces the model's own template")
     max_length: int = Field(2048, ge=16, description="longest sequence in tokens; longer rows: data.too_long")
+    licence: str = Field("auto", description="of the base; auto: what is known of a starter, or said in the folder's README.md")
     stop_tokens: list[str] = Field([], description="tokens that must end an answer, beside those that the model names")
 
 
@@ -95,7 +96,7 @@ class Source(Section):
         description="auto: by each row's fields; text: plain text, from .txt files or the field `text` of each row; all of it "
         "is learned",
     )
-    licence: str = Field("unknown", description="SPDX name; printed in the model card and the notices")
+    licence: str = Field("unknown", description="SPDX name, or several claims with commas between them: all of them count")
     limit: int | None = Field(None, ge=1, description="only the first rows")
 
 
@@ -158,6 +159,7 @@ class Distillation(Section):
     """A small model learns from a larger one."""
 
     teacher: str = Field(min_length=1, description="a run, starter name, hub id, model folder or .gguf file")
+    licence: str = Field("auto", description="of the teacher, whose outputs are learned from; auto: as for model.licence")
     learn: Literal["logits", "answers"] = Field(
         "logits", description="logits: from its distribution over the rows' answers; answers: from those that it writes itself"
     )
@@ -319,6 +321,9 @@ class Thresholds(Section):
 
 
 class Ship(Section):
+    use: Literal["private", "publish-weights", "commercial"] = Field(
+        "private", description="what is meant to be done with the model; data.licence refuses what licences don't allow"
+    )
     gguf: list[Quant] | None = Field(None, description="default: F16 and Q4_K_M, or none where llama.cpp has no such model")
     dtype: Literal["float16", "float32"] = "float16"
 

@@ -12,7 +12,7 @@ from kitae.models import STARTERS, open_tokenizer
 from kitae.ship.export import has_gguf_form
 from kitae.ship.merge import write_stops
 from kitae.ship.report import render_html
-from kitae.verify import RunVerifier
+from kitae.verify import RunVerifier, obligations
 
 BASE = "base"  # a soft prompt's own model, in its package
 
@@ -153,7 +153,7 @@ def notices(verifier: RunVerifier) -> str:
         "Training data:",
         *(f"- {Path(source.path).name}: {source.licence}" for source in recipe.data.train),
         "",
-        "An unknown licence is unknown, not free: check it before you publish.",
+        *obligations(recipe),
     ]
     return "\n".join(lines) + "\n"
 

@@ -5,6 +5,7 @@ from kitae.evaluate.observe import Observation
 from kitae.verify.after import after_training, inputs
 from kitae.verify.before import BeforeTraining
 from kitae.verify.gate import GATES, Gate, Verdict, with_missing
+from kitae.verify.rights import claims_of, obligations, verdicts
 from kitae.verify.run import RunVerifier
 from kitae.verify.target import verify_target
 
@@ -16,9 +17,13 @@ __all__ = [
     "RunVerifier",
     "Verdict",
     "after_training",
+    "claims_of",
     "inputs",
+    "obligations",
+    "verdicts",
     "verify_target",
     "with_missing",
 ]
+
 
 make_callable(__name__)

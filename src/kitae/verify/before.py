@@ -10,6 +10,7 @@ from kitae.data import Overlap, overlap
 from kitae.recipe import Thresholds
 from kitae.train import IGNORED, CollatedRow, Prepared
 from kitae.verify.gate import Gate, passed, refused, warned
+from kitae.verify.rights import licence_gate
 from kitae.verify.rows import RowGates
 
 _SHOWN = 5
@@ -36,6 +37,7 @@ class BeforeTraining:
 
     def gates(self) -> Iterator[Gate]:
         yield from self._row_gates.gates()
+        yield licence_gate(self._prepared.recipe)
         yield self.labels_present()
         yield self.terminator_labelled()
         yield self.mask_boundary()

@@ -21,6 +21,7 @@ GATES: tuple[str, ...] = (
     "data.language",
     "data.duplicates",
     "data.leak",
+    "data.licence",
     "chat.labels-present",
     "chat.terminator-labelled",
     "chat.mask-boundary",
