@@ -31,6 +31,7 @@ COMPUTED = {
     *(f"rate.{kind}" for kind in ("adapter", "whole", "new", "dpo", "soft-prompt")),
     *(f"error.recipe.{part}" for part in ("message", "fix")),
     *(key for key in catalogue() if key.startswith("finding.")),  # tests/data/test_rules.py looks for each kind
+    *(key for key in catalogue() if key.startswith("licence.because.")),  # and tests/data/test_licences.py for each reason
     *(f"data.done.{done}" for done in ("rejected", "repaired", "noticed")),
     *(f"data.length.{name}" for name in ("tokens", "learned", "asked", "answered", "turns")),
     *(

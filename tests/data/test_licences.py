@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
-from kitae.data.licences import ACTS, Act, Claim, judge, terms_of
+from kitae.data.licences import ACTS, Act, Claim, judge, terms_of, verdict
+from kitae.i18n import catalogue
 
 GEMMA, LLAMA, TONGYI, OPENAI = (
     f"LicenseRef-{name}" for name in ("Gemma-Terms", "Llama-3.1", "Tongyi-Qianwen", "OpenAI-ToS-output")
@@ -74,3 +78,11 @@ def test_no_name_means_two_licences() -> None:
     for act in ACTS:
         assert judge(claims(data="cc-by-nc"), act).outcome == ("conflict" if act == "commercial" else "ok")
     assert terms_of("cc-by-nc-sa-4.0") != terms_of("cc-by-nc-4.0") and terms_of("free") is None and terms_of("") is None
+
+
+def test_every_reason_has_its_sentence() -> None:
+    source = Path(verdict.__file__).read_text(encoding="utf-8")
+    said = set(re.findall(r'case\.add\([^\n]*?, "([a-z-]+)", claim', source)) | {"unknown"}
+    assert {f"licence.because.{reason}" for reason in said} == {
+        key for key in catalogue() if key.startswith("licence.because.")
+    }

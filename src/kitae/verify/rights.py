@@ -65,7 +65,7 @@ def licence_gate(recipe: Recipe) -> Gate:
 
 
 def sentences(verdict: Verdict, lang: str | None = None) -> list[str]:
-    return [t(f"licence.{key}", lang, subject=subject, licence=licence) for key, subject, licence in verdict.reasons]
+    return [t(f"licence.because.{key}", lang, subject=subject, licence=licence) for key, subject, licence in verdict.reasons]
 
 
 def verdicts(claims: list[Claim]) -> list[JsonDict]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 UNKNOWN = "unknown"
-# What may be made of a model's outputs: anything; what its terms allow; what a contract with whoever made them allows; no model.
+# What may be made of a model's outputs: anything; what its terms allow; what the contract of whoever made them allows; none.
 Outputs = Literal["free", "terms", "contract", "forbidden"]
 
 
