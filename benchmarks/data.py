@@ -88,7 +88,7 @@ def lay_out(sources: Sequence[Path], count: int, path: Path) -> dict[int, int]:
     with path.open("w", encoding="utf-8") as file:
         for place, (_, _, talk) in enumerate(made):
             text = "\n".join(message["content"] for message in talk)
-            file.write(json.dumps({"id": place, "messages": talk, "text": text}, ensure_ascii=False) + "\n")
+            file.write(json.dumps({"id": str(place), "messages": talk, "text": text}, ensure_ascii=False) + "\n")
     return {places[number]: places[of] for number, of, _ in made if of is not None and of in places}
 
 
@@ -149,12 +149,12 @@ def left(tool: str, out: Path, peers: Path | None) -> tuple[set[int], set[int] |
     """The numbers of rows that a tool kept; and of those that it took for copies, where it says so."""
     if tool in (OURS, CLEAN):
         rejected = [json.loads(line) for line in (out / "rejected.jsonl").open(encoding="utf-8")]
-        copied = {row["id"] for row in rejected if any(why["gate"] == "data.duplicates" for why in row["_reasons"])}
-        return {json.loads(line)["id"] for line in (out / "kept.jsonl").open(encoding="utf-8")}, copied
+        copied = {int(row["id"]) for row in rejected if any(why["gate"] == "data.duplicates" for why in row["_reasons"])}
+        return {int(json.loads(line)["id"]) for line in (out / "kept.jsonl").open(encoding="utf-8")}, copied
     if tool == TEXT_DEDUP:
         script = "import datasets,sys,json; print(json.dumps(datasets.load_from_disk(sys.argv[1])['id'][:]))"
         done = subprocess.run([str(peers), "-c", script, str(out)], capture_output=True, check=True)
-        return set(json.loads(done.stdout)), None
+        return set(map(int, json.loads(done.stdout))), None
     return {int(json.loads(line)["id"]) for file in out.rglob("kept/*.jsonl") for line in file.open(encoding="utf-8")}, None
 
 

@@ -205,7 +205,7 @@ def _work(number: int, entries: list[Entry], looking: Looking | None = None) -> 
             offsets.append(file.tell())
             file.write(_bytes(line) + (_bytes(meta) if meta else b"\n"))
     counter = _counter(looking.tokenizer) if looking.tokenizer else None
-    _save(folder, number, Survey.of(looks, counter), [entry.where for entry in entries], offsets)
+    _save(folder, number, Survey.of(looks, looking.rules.of_rows, counter), [entry.where for entry in entries], offsets)
     return number
 
 
@@ -273,7 +273,6 @@ def _save(folder: Path, number: int, survey: Survey, places: list[str], offsets:
         "seen": survey.ends.seen,
         "ending": survey.ends.ending,
         "languages": survey.languages,
-        "gates": survey.gates,
     }
     with staged_file(folder / f"{number:06d}.json") as stage:  # last: a chunk that has it is done
         stage.write_text(json.dumps(told, ensure_ascii=False), encoding="utf-8", errors="backslashreplace")
@@ -290,7 +289,6 @@ def _load(folder: Path, number: int) -> tuple[Survey, list[str], np.ndarray[tupl
         open_ends={int(row): OpenEnd(**end) for row, end in told["open_ends"].items()},
         ends=Ends(Counter(told["seen"]), Counter(told["ending"])),
         languages=Counter(told["languages"]),
-        gates=Counter(told["gates"]),
         count=told["count"],
     )
     return survey, told["places"], offsets

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +29,12 @@ def whole(row: Conversation) -> int:
 
 def hashed(tokens: Sequence[str]) -> Hashes:
     """The same in every process and on every machine."""
-    return np.fromiter((zlib.crc32(token.encode("utf-8", "replace")) for token in tokens), dtype=np.uint64, count=len(tokens))
+    return np.fromiter(map(_hash, tokens), dtype=np.uint64, count=len(tokens))
+
+
+@lru_cache(maxsize=1 << 18)
+def _hash(token: str) -> int:
+    return zlib.crc32(token.encode("utf-8", "replace"))
 
 
 def grams(hashes: Hashes, size: int) -> Hashes:

@@ -106,12 +106,11 @@ class Survey:
     open_ends: dict[int, OpenEnd] = field(default_factory=dict)
     ends: Ends = field(default_factory=Ends.none)
     languages: Counter[str] = field(default_factory=Counter)
-    gates: Counter[str] = field(default_factory=Counter)  # `gate/kind/what was done`
     count: int = 0
 
     @staticmethod
-    def of(looks: Sequence[Look | None], count_tokens: CountTokens | None = None) -> Survey:
-        """None stands for a row that could not be read."""
+    def of(looks: Sequence[Look | None], of_rows: bool = True, count_tokens: CountTokens | None = None) -> Survey:
+        """None stands for a row that could not be read. `of_rows`: also what only rules for rows need."""
         survey = Survey(count=len(looks))
         size = len(looks)
         state = np.full(size, DROPPED, dtype=np.uint8)
@@ -123,23 +122,21 @@ class Survey:
                 continue
             state[i] = seen.state
             lengths[:, i] = _lengths(seen.row)
-            spoken = language_of(seen.row.answer or seen.row.messages[0].content)
-            survey.languages[spoken or "–"] += 1
-            for done, found in (("noticed", seen.noticed), ("repaired", seen.repairs)):
-                survey.gates.update({f"{finding.gate}/{finding.kind}/{done}" for finding in found})
+            if of_rows:
+                survey.languages[language_of(seen.row.answer or seen.row.messages[0].content) or "–"] += 1
             if seen.state == DROPPED:
                 continue
             if seen.state == HABITUAL:
                 survey.habits[i] = sorted({finding.habit for finding in seen.against})
             wholes[i], keys[i], untidy[i] = whole(seen.row), bands(Parts.of(seen.row)), untidiness(seen.row)
-            survey.ends.add(m.content for m in seen.row.messages)
+            if of_rows:
+                survey.ends.add(m.content for m in seen.row.messages)
             if seen.open_end is not None:
                 survey.open_ends[i] = seen.open_end
         survey.state, survey.wholes, survey.bands, survey.untidiness = [state], [wholes], [keys], [untidy]
         if count_tokens is not None:
-            counted = np.array(count_tokens([None if seen is None else seen.row for seen in looks]), dtype=np.uint32).reshape(
-                -1, 2
-            )
+            rows = [None if seen is None else seen.row for seen in looks]
+            counted = np.array(count_tokens(rows), dtype=np.uint32).reshape(-1, 2)
             survey.tokens, survey.learned = [counted[:, 0]], [counted[:, 1]]
         survey.turns, survey.asked, survey.answered = [lengths[0].astype(np.uint16)], [lengths[1]], [lengths[2]]
         return survey
@@ -151,7 +148,6 @@ class Survey:
         self.open_ends.update({self.count + i: end for i, end in other.open_ends.items()})
         self.ends.merge(other.ends, _WORDS)
         self.languages.update(other.languages)
-        self.gates.update(other.gates)
         self.count += other.count
 
 
