@@ -28,6 +28,11 @@ _ABBREVIATED = re.compile(
     r"\b(?:[A-Z]|Mr|Mrs|Ms|Dr|Prof|St|Mt|Ft|Jr|Sr|vs|No|Inc|Ltd|Co|Corp|etc|e\.g|i\.e|approx|ca|Vol|pp?|Op|feat|ft|\d)$"
 )
 _CODE_SIGNS = re.compile(r"[=(){};$<>\[\]]|^\s*(?:def|echo|#!)")
+# A sentence that stops after one or two words, of which the first has never been one.
+_BEGUN = re.compile(
+    r"[a-z0-9)\"”][.!?][\"”]?\s+(?:The|It|Its|This|These|He|She|They|His|Her|Their|In|For|On|At|By|From|A|An|However|But|And|If|When|"
+    r"While|As|There|Because|Although|Since)(?: [a-z]\w*)?$"
+)
 _ITEM = re.compile(r"^\s*(?:[-*•‣·–—]|\(?\d{1,3}[.):]|[a-zA-Z][.)]|#+)\s*")
 _WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
 _LAST_WORD = re.compile(r"(?<![\w@/.#'’])([^\W\d_]+)$")
@@ -193,6 +198,8 @@ def _kind(exchange: Exchange) -> str | None:
         return "hanging"
     if _unclosed(last):
         return "unclosed"
+    if _BEGUN.search(last[-_TAIL:]):
+        return "within-sentence"
     if _leaves_out(exchange.asked, text):
         return "unanswered"
     return None
@@ -231,4 +238,6 @@ def _leaves_out(asked: str, text: str) -> bool:
     answer = text.casefold()
     if len(names) < 2 or max(map(len, names)) > 40 or not answer.startswith(tuple(names)):
         return False
+    if any(re.search(rf"\b{re.escape(answer.split()[-1])} \w", name) and name not in answer for name in names):
+        return True  # it ends within one of their names
     return any(not any(word in answer for word in re.findall(r"\w{3,}", name) or [name]) for name in names)
