@@ -75,3 +75,8 @@ def test_nearly_the_same_rows() -> None:
         Conversation((twins[0].messages[0], twins[1].messages[1]), twins[1].source)
     ]
     assert verdicts(recipe(), Rows([*made.train, *same], [], [], 0))["data.duplicates"] == "refuse"
+
+
+def test_rows_that_are_repeated_on_purpose_are_no_duplicates() -> None:
+    made = rows(10).train
+    assert verdicts(recipe(), Rows(made * 3, [], [], 0))["data.duplicates"] == "pass"

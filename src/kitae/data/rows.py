@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from kitae.chat import Conversation
+from kitae.data.identity import normalised
 from kitae.data.leaks import read_evaluations
 from kitae.data.readers import read_conversations
 from kitae.data.split import hold_back, without_duplicates
@@ -32,6 +34,10 @@ class SourceLike(Protocol):
     def format(self) -> Format: ...
     @property
     def limit(self) -> int | None: ...
+    @property
+    def sample(self) -> int | None: ...
+    @property
+    def weight(self) -> float: ...
 
 
 class CleanLike(Protocol):
@@ -86,13 +92,19 @@ class Rows:
     ) -> Rows:
         """`drop`: what can't be read is left out, and named. `clean`: so is what these rules find in training rows."""
         unreadable: list[JsonDict] = []
+        weights: dict[str, float] = {}
 
         def reject(error: InputError) -> None:
             unreadable.append({"where": error.where, "what": error.message, "why": error.why})
 
         def read(sources: Sequence[SourceLike]) -> list[Conversation]:
             one = partial(read_conversations, reject=reject if drop else None)
-            return [row for source in sources for row in one(Path(source.path), source.format, source.limit)]
+            found = []
+            for source in sources:
+                rows = _sampled(one(Path(source.path), source.format, source.limit), source.sample, seed)
+                weights.update((row.source, source.weight) for row in rows if source.weight != 1)
+                found += rows
+            return found
 
         every = read(train)
         training = without_duplicates(every)
@@ -107,6 +119,7 @@ class Rows:
             training, held_back = hold_back(training, validation, seed)
         else:
             held_back = read(validation)
+        training = [row for row in training for _ in range(_times(row, weights.get(row.source, 1.0), seed))]
         return Rows(training, held_back, read(test), duplicates, unreadable, rejected)
 
     def save(self, folder: Path) -> None:
@@ -137,6 +150,22 @@ class Rows:
 
         parts = part("train"), part("validation"), part("test")
         return Rows(*parts, counts["duplicates"], told(UNREADABLE), told(REJECTED))
+
+
+def _draw(row: Conversation, seed: int) -> float:
+    """A number from 0 to 1 that depends on what the row says, not on where it stands."""
+    return int.from_bytes(hashlib.sha256(f"{seed}\n{normalised(row)}".encode("utf-8", "replace")).digest()[:8], "big") / 2**64
+
+
+def _sampled(rows: list[Conversation], count: int | None, seed: int) -> list[Conversation]:
+    if count is None or count >= len(rows):
+        return rows
+    chosen = sorted(range(len(rows)), key=lambda i: (_draw(rows[i], seed), i))[:count]
+    return [rows[i] for i in sorted(chosen)]
+
+
+def _times(row: Conversation, weight: float, seed: int) -> int:
+    return int(weight) + (_draw(row, seed) < weight - int(weight))
 
 
 def _content(row: Conversation) -> dict[str, object]:

@@ -98,6 +98,10 @@ class Source(Section):
     )
     licence: str = Field("unknown", description="SPDX name, or several claims with commas between them: all of them count")
     limit: int | None = Field(None, ge=1, description="only the first rows")
+    sample: int | None = Field(None, ge=1, description="only so many of them, at random by train.seed")
+    weight: float = Field(
+        1.0, gt=0.0, le=100.0, description="how often each training row is learned; below 1 some are not. After the split"
+    )
 
 
 class Fraction(Section):

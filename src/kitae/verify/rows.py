@@ -35,13 +35,14 @@ class RowGates:
     def found(self) -> dict[str, list[tuple[str, Finding]]]:
         """Of each gate: a finding of each row that it speaks against, and where the row came from."""
         found: dict[str, dict[str, Finding]] = {}
-        for row, findings in zip(self._rows.train, judged(self._rows.train, self._rules), strict=True):
+        once = list({row.source: row for row in self._rows.train}.values())  # a weight repeats rows on purpose
+        for row, findings in zip(once, judged(once, self._rules), strict=True):
             for finding in findings:
                 found.setdefault(finding.gate, {}).setdefault(row.source, finding)
         return {gate: list(rows.items()) for gate, rows in found.items()}
 
     def _gate(self, gate: str, limit: float) -> Gate:
-        rows, total = self.found.get(gate, []), len(self._rows.train)
+        rows, total = self.found.get(gate, []), len({row.source for row in self._rows.train})
         if not rows:
             return passed(gate, 0, limit)
         share = len(rows) / max(1, total)
