@@ -2,8 +2,8 @@
 
 `kitae.train`, `kitae.verify`, `kitae.ship`, `kitae.generate`, `kitae.merge`, `kitae.blend`, `kitae.compare`, `kitae.export` and
 `kitae.quickstart` do what the commands of the same names do, and return the value that the command prints with `--json`; so do
-`kitae.evaluate` (`eval`), `kitae.train_tokenizer` and `kitae.inspect_tokenizer`. Importing this package imports neither torch
-nor transformers.
+`kitae.evaluate` (`eval`), `kitae.train_tokenizer`, `kitae.inspect_tokenizer`, `kitae.clean_data`, `kitae.inspect_data`,
+`kitae.split_data` and `kitae.licences`. Importing this package imports neither torch nor transformers.
 """
 
 from __future__ import annotations
@@ -15,14 +15,18 @@ from kitae.architectures import announce
 __version__ = "0.1.0"
 __all__ = [
     "blend",
+    "clean_data",
     "compare",
     "evaluate",
     "export",
     "generate",
+    "inspect_data",
     "inspect_tokenizer",
+    "licences",
     "merge",
     "quickstart",
     "ship",
+    "split_data",
     "sweep",
     "train",
     "train_tokenizer",

@@ -259,3 +259,9 @@ def test_inspecting_writes_nothing_but_a_page(tmp_path: Path, starter: Path) -> 
     assert report["statistics"]["tokens"]["least"] > 3 and 0 < report["statistics"]["label_share"] < 1
     assert report["statistics"]["turns"]["most"] == 2
     assert sorted(path.name for path in tmp_path.iterdir() if path.name != "home") == ["in.jsonl", "page"]
+
+
+def test_rows_are_looked_at_without_large_libraries() -> None:
+    """They take seconds to import, and their threads would keep rows from being looked at by several processes."""
+    code = "import sys, kitae.api.cleaning; assert not {'torch', 'transformers'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)

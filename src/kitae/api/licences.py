@@ -11,13 +11,14 @@ from kitae.errors import InputError
 from kitae.files import JsonDict
 from kitae.formats import Format
 from kitae.recipe import load_recipe
-from kitae.verify import claims_of, verdicts
 
 _FIELDS = ("licence", "license", "_licence", "_license")  # of rows that say it themselves
 
 
 def licences(recipe: Path | None, overrides: Sequence[str], said: Sequence[str]) -> JsonDict:
     """Of a recipe with its files, and of claims as KIND=LICENCE."""
+    from kitae.verify import claims_of, verdicts  # which brings large libraries, and other commands of the room need none
+
     claims = list(map(_claim, said))
     if recipe is not None:
         wanted = load_recipe(recipe, overrides)
