@@ -8,7 +8,6 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +15,10 @@ import pytest
 import yaml
 
 from kitae.cli.main import run
-from kitae.console import console
-from kitae.i18n import set_language
 from kitae.runs import create_run
 
 KITAE = str(Path(sys.executable).with_name("kitae"))
 GOOD = "name: demo\ndata:\n  train: [{path: t.jsonl}]\n"
-
-
-@pytest.fixture(autouse=True)
-def unchanged() -> Iterator[None]:
-    """Flags change what the whole process does."""
-    yield
-    console.quiet = console.debug = False
-    set_language(None)
 
 
 @pytest.fixture

@@ -46,6 +46,9 @@ class Wanted:
         return Rules(actions, tuple(self.languages), self.near, read_evaluations(self.evaluations), not self.only_duplicates)
 
     def settings(self) -> str:
+        for path in self.evaluations:
+            if not path.exists():
+                raise InputError("file-missing", where=str(path))
         stats = [(path.resolve(), path.stat()) for path in self.evaluations]
         files = [f"{path} {stat.st_size} {stat.st_mtime_ns}" for path, stat in stats]
         return hash_text(
