@@ -14,7 +14,6 @@ import json
 import os
 import platform
 import random
-import resource
 import statistics
 import subprocess
 import sys
@@ -25,6 +24,13 @@ from pathlib import Path
 from typing import Any
 
 Made = list[dict[str, Any]]
+# In a process of its own, because it is the largest of all children that is told.
+MEASURE = """
+import json, resource, subprocess, sys
+done = subprocess.run(json.loads(sys.argv[1]), stdout=subprocess.DEVNULL)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+sys.exit(done.returncode)
+"""
 TEXT_DEDUP = "text-dedup, xxh3"
 DATATROVE = "datatrove"
 OURS, CLEAN = "kitae data dedupe", "kitae data clean"
@@ -123,14 +129,14 @@ def trial(tool: str, folder: Path, copies: dict[int, int], peers: Path | None) -
     }[tool]  # fmt: skip
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     began = time.monotonic()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment, text=True)
-    _, errors = process.communicate()
+    measured = [sys.executable, "-c", MEASURE, json.dumps(command)]
+    done = subprocess.run(measured, capture_output=True, env=environment, text=True)
     seconds = time.monotonic() - began
-    if process.returncode:
-        raise SystemExit(f"{tool}: {errors[-2000:]}")
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024  # of the largest process so far
+    if done.returncode:
+        raise SystemExit(f"{tool}: {done.stderr[-2000:]}")
+    peak = int(done.stdout.split()[-1]) // 1024
     kept, copied = left(tool, out, peers)
-    subprocess.run(["rm", "-rf", str(out), str(folder / "cache"), f"{out}.work"], check=True)
+    subprocess.run(["rm", "-rf", str(out), str(folder / "cache"), str(folder / ".out.work")], check=True)
     total = max((*copies, *copies.values())) + 1
     dropped = sum(not (copy in kept and of in kept) for copy, of in copies.items())
     others = set(range(total)) - {*copies, *copies.values()}

@@ -34,8 +34,18 @@ class KitaeError(Exception):
     def fix(self) -> str:
         return t(f"error.{self.kind}.fix", where=self.where, **self.fields)
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """It comes whole from a process that helps."""
+        return _again, (type(self), self.args, self.__dict__)
+
     def as_dict(self) -> dict[str, object]:
         return {"kind": self.kind, "message": self.message, "where": self.where, "why": self.why, "fix": self.fix}
+
+
+def _again(kind: type[KitaeError], said: tuple[object, ...], fields: dict[str, object]) -> KitaeError:
+    error = kind.__new__(kind, *said)
+    error.__dict__.update(fields)
+    return error
 
 
 class InputError(KitaeError):

@@ -140,7 +140,7 @@ def _sync(path: Path) -> None:
 
 def write_text(path: Path, text: str) -> None:
     with staged_file(path) as stage:
-        stage.write_text(text, encoding="utf-8")
+        stage.write_text(text, encoding="utf-8", errors="backslashreplace")  # JSON can spell half a character
 
 
 def write_json(path: Path, value: object) -> None:
@@ -148,7 +148,7 @@ def write_json(path: Path, value: object) -> None:
 
 
 def write_jsonl(path: Path, rows: Iterable[object]) -> None:
-    with staged_file(path) as stage, stage.open("w", encoding="utf-8") as file:
+    with staged_file(path) as stage, stage.open("w", encoding="utf-8", errors="backslashreplace") as file:
         for row in rows:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
 

@@ -36,3 +36,8 @@ RowGate = Literal[
 Action = Literal["drop", "repair", "keep"]
 REPAIRABLE: tuple[RowGate, ...] = ("data.encoding", "data.tags", "data.private")
 NEAR = 0.85  # likeness from which two rows are nearly the same
+# Of answers: what `data.language` can tell apart.
+LANGUAGES_KNOWN = (
+    "en", "ja", "zh", "ko", "de", "fr", "es", "it", "pt", "nl", "pl",
+    "sv", "tr", "id", "vi", "ro", "ru", "el", "ar", "he", "th", "hi",
+)  # fmt: skip

@@ -199,9 +199,10 @@ def _group_lives(group: int) -> bool:
 
 def test_strict(tmp_path: Path) -> None:
     source = written(tmp_path / "in.jsonl", rows(3), "{\n")
-    with pytest.raises(InputError, match="cannot be read"):
-        clean_data([source], tmp_path / "out", Wanted(strict=True))
-    assert not (tmp_path / "out").exists()
+    for path in (source, written(tmp_path / "form.jsonl", [*rows(3), {"no": "form"}])):
+        with pytest.raises(InputError, match=f"{path}:4"):
+            clean_data([path], tmp_path / "out", Wanted(strict=True))
+    assert not (tmp_path / "out").exists() and not list(tmp_path.glob(".*"))
 
 
 def test_a_file_that_breaks_off_gives_what_it_had(tmp_path: Path) -> None:
@@ -265,3 +266,65 @@ def test_rows_are_looked_at_without_large_libraries() -> None:
     """They take seconds to import, and their threads would keep rows from being looked at by several processes."""
     code = "import sys, kitae.api.cleaning; assert not {'torch', 'transformers'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_repairs_that_leave_nothing_are_none(tmp_path: Path) -> None:
+    """An answer that was only tokens is no answer; a preference must still prefer something."""
+    hollow = {"instruction": "Who was it then?", "output": "<|im_start|>assistant\n<|im_end|>"}
+    masked = {"prompt": "Where do I write to?", "chosen": "To anna@firma-huber.de.", "rejected": "To otto@firma-huber.de."}
+    source = written(tmp_path / "in.jsonl", [*rows(5), hollow, masked])
+    report = clean_data([source], tmp_path / "out", Wanted(["tags=repair"]))
+    gates = [[reason["gate"] for reason in row["_reasons"]] for row in read(tmp_path / "out" / "rejected.jsonl")]
+    assert report["kept"] == 5 and "data.empty" in gates[0] and "data.private" in gates[1]
+
+
+def test_half_characters_and_deep_rows(tmp_path: Path) -> None:
+    deep: Any = "cafÃ©"
+    for _ in range(900):
+        deep = [deep]
+    lines = ['{"\\ud800": 1}', '{"messages": "\\ud800"}', json.dumps({"instruction": "Who?", "output": "cafÃ©", "more": deep})]
+    source = written(tmp_path / "in.jsonl", rows(5), "\n".join(lines) + "\n")
+    report = clean_data([source], tmp_path / "out", Wanted())
+    assert report["rows"] == 8 and report["kept"] >= 5
+    assert len(read(tmp_path / "out" / "rejected.jsonl")) == report["rejected"]
+
+
+def test_the_result_may_not_lie_in_what_is_read(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    written(tmp_path / "in" / "a.jsonl", rows())
+    with pytest.raises(InputError, match="folder that is read"):
+        clean_data([tmp_path / "in"], tmp_path / "in" / "out", Wanted())
+
+
+def test_a_file_that_is_named_twice_is_read_once(tmp_path: Path) -> None:
+    source = written(tmp_path / "in.jsonl", rows())
+    assert clean_data([source, tmp_path, source], tmp_path.parent / f"{tmp_path.name}-out", Wanted())["rows"] == 30
+
+
+def test_changed_rows_are_looked_at_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also if the file keeps its size and its time."""
+    source = written(tmp_path / "in.jsonl", rows())
+    monkeypatch.setattr(import_module("kitae.data.clean"), "decide", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(Exception, match="Stopped"):
+        clean_data([source], tmp_path / "out", Wanted())
+    monkeypatch.undo()
+    times = source.stat()
+    source.write_text(source.read_text().replace("garden 7?", "garden X?"))
+    os.utime(source, ns=(times.st_atime_ns, times.st_mtime_ns))
+    clean_data([source], tmp_path / "out", Wanted())
+    assert "garden X?" in (tmp_path / "out" / "kept.jsonl").read_text()
+
+
+def test_what_was_said_of_a_row_before_is_kept(tmp_path: Path) -> None:
+    source = written(tmp_path / "in.jsonl", [*rows(5), {**DEFECTS[1], "_reasons": ["mine"]}])
+    clean_data([source], tmp_path / "out", Wanted())
+    (row,) = read(tmp_path / "out" / "rejected.jsonl")
+    assert row["_reasons_before"] == ["mine"] and row["_reasons"][0]["gate"] == "data.empty"
+
+
+def test_reports_do_not_spread_private_data(tmp_path: Path) -> None:
+    key = "ghp_" + "a1B2c3D4e5" * 4
+    source = written(tmp_path / "in.jsonl", [*rows(5), {"instruction": "What is it?", "output": f"It is {key}, I think."}])
+    clean_data([source], tmp_path / "out", Wanted(["private=drop"]))
+    for name in ("report.json", "report.html"):
+        assert key not in (tmp_path / "out" / name).read_text()

@@ -58,6 +58,17 @@ STRANGERS = [
     ),
     ((f"{LONG}\nIs sugar made?", "Yes"), (f"{LONG}\nIs oxygen made?", "Yes")),
     (("日本の首都は?", "東京です"), ("韓国の首都は?", "ソウルです")),
+    (("What is -3 * 2?", "It is what it is"), ("What is 3 * 2?", "It is what it is")),
+    (("Am I happy?", "😀"), ("Am I happy?", "😢")),
+    (("What is C#?", "A language"), ("What is C?", "A language")),
+    (("Subtract the second of 7 and 3", "It is done"), ("Subtract the second of 3 and 7", "It is done")),
+    (("Translate: the dog bites the man", "Le chien mord"), ("Translate: the man bites the dog", "Le chien mord")),
+    (
+        ("Is it safe to give my dog carrots to eat?", f"{LONG} So carrots are fine for dogs."),
+        ("Is it safe to give my dog chocolate to eat?", f"{LONG} So chocolate is fine for dogs."),
+    ),
+    (("Write a loop", "for i in a:\n    f(i)\n    g();"), ("Write a loop", "for i in a:\n    f(i)\ng();")),
+    (("Swap them", "x = y;\ny = z;\nprint(x)"), ("Swap them", "y = x;\nz = y;\nprint(x)")),
     (
         ("Write a loop in Python", "for i in range(10):\n    print(i)\n    total = total + i\n    done(i);"),
         ("Write a loop in Python", "for i in range(10):\n    print(i)\n    total = total - i\n    done(i);"),

@@ -60,3 +60,10 @@ def test_what_all_items_share_is_no_evidence() -> None:
 def test_nothing_to_be_examined_on() -> None:
     assert not Evaluations([])
     assert Evaluations([]).find(row("a b c d e f g h i j", "k")) is None
+
+
+def test_items_in_rows_of_another_language_and_items_that_stand_twice() -> None:
+    exam = Evaluations([EXAM[0]] * 9)
+    japanese = "これは英語の問題です。よく読んで、日本語で答えてください。"
+    japanese += "とても難しいので、ゆっくり考えましょう。大丈夫です、きっとできます。"
+    assert exam.find(row(f"{japanese * 2}\n{EXAM[0].messages[0].content}", "はい")) is not None

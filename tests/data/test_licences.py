@@ -78,6 +78,8 @@ def test_no_name_means_two_licences() -> None:
     for act in ACTS:
         assert judge(claims(data="cc-by-nc"), act).outcome == ("conflict" if act == "commercial" else "ok")
     assert terms_of("cc-by-nc-sa-4.0") != terms_of("cc-by-nc-4.0") and terms_of("free") is None and terms_of("") is None
+    for said in ("CC BY 4.0 非商用", "MIT 以外", "GPL-3.0+", "not MIT"):
+        assert terms_of(said) is None
 
 
 def test_every_reason_has_its_sentence() -> None:
@@ -86,3 +88,11 @@ def test_every_reason_has_its_sentence() -> None:
     assert {f"licence.because.{reason}" for reason in said} == {
         key for key in catalogue() if key.startswith("licence.because.")
     }
+
+
+def test_conditions_add_up() -> None:
+    verdict = judge(claims(model=GEMMA, data="CC-BY-NC-4.0"), "publish-weights")
+    assert verdict.licence == f"{GEMMA} + CC-BY-NC-4.0" and "stays-non-commercial" in [key for key, _, _ in verdict.reasons]
+    both = judge(claims(model="LicenseRef-Qwen", outputs=LLAMA), "publish-weights")
+    assert both.name == "Built with Qwen / Llama" and LLAMA in str(both.licence)
+    assert judge(claims(model=GEMMA, data="MIT"), "publish-data").licence == "MIT"

@@ -165,3 +165,19 @@ def test_one_group_can_not_be_split(tmp_path: Path) -> None:
     made = [{**row, "instruction": "Say it."} for row in rows(10)]
     with pytest.raises(InputError, match="too little"):
         split_data([written(tmp_path / "in.jsonl", made)], tmp_path / "out", Shares(0.2))
+
+
+def test_files_of_every_kind_stay_together(tmp_path: Path) -> None:
+    for i in range(4):
+        (tmp_path / f"part{i}.json").write_text(json.dumps(rows()[i * 30 : i * 30 + 30]))
+    split_data([tmp_path / f"part{i}.json" for i in range(4)], tmp_path / "out", Shares(0.25, by="source"))
+    assert [len(read(tmp_path / "out")[name]) for name in PARTS[:2]] == [90, 30]
+
+
+def test_large_groups_do_not_stand_in_the_way(tmp_path: Path) -> None:
+    large = [{**row, "instruction": f"Say number {row['id'] % 5} in words."} for row in rows(100)]
+    small = [{**row, "id": row["id"] + 1000} for row in rows(160)[120:160:2]]
+    for seed in range(6):
+        out = tmp_path / f"out{seed}"
+        report = split_data([written(tmp_path / "in.jsonl", [*large, *small])], out, Shares(0.05, seed=seed))
+        assert report["parts"]["validation"] >= 3

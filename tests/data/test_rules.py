@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +15,7 @@ from kitae.chat import Conversation
 from kitae.data.rules import GATES, Talk, findings, repaired
 from kitae.data.rules.encoding import mended
 from kitae.data.rules.private import masked
+from kitae.data.rules.truncated import open_end
 from kitae.i18n import catalogue
 
 ASKED = "Why is the sky blue?"
@@ -340,9 +343,48 @@ def test_only_wanted_languages() -> None:
 
 @pytest.mark.parametrize("text", [TRUE, *PRIVATE, *GARBLED, *CONTAMINATED])
 def test_what_is_repaired_needs_no_second_repair(text: str) -> None:
-    once = repaired({"a": text, "b": [{"c": text}], "_id": text, "n": 3}, GATES, code=False)
+    def again(record: dict[str, Any]) -> dict[str, Any]:
+        talk = Talk(row(ASKED, record["a"]))
+        return repaired(record, findings(talk), talk)
+
+    once = again({"a": text, "b": [{"c": text}], "_id": text, "n": 3})
     assert once["_id"] == text and once["n"] == 3 and once["b"][0]["c"] == once["a"]
-    assert repaired(once, GATES, code=False) == once
+    assert again(once) == once
+
+
+def test_only_texts_at_fault_lose_their_tags() -> None:
+    code, bad = "<App>\n<Row/>\n</App>", TRUE + "<|im_end|>"
+    talk = Talk(Conversation.of([{"role": role, "content": text} for role, text in (
+        ("user", "Write a React component"), ("assistant", code), ("user", ASKED), ("assistant", bad))]))  # fmt: skip
+    record = {"messages": [{"content": code}, {"content": bad}], "title": "<response>"}
+    mended = repaired(record, findings(talk), talk)
+    assert mended == {"messages": [{"content": code}, {"content": TRUE}], "title": "<response>"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x" + "\n" * 30_000 + "y",
+        "あいうえお。" * 20_000,
+        "It is so. " * 20_000,
+        "-----BEGIN PRIVATE KEY-----\n" * 5_000,
+        "a@b.co " * 4_000,
+        "<|a|>" * 20_000,
+        "é" * 100_000,
+        "1 2 3 4 " * 20_000,
+        "#" * 100_000,
+        "( " * 50_000,
+    ],
+)
+def test_no_text_takes_long(text: str) -> None:
+    """Each is what some model has written."""
+    began = time.monotonic()
+    for asked, answer in ((ASKED, text), (text, TRUE)):
+        talk = Talk(row(asked, answer))
+        found = findings(talk)
+        open_end(talk)
+        repaired({"a": answer, "b": asked}, found, talk)
+    assert time.monotonic() - began < 8
 
 
 def test_every_kind_has_its_sentence() -> None:

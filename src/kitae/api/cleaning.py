@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
@@ -25,7 +25,7 @@ from kitae.data import (
 )
 from kitae.errors import InputError, Interrupted
 from kitae.files import JsonDict, hash_text, refuse_taken, write_text
-from kitae.formats import NEAR, REPAIRABLE, Action, Format
+from kitae.formats import LANGUAGES_KNOWN, NEAR, REPAIRABLE, Action, Format
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,12 @@ class Wanted:
     form: Format = "auto"
     limit: int | None = None
     strict: bool = False
-    only_duplicates: bool = field(default=False)
+    only_duplicates: bool = False
 
     def made(self) -> Rules:
+        unknown = [language for language in self.languages if language not in LANGUAGES_KNOWN]
+        if unknown:
+            raise InputError("language-unknown", where=", ".join(unknown), why=", ".join(LANGUAGES_KNOWN))
         actions = {**ACTIONS, **dict(map(_rule, self.rules))}
         return Rules(actions, tuple(self.languages), self.near, read_evaluations(self.evaluations), not self.only_duplicates)
 
@@ -67,10 +70,13 @@ class Wanted:
 
 def clean_data(sources: Sequence[Path], out: Path, wanted: Wanted) -> JsonDict:
     """Writes `out`, and returns its report."""
-    refuse_taken(out)
+    _check_out(out, sources)
     name = "dedupe" if wanted.only_duplicates else "clean"
     command = shlex.join(["kitae", "data", name, *map(str, sources), "--out", str(out), *wanted.arguments()])
-    return {**_cleaned(sources, out, wanted, Told(wanted.settings(), command, report_page)), "folder": str(out)}
+    try:
+        return {**_cleaned(sources, out, wanted, Told(wanted.settings(), command, report_page)), "folder": str(out)}
+    except KeyboardInterrupt as error:
+        raise Interrupted("data-interrupted", where=command) from error
 
 
 def inspect_data(sources: Sequence[Path], out: Path | None, wanted: Wanted, model: str) -> JsonDict:
@@ -78,7 +84,7 @@ def inspect_data(sources: Sequence[Path], out: Path | None, wanted: Wanted, mode
     from kitae.models import locate
 
     if out is not None:
-        refuse_taken(out)
+        _check_out(out, sources)
     tokenizer = locate(model) / "tokenizer.json"
     if not tokenizer.is_file():
         raise InputError("no-fast-tokenizer", where=model)
@@ -94,7 +100,9 @@ def inspect_data(sources: Sequence[Path], out: Path | None, wanted: Wanted, mode
 
 def split_data(sources: Sequence[Path], out: Path, shares: Shares, form: Format = "auto", limit: int | None = None) -> JsonDict:
     """Writes the parts and their report; `proven` says whether none of their rows is in two."""
-    refuse_taken(out)
+    _check_out(out, sources)
+    if not shares.validation > 0:
+        raise InputError("split-none", where="--validation")
     if shares.validation + shares.test >= 1:
         raise InputError("split-shares", where=f"{shares.validation} + {shares.test}")
     said = ["--validation", str(shares.validation), "--test", str(shares.test), "--by", shares.by, "--seed", str(shares.seed)]
@@ -106,13 +114,20 @@ def split_data(sources: Sequence[Path], out: Path, shares: Shares, form: Format 
     return {**report, "proven": is_disjoint(report), "folder": str(out)}
 
 
+def _check_out(out: Path, sources: Sequence[Path]) -> None:
+    """Inside of a folder that is read it would be read the next time."""
+    if out.is_file():
+        raise InputError("exists", where=str(out))
+    refuse_taken(out)
+    inside = next((source for source in sources if source.is_dir() and out.resolve().is_relative_to(source.resolve())), None)
+    if inside is not None:
+        raise InputError("out-inside", where=str(out), why=str(inside))
+
+
 def _cleaned(sources: Sequence[Path], out: Path, wanted: Wanted, told: Told) -> JsonDict:
     inputs = Inputs(sources, wanted.form, wanted.limit, wanted.strict)
     with interruption.heard():
-        try:
-            return clean(inputs, out, wanted.made(), told)
-        except KeyboardInterrupt as error:
-            raise Interrupted("data-interrupted", where=told.command) from error
+        return clean(inputs, out, wanted.made(), told)
 
 
 def _rule(text: str) -> tuple[str, Action]:

@@ -1,13 +1,13 @@
 """Readers, cleaning, splitting, and the bundled task."""
 
-from kitae.data.clean import PAGE, REPORT, Inputs, Told, clean
+from kitae.data.clean import PAGE, Inputs, Told, clean
 from kitae.data.leaks import read_evaluations
 from kitae.data.licences import ACTS, Claim, Verdict, judge
 from kitae.data.partition import Shares, is_disjoint, partition
 from kitae.data.places import files_of
 from kitae.data.readers import each_found, read_conversations
 from kitae.data.report import report_page
-from kitae.data.rows import REJECTED, UNREADABLE, Rows, wanted_rules
+from kitae.data.rows import UNREADABLE, Rows, wanted_rules
 from kitae.data.rules import GATES, Finding
 from kitae.data.split import Overlap, overlap
 from kitae.data.survey import ACTIONS, Rules, judged
@@ -18,8 +18,6 @@ __all__ = [
     "ACTS",
     "GATES",
     "PAGE",
-    "REJECTED",
-    "REPORT",
     "UNREADABLE",
     "Claim",
     "Finding",

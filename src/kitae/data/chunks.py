@@ -12,9 +12,10 @@ import time
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -29,7 +30,7 @@ from kitae.data.rules import Finding
 from kitae.data.rules.truncated import Ends, OpenEnd
 from kitae.data.shapes import conversation
 from kitae.data.survey import CountTokens, Look, Rules, Survey, look
-from kitae.errors import InputError
+from kitae.errors import InputError, KitaeError, first_line
 from kitae.files import JsonDict, staged_file
 from kitae.formats import Format
 
@@ -43,33 +44,41 @@ class Entry:
     """A record and its place; or what stands there, and why it is none."""
 
     where: str
+    file: str
     record: Record | None
     raw: str = ""
     why: str = ""
 
 
-def each_entry(sources: Sequence[Path], form: Format, limit: int | None, strict: bool) -> Iterator[Entry]:
+def each_entry(sources: Sequence[Path], form: Format, limit: int | None) -> Iterator[Entry]:
+    """Of files that two sources name, once."""
+    seen: set[Path] = set()
     for source in sources:
-        yield from islice(_entries(source, form, strict), limit)
+        yield from islice(_entries(source, form, seen), limit)
 
 
-def _entries(source: Path, form: Format, strict: bool) -> Iterator[Entry]:
+def _entries(source: Path, form: Format, seen: set[Path]) -> Iterator[Entry]:
     files = files_of(source)
     for file in files:
+        if file.resolve() in seen:
+            continue
+        seen.add(file.resolve())
         try:
             for where, found in each_found(file, form):
-                if isinstance(found, InputError) and strict:
-                    raise found
-                yield Entry(where, found) if not isinstance(found, InputError) else _bad(where, found)
+                yield _bad(where, file, found) if isinstance(found, InputError) else Entry(where, str(file), found)
         except InputError as error:
-            if strict or len(files) == 1:
+            if len(files) == 1:
                 raise
-            yield _bad(str(file), error)
+            yield _bad(str(file), file, error)
 
 
-def _bad(where: str, error: InputError) -> Entry:
-    raw = error.raw if isinstance(error, BadRecord) else ""
-    return Entry(where, None, raw, f"{error.message} {error.why}".strip())
+def _bad(where: str, file: Path, error: InputError) -> Entry:
+    return Entry(where, str(file), None, error.raw if isinstance(error, BadRecord) else "", reason_of(error))
+
+
+def reason_of(error: InputError) -> str:
+    """Without sentences, which would make files depend on the language of whoever asked for them."""
+    return f"{error.kind}: {error.why}" if error.why else error.kind
 
 
 class Chunks:
@@ -78,6 +87,7 @@ class Chunks:
         self._form = form
         self._look = Looking(folder, rules, form, tokenizer)
         self._places: list[tuple[int, list[str]]] = []  # of each chunk: its first row, and where its rows come from
+        self._files: list[list[tuple[str, int]]] = []  # of each chunk: its files, and how many of its rows are of each
         self._offsets: list[np.ndarray[tuple[int], np.dtype[np.int64]]] = []
         self.count = 0
 
@@ -86,7 +96,8 @@ class Chunks:
         chunks = iter(lambda: list(islice(entries, _ROWS)), [])
         numbered = enumerate(chunks)
         for number in _worked(numbered, self._look):
-            survey, places, offsets = _load(self._folder, number)
+            survey, places, files, offsets = _load(self._folder, number)
+            self._files.append(files)
             self._places.append((self.count, places))
             self._offsets.append(offsets)
             self.count += survey.count
@@ -97,9 +108,9 @@ class Chunks:
         return self._places[number][1][row - self._places[number][0]]
 
     def each_file(self) -> Iterator[str]:
-        for _, places in self._places:
-            for place in places:
-                yield _file_of(place)
+        for files in self._files:
+            for file, rows in files:
+                yield from [file] * rows
 
     def each(self) -> Iterator[tuple[bytes, JsonDict | None]]:
         """The line of each row, and what was said of it if anything was."""
@@ -119,13 +130,6 @@ class Chunks:
 @lru_cache(maxsize=64)
 def _opened(path: Path) -> IO[bytes]:
     return path.open("rb")
-
-
-def _file_of(place: str) -> str:
-    """`file:12`, `file[3]` and `file:key[3]` are of the file."""
-    head = place.rpartition("[")[0] or place if place.endswith("]") else place
-    name, _, number = head.rpartition(":")
-    return name if name and (number.isdigit() or place.endswith("]")) else head
 
 
 def _rows_file(folder: Path, number: int) -> Path:
@@ -160,6 +164,8 @@ def _worked(chunks: Iterator[tuple[int, list[Entry]]], looking: Looking) -> Iter
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+    except BrokenProcessPool as error:
+        raise KitaeError("helper-died", why=first_line(error)) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
@@ -203,9 +209,9 @@ def _work(number: int, entries: list[Entry], looking: Looking | None = None) -> 
             seen, line, meta = _look(entry, looking.rules, looking.form)
             looks.append(seen)
             offsets.append(file.tell())
-            file.write(_bytes(line) + (_bytes(meta) if meta else b"\n"))
+            file.write(as_line(line) + (as_line(meta) if meta else b"\n"))
     counter = _counter(looking.tokenizer) if looking.tokenizer else None
-    _save(folder, number, Survey.of(looks, looking.rules.of_rows, counter), [entry.where for entry in entries], offsets)
+    _save(folder, number, Survey.of(looks, looking.rules.of_rows, counter), entries, offsets)
     return number
 
 
@@ -216,7 +222,9 @@ def _look(entry: Entry, rules: Rules, form: Format) -> tuple[Look | None, object
         row = conversation(dict(entry.record), form, entry.where, entry.where)
         seen = look(row, rules, entry.record, form)
     except InputError as error:
-        return None, entry.record, _meta(entry, [Finding(UNREADABLE, "unreadable", f"{error.message} {error.why}")])
+        return None, entry.record, _meta(entry, [Finding(UNREADABLE, "unreadable", reason_of(error))])
+    except RecursionError:
+        return None, entry.record, _meta(entry, [Finding(UNREADABLE, "unreadable", "too deep")])
     if not (seen.against or seen.noticed or seen.repairs):
         return seen, entry.record, None
     meta = _meta(entry, seen.against, seen.noticed, seen.repairs)
@@ -232,7 +240,8 @@ def _meta(entry: Entry, against: list[Finding], noticed: Sequence[Finding] = (),
     return {"where": entry.where, "against": plain(against), "noticed": plain(noticed), "repairs": plain(repairs)}
 
 
-def _bytes(value: object) -> bytes:
+def as_line(value: object) -> bytes:
+    """Half characters, which JSON can spell and files can't hold, are spelled again."""
     return (json.dumps(value, ensure_ascii=False, default=str) + "\n").encode("utf-8", "backslashreplace")
 
 
@@ -261,13 +270,15 @@ _ARRAYS = ("state", "wholes", "bands", "untidiness", "turns", "asked", "answered
 _COUNTED = ("tokens", "learned")
 
 
-def _save(folder: Path, number: int, survey: Survey, places: list[str], offsets: list[int]) -> None:
+def _save(folder: Path, number: int, survey: Survey, entries: list[Entry], offsets: list[int]) -> None:
     with staged_file(folder / f"{number:06d}.npz") as stage, stage.open("wb") as file:
         arrays: dict[str, Any] = {name: getattr(survey, name)[0] for name in (*_ARRAYS, *_COUNTED) if getattr(survey, name)}
         np.savez(file, offsets=np.array(offsets, dtype=np.int64), **arrays)
     told = {
         "count": survey.count,
-        "places": places,
+        "unreadable": survey.unreadable,
+        "places": [entry.where for entry in entries],
+        "files": [(file, sum(1 for _ in found)) for file, found in groupby(entry.file for entry in entries)],
         "habits": survey.habits,
         "open_ends": {row: asdict(end) for row, end in survey.open_ends.items()},
         "seen": survey.ends.seen,
@@ -278,7 +289,9 @@ def _save(folder: Path, number: int, survey: Survey, places: list[str], offsets:
         stage.write_text(json.dumps(told, ensure_ascii=False), encoding="utf-8", errors="backslashreplace")
 
 
-def _load(folder: Path, number: int) -> tuple[Survey, list[str], np.ndarray[tuple[int], np.dtype[np.int64]]]:
+def _load(
+    folder: Path, number: int
+) -> tuple[Survey, list[str], list[tuple[str, int]], np.ndarray[tuple[int], np.dtype[np.int64]]]:
     with np.load(folder / f"{number:06d}.npz", allow_pickle=False) as arrays:
         found = {name: [arrays[name]] for name in (*_ARRAYS, *_COUNTED) if name in arrays}
         offsets = arrays["offsets"]
@@ -290,5 +303,6 @@ def _load(folder: Path, number: int) -> tuple[Survey, list[str], np.ndarray[tupl
         ends=Ends(Counter(told["seen"]), Counter(told["ending"])),
         languages=Counter(told["languages"]),
         count=told["count"],
+        unreadable=told["unreadable"],
     )
-    return survey, told["places"], offsets
+    return survey, told["places"], told["files"], offsets

@@ -6,10 +6,12 @@ decided, so memory grows by some two hundred bytes a row only, and work that was
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,12 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kitae.console import Progress
-from kitae.data.chunks import Chunks, each_entry
+from kitae.data.chunks import UNREADABLE, Chunks, as_line, each_entry
 from kitae.data.places import files_of
 from kitae.data.rules import Finding
 from kitae.data.survey import Decision, Rules, Survey, decide
 from kitae.errors import InputError
-from kitae.files import JsonDict, hash_text, staged_folder, write_json
+from kitae.files import JsonDict, creating, hash_text, sha256, staged_folder, write_json, write_text
 from kitae.formats import Format
 from kitae.i18n import t
 
@@ -40,10 +42,10 @@ class Inputs:
     strict: bool = False  # a row that can't be read ends the work
 
     def fingerprint(self) -> str:
-        stats = [(file, file.stat()) for source in self.sources for file in files_of(source) if file.exists()]
-        return hash_text(
-            *(f"{file.resolve()} {stat.st_size} {stat.st_mtime_ns}" for file, stat in stats), self.form, str(self.limit)
-        )
+        """Of what is asked for and what is in the files, not of when it was written: copies keep times."""
+        files = [file for source in self.sources for file in files_of(source) if file.is_file()]
+        asked = map(str, (*self.sources, self.form, self.limit))
+        return hash_text(*asked, *(f"{file} {sha256(file)}" for file in files))
 
 
 @dataclass(frozen=True)
@@ -58,18 +60,51 @@ class Told:
 
 def clean(inputs: Inputs, out: Path, rules: Rules, told: Told) -> JsonDict:
     """Writes the folder `out`, and returns its report."""
-    work = out.with_name(f".{out.name}.work")
-    counted = str(told.tokenizer)
-    chunks = Chunks(work / hash_text(inputs.fingerprint(), told.settings, counted), rules, inputs.form, told.tokenizer)
+    work = out.absolute().with_name(f".{out.absolute().name}.work")
+    with _alone(work):
+        try:
+            report = _clean(inputs, out, work, rules, told)
+        except InputError:  # which no repetition mends
+            shutil.rmtree(work, ignore_errors=True)
+            raise
+        shutil.rmtree(work, ignore_errors=True)
+    return report
+
+
+@contextlib.contextmanager
+def _alone(work: Path) -> Iterator[None]:
+    """Two commands with one output would spoil each other's files; the second one is told so."""
+    with creating(work):
+        work.mkdir(parents=True, exist_ok=True)
+        file = (work / ".lock").open("w")
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError("out-busy", where=str(work)) from error
+        yield
+
+
+def _clean(inputs: Inputs, out: Path, work: Path, rules: Rules, told: Told) -> JsonDict:
+    name = hash_text(inputs.fingerprint(), told.settings, str(told.tokenizer))
+    chunks = Chunks(work / name, rules, inputs.form, told.tokenizer)
     survey = look_at(chunks, inputs)
+    _check_readable(chunks, survey, inputs.strict)
     decision = decide(survey, rules, chunks.parts_of, chunks.where)
     with staged_folder(out) as stage:
         report = _write(stage, chunks, survey, decision)
         report |= {"sources": sources_of(chunks, decision), "statistics": statistics(survey), "command": told.command}
         write_json(stage / REPORT, report)
-        (stage / PAGE).write_text(told.page(report), encoding="utf-8")
-    shutil.rmtree(work, ignore_errors=True)
+        write_text(stage / PAGE, told.page(report))
     return report
+
+
+def _check_readable(chunks: Chunks, survey: Survey, strict: bool) -> None:
+    """Rows that can't be read go to the others that are rejected, but for a person who wants none, or has no others."""
+    if survey.unreadable and (strict or survey.unreadable == survey.count):
+        told = (meta for _, meta in chunks.each() if meta is not None)
+        where, why = next((m["where"], found[2]) for m in told for found in m["against"] if found[0] == UNREADABLE)
+        raise InputError("all-unreadable" if survey.unreadable == survey.count else "strict", where=where, why=why)
 
 
 def look_at(chunks: Chunks, inputs: Inputs) -> Survey:
@@ -77,7 +112,7 @@ def look_at(chunks: Chunks, inputs: Inputs) -> Survey:
     survey = Survey()
     progress = Progress(t("data.looking"), None)
     try:
-        for part in chunks.run(each_entry(inputs.sources, inputs.form, inputs.limit, inputs.strict)):
+        for part in chunks.run(each_entry(inputs.sources, inputs.form, inputs.limit)):
             survey.extend(part)
             progress.update(survey.count, t("data.rows-seen", rows=survey.count))
     finally:
@@ -108,7 +143,7 @@ def _write(stage: Path, chunks: Chunks, survey: Survey, decision: Decision) -> J
                         "after": json.loads(line),
                         "_reasons": [Finding(*found).as_dict() for found in meta["repairs"]],
                     }
-                    repair.write(_line(before_after))
+                    repair.write(as_line(before_after))
                     _count(gates, [Finding(*found) for found in meta["repairs"]], "repaired", str(meta["where"]))
                 noticed = [Finding(*found) for found in meta["noticed"]] if meta else []
                 _count(gates, noticed + decision.noticed.get(row, []), "noticed", chunks.where(row))
@@ -117,7 +152,7 @@ def _write(stage: Path, chunks: Chunks, survey: Survey, decision: Decision) -> J
             reasons = [reason for reason in reasons if not reason.habit or reason.habit not in decision.habits]
             reasons += decision.against.get(row, [])
             record = meta["before"] if meta and meta.get("before") is not None else json.loads(line)
-            reject.write(_line({**record, "_reasons": [reason.as_dict() for reason in reasons]}))
+            reject.write(as_line(with_reasons(record, [reason.as_dict() for reason in reasons])))
             _count(gates, reasons, "rejected", chunks.where(row))
     return {
         "rows": survey.count,
@@ -129,8 +164,10 @@ def _write(stage: Path, chunks: Chunks, survey: Survey, decision: Decision) -> J
     }
 
 
-def _line(value: JsonDict) -> bytes:
-    return (json.dumps(value, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
+def with_reasons(record: JsonDict, reasons: Sequence[object]) -> JsonDict:
+    """A row that was rejected before keeps what was said of it then."""
+    before = {"_reasons_before": record["_reasons"]} if "_reasons" in record else {}
+    return {**record, **before, "_reasons": reasons}
 
 
 def _count(gates: dict[str, JsonDict], found: Sequence[Finding], done: str, where: str) -> None:

@@ -17,7 +17,7 @@ from kitae.data.signature import BANDS, Hashes
 
 _COMPARED = 64  # rows that one row is compared with at most
 _A_KEY = 16  # rows that stay, remembered for each key: those of a template meet all the time
-_HELD = 4096  # rows in memory
+_HELD = 2_000_000  # tokens of rows in memory
 
 
 @dataclass(frozen=True)
@@ -86,12 +86,15 @@ class _Remembered:
     def __init__(self, parts_of: Callable[[int], Parts]) -> None:
         self._parts_of = parts_of
         self._held: OrderedDict[int, Parts] = OrderedDict()
+        self._tokens = 0
 
     def __getitem__(self, row: int) -> Parts:
         if row in self._held:
             self._held.move_to_end(row)
             return self._held[row]
         parts = self._held[row] = self._parts_of(row)
-        if len(self._held) > _HELD:
-            self._held.popitem(last=False)
+        self._tokens += len(parts.asked) + len(parts.answer)
+        while self._tokens > _HELD and len(self._held) > 2:
+            _, gone = self._held.popitem(last=False)
+            self._tokens -= len(gone.asked) + len(gone.answer)
         return parts

@@ -31,8 +31,12 @@ class Evaluations:
         self._whole: dict[tuple[str, ...], str] = {}
         found: dict[int, list[Hashes]] = {_WORDS: [], _CHARACTERS: []}
         owners: dict[int, list[np.ndarray[tuple[int], np.dtype[np.int64]]]] = {_WORDS: [], _CHARACTERS: []}
+        seen: set[tuple[str, ...]] = set()
         for row in rows:
             said = tokens(_examined(row))
+            if tuple(said) in seen:  # what stands there several times would seem to be what all items share
+                continue
+            seen.add(tuple(said))
             size = _size(said)
             runs = np.unique(grams(hashed(said), size))
             if len(runs):
@@ -54,12 +58,13 @@ class Evaluations:
             if source is not None:
                 return Finding(GATE, "evaluation", f"{source}: {text.strip()[:100]}")
         said = tokens("\n".join(m.content for m in row.messages if m.role != "system"))
-        size = _size(said)
+        hashes = hashed(said)
+        found = (self._in(said, grams(hashes, size), size) for size in self._runs)  # a row may hold items of another language
+        return next((finding for finding in found if finding is not None), None)
+
+    def _in(self, said: Sequence[str], mine: Hashes, size: int) -> Finding | None:
         runs, owners = self._runs[size]
-        if not len(runs):
-            return None
-        mine = grams(hashed(said), size)
-        if not len(mine):
+        if not len(runs) or not len(mine):
             return None
         left = np.searchsorted(runs, mine, "left")
         right = np.searchsorted(runs, mine, "right")
@@ -98,8 +103,8 @@ class Evaluations:
 
 
 def read_evaluations(paths: Sequence[Path]) -> Evaluations | None:
-    """Of files; what can't be read in them is no item."""
-    rows = (row for path in paths for row in each_conversation(path, reject=lambda error: None))
+    """Of files, all of whose rows must be read: nobody finds what was left out."""
+    rows = (row for path in paths for row in each_conversation(path))
     return Evaluations(rows) if paths else None
 
 

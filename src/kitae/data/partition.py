@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from kitae.chat import Conversation
-from kitae.data.chunks import UNREADABLE, Entry, each_entry
+from kitae.data.chunks import UNREADABLE, Entry, as_line, each_entry, reason_of
+from kitae.data.clean import REJECTED, with_reasons
 from kitae.data.duplicates import twins
 from kitae.data.identity import Parts, plain, untidiness
 from kitae.data.rules import Finding
@@ -25,7 +26,7 @@ from kitae.data.signature import bands, whole
 from kitae.data.split import overlap
 from kitae.data.survey import DUPLICATES
 from kitae.errors import InputError
-from kitae.files import JsonDict, staged_folder, write_json, write_jsonl
+from kitae.files import JsonDict, staged_folder, write_json
 from kitae.formats import NEAR, Format
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
@@ -47,10 +48,11 @@ class Shares:
 class Row:
     record: Record
     talk: Conversation
+    file: str
 
 
 def partition(sources: Sequence[Path], out: Path, shares: Shares, form: Format, limit: int | None, command: str) -> JsonDict:
-    rows, rejected = _read(each_entry(sources, form, limit, strict=False), form)
+    rows, rejected = _read(each_entry(sources, form, limit), form)
     total = len(rows) + len(rejected)
     rows, twice = _without_twins(rows, shares.near)
     if not rows:
@@ -68,7 +70,7 @@ def partition(sources: Sequence[Path], out: Path, shares: Shares, form: Format, 
             break
         dealt = _dealt(rows, groups, shares)
     parts = {name: [rows[i] for i in sorted(chosen)] for name, chosen in dealt.items()}
-    if not parts[TRAIN] or not parts[VALIDATION]:
+    if not parts[TRAIN] or not parts[VALIDATION] or (shares.test and not parts[TEST]):
         raise InputError("split-too-few", where=", ".join(map(str, sources)), groups=groups.count, rows=len(rows))
     report = {
         "rows": total,
@@ -82,8 +84,8 @@ def partition(sources: Sequence[Path], out: Path, shares: Shares, form: Format, 
         report["shares"] = {name: _frequencies(found, shares.stratify) for name, found in parts.items()}
     with staged_folder(out) as stage:
         for name, found in parts.items():
-            write_jsonl(stage / f"{name}.jsonl", (row.record for row in found))
-        write_jsonl(stage / "rejected.jsonl", [*rejected, *twice])
+            (stage / f"{name}.jsonl").write_bytes(b"".join(as_line(row.record) for row in found))
+        (stage / REJECTED).write_bytes(b"".join(map(as_line, [*rejected, *twice])))
         write_json(stage / "report.json", report)
     return report
 
@@ -95,10 +97,10 @@ def _read(entries: Iterable[Entry], form: Format) -> tuple[list[Row], list[JsonD
             if entry.record is None:
                 rejected.append({"_raw": entry.raw, "_reasons": [Finding(UNREADABLE, "unreadable", entry.why).as_dict()]})
             else:
-                rows.append(Row(entry.record, conversation(dict(entry.record), form, entry.where, entry.where)))
+                rows.append(Row(entry.record, conversation(dict(entry.record), form, entry.where, entry.where), entry.file))
         except InputError as error:
-            reason = Finding(UNREADABLE, "unreadable", f"{error.message} {error.why}")
-            rejected.append({**(entry.record or {}), "_reasons": [reason.as_dict()]})
+            reason = Finding(UNREADABLE, "unreadable", reason_of(error))
+            rejected.append(with_reasons(entry.record or {}, [reason.as_dict()]))
     return rows, rejected
 
 
@@ -117,13 +119,13 @@ def _without_twins(rows: list[Row], near: float) -> tuple[list[Row], list[JsonDi
         return [Finding(DUPLICATES, "exact" if twin.exact else "near", f"{stays} ({twin.likeness:.0%})").as_dict()]
 
     kept = [row for i, row in enumerate(rows) if i not in found]
-    return kept, [{**rows[i].record, "_reasons": reason(i)} for i in sorted(found)]
+    return kept, [with_reasons(dict(rows[i].record), reason(i)) for i in sorted(found)]
 
 
 def _keys(row: Row, by: str) -> list[str]:
     """What ties rows together: any of these in common."""
     if by == "source":
-        return [row.talk.source.rpartition(":")[0] or row.talk.source]
+        return [row.file]
     if by != "prompt":
         value = row.record.get(by)
         return [] if value is None else [json.dumps(value, sort_keys=True, default=str)]
@@ -177,10 +179,11 @@ def _dealt(rows: Sequence[Row], groups: _Groups, shares: Shares) -> dict[str, li
         size = sum(map(len, found))
         for part, share in ((TEST, shares.test), (VALIDATION, shares.validation)):
             owed[part] += share * size
-            while found and owed[part] >= len(found[-1]) / 2 and (len(found) > 1 or len(strata) > 1):
-                members = found.pop()
-                dealt[part] += members
-                owed[part] -= len(members)
+            for members in found[::-1]:  # those that are too large train
+                if owed[part] >= len(members) / 2 and (len(found) > 1 or len(strata) > 1):
+                    found.remove(members)
+                    dealt[part] += members
+                    owed[part] -= len(members)
         for members in found:
             dealt[TRAIN] += members
     return dealt
@@ -189,7 +192,8 @@ def _dealt(rows: Sequence[Row], groups: _Groups, shares: Shares) -> dict[str, li
 def _stratum(rows: Sequence[Row], members: Sequence[int], field: str | None) -> str:
     if field is None:
         return ""
-    return Counter(str(rows[i].record.get(field)) for i in members).most_common(1)[0][0]
+    counts = Counter(str(rows[i].record.get(field)) for i in members)
+    return min(counts, key=lambda value: (-counts[value], value))
 
 
 def _draw(rows: Sequence[Row], members: Sequence[int], seed: int) -> bytes:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from kitae.chat import Conversation
+from kitae.data.clean import REJECTED
 from kitae.data.identity import normalised
 from kitae.data.leaks import read_evaluations
 from kitae.data.readers import read_conversations
@@ -22,7 +23,7 @@ from kitae.formats import Action, Format, RowGate
 
 _SOURCE = "_source"
 _COUNTS = "counts.json"
-UNREADABLE, REJECTED = "unreadable.jsonl", "rejected.jsonl"
+UNREADABLE = "unreadable.jsonl"
 
 
 class SourceLike(Protocol):

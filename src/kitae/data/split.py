@@ -11,6 +11,7 @@ from kitae.chat import Conversation
 from kitae.data.identity import normalised
 
 _SHINGLE = 8
+_RAREST, _HOLDERS = 24, 256  # pieces of a row by which others are found, and how many of those
 NEAR = 0.9  # Jaccard similarity of character 8-grams from which two rows count as the same
 
 
@@ -62,6 +63,7 @@ def overlap(held_out: Sequence[Conversation], training: Sequence[Conversation]) 
 
 
 def _near(held_out: Sequence[Conversation], training: Sequence[Conversation]) -> list[tuple[str, str, float]]:
+    """Rows that are near share rare pieces too; what many rows have in common would make all of them candidates."""
     shingles = [_shingles(row) for row in held_out]
     holders: dict[int, list[int]] = defaultdict(list)
     for i, parts in enumerate(shingles):
@@ -70,11 +72,12 @@ def _near(held_out: Sequence[Conversation], training: Sequence[Conversation]) ->
     best: dict[int, tuple[float, str]] = {}
     for row in training:
         parts = _shingles(row)
-        shared: dict[int, int] = defaultdict(int)
-        for part in parts:
-            for i in holders.get(part, ()):
-                shared[i] += 1
-        for i, common in shared.items():
+        known = sorted((len(holders[part]), part) for part in parts if part in holders)
+        candidates = {i for _, part in known[:_RAREST] for i in holders[part][:_HOLDERS]}
+        for i in candidates:
+            if not NEAR <= len(parts) / len(shingles[i]) <= 1 / NEAR:
+                continue
+            common = len(parts & shingles[i])
             similarity = common / (len(parts) + len(shingles[i]) - common)
             if similarity >= NEAR and similarity > best.get(i, (0.0, ""))[0]:
                 best[i] = (similarity, row.source)

@@ -19,6 +19,7 @@ from kitae.data.rules.truncated import GATE as TRUNCATED
 from kitae.data.rules.truncated import Ends, OpenEnd, Words, open_end
 from kitae.data.shapes import Record, conversation
 from kitae.data.signature import BANDS, bands, whole
+from kitae.errors import InputError
 from kitae.formats import NEAR, Action, Format
 
 CountTokens = Callable[[Sequence[Conversation | None]], Sequence[tuple[int, int]]]  # all of a row's, and those of its answers
@@ -62,23 +63,42 @@ class Look:
 
 def look(row: Conversation, rules: Rules, record: Record | None = None, form: Format = "auto") -> Look:
     """`record`: what the row was made of, if it may be repaired."""
-    found = _found(row, rules)
+    by_action = _by_action(_found(row, rules), rules)
+    against, noticed, repairs = by_action["drop"], by_action["keep"], by_action["repair"]
+    better: Record | None = None
+    if repairs and (record is None or not all(finding.habit for finding in against)):
+        against, repairs = against + repairs, []
+    elif repairs and record is not None:
+        try:
+            better = repaired(record, repairs, Talk(row))
+            mended = conversation(better, form, row.source, row.source)
+        except InputError:  # without what is hidden, no row is left
+            return _looked(row, against + repairs, noticed, None, [], rules)
+        again = _by_action(_found(mended, rules), rules)
+        left = again["repair"] + [finding for finding in again["drop"] if not finding.habit]
+        if left:  # it is rejected for what it was, and for what it would be
+            return _looked(row, [*against, *(repairs if again["repair"] else []), *left], noticed, None, [], rules)
+        row, against, noticed = mended, again["drop"], again["keep"]
+    return _looked(row, against, noticed, better, repairs, rules)
+
+
+def _by_action(found: Sequence[Finding], rules: Rules) -> dict[Action, list[Finding]]:
     by_action: dict[Action, list[Finding]] = defaultdict(list)
     for finding in found:
         by_action[rules.action(finding.gate)].append(finding)
-    against, repairs = by_action["drop"], by_action["repair"]
-    better: Record | None = None
-    if repairs and record is None:
-        against, repairs = against + repairs, []
-    elif repairs and record is not None and all(finding.habit for finding in against):
-        gates = {finding.gate for finding in repairs}
-        better = repaired(dict(record), gates, code=any(exchange.is_about_code for exchange in Talk(row).exchanges))
-        row = conversation(better, form, row.source, row.source)
-        left = [finding for finding in _found(row, rules) if finding.gate in gates]
-        if left:
-            against, repairs, better = against + left, [], None
+    return by_action
+
+
+def _looked(
+    row: Conversation,
+    against: list[Finding],
+    noticed: list[Finding],
+    better: Record | None,
+    repairs: list[Finding],
+    rules: Rules,
+) -> Look:
     end = open_end(Talk(row)) if rules.of_rows else None
-    return Look(row, against, by_action["keep"], better, repairs if better else [], end)
+    return Look(row, list(dict.fromkeys(against)), noticed, better, repairs, end)
 
 
 def _found(row: Conversation, rules: Rules) -> list[Finding]:
@@ -107,6 +127,7 @@ class Survey:
     ends: Ends = field(default_factory=Ends.none)
     languages: Counter[str] = field(default_factory=Counter)
     count: int = 0
+    unreadable: int = 0
 
     @staticmethod
     def of(looks: Sequence[Look | None], of_rows: bool = True, count_tokens: CountTokens | None = None) -> Survey:
@@ -119,6 +140,7 @@ class Survey:
         lengths = np.zeros((3, size), dtype=np.uint32)
         for i, seen in enumerate(looks):
             if seen is None:
+                survey.unreadable += 1
                 continue
             state[i] = seen.state
             lengths[:, i] = _lengths(seen.row)
@@ -149,6 +171,7 @@ class Survey:
         self.ends.merge(other.ends, _WORDS)
         self.languages.update(other.languages)
         self.count += other.count
+        self.unreadable += other.unreadable
 
 
 @dataclass(frozen=True)

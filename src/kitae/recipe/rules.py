@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kitae.formats import REPAIRABLE
+from kitae.formats import LANGUAGES_KNOWN, REPAIRABLE
 from kitae.i18n import t
 from kitae.recipe.schema import NO_GGUF, READ_BY, Blend, New, Recipe, Section
 
@@ -33,6 +33,12 @@ def contradictions(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
             if source.path in used:
                 yield ("data", part, i, "path"), t("recipe.same-file", path=source.path, part=used[source.path])
         used |= {source.path: f"data.{part}" for _, source in sources}
+    for language in data.clean.languages if data.clean else []:
+        if language not in LANGUAGES_KNOWN:
+            yield (
+                ("data", "clean", "languages"),
+                t("recipe.language-unknown", language=language, known=", ".join(LANGUAGES_KNOWN)),
+            )
     for gate, action in (data.clean.rules if data.clean else {}).items():
         if action == "repair" and gate not in REPAIRABLE:
             yield ("data", "clean", "rules", gate), t("recipe.no-repair", gates=", ".join(REPAIRABLE))

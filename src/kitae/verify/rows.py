@@ -58,4 +58,9 @@ class RowGates:
     def command(self) -> str:
         data = self._recipe.data
         said = [part for path in data.evaluations for part in ("--evaluation", path)]
+        if data.clean is not None:
+            said += [part for rule, action in data.clean.rules.items() for part in ("--rule", f"{rule}={action}")]
+            said += [part for language in data.clean.languages for part in ("--language", language)]
+        forms = {source.format for source in data.train}
+        said += ["--format", *forms] if len(forms) == 1 and forms != {"auto"} else []
         return shlex.join(["kitae", "data", "clean", *(source.path for source in data.train), "--out", "cleaned", *said])

@@ -45,5 +45,5 @@ def terms_of(name: str) -> Terms | None:
 
 
 def _plain(name: str) -> str:
-    """`CC BY-SA 4.0`, `cc-by-sa-4.0` and `LicenseRef-…` are told apart by letters and numbers only."""
-    return re.sub(r"[^a-z0-9.]", "", name.casefold().removeprefix("licenseref-"))
+    """`CC BY-SA 4.0` and `cc-by-sa-4.0` are the same; whatever else somebody adds makes another licence, which nobody knows."""
+    return re.sub(r"[\s_-]", "", name.casefold().strip().removeprefix("licenseref-"))

@@ -55,6 +55,7 @@ class _Case:
 
 def judge(claims: Sequence[Claim], act: Act, strict: bool = True) -> Verdict:
     case = _Case()
+    claims = [claim for claim in claims if act != "publish-data" or claim.kind != "model"]  # data owes nothing to a model
     known: list[tuple[Claim, Terms]] = []
     for claim in claims:
         terms = terms_of(claim.licence.rstrip("?"))  # "MIT?" is a claim that somebody doubts; it counts all the same
@@ -77,7 +78,7 @@ def judge(claims: Sequence[Claim], act: Act, strict: bool = True) -> Verdict:
         tuple(case.reasons),
         _distinct(terms.notice for _, terms in passed_on),
         _distinct(claim.subject for claim, terms in passed_on if terms.attribution),
-        next((terms.name for claim, terms in passed_on if terms.name and act != "publish-data"), None),
+        " / ".join(_distinct(terms.name for _, terms in passed_on if act != "publish-data")) or None,
     )
 
 
@@ -113,13 +114,13 @@ def _together(case: _Case, known: Sequence[tuple[Claim, Terms]], act: Act, stric
             if terms.share_alike is None and asks_more:
                 case.add("conflict", "asks-more", claim.subject, terms.id)
         return allowed[-1]
-    with_terms = next((terms.id for _, terms in bound if terms.terms is not None), None)
-    if with_terms is not None:
-        return with_terms
+    conditions = [terms.id for _, terms in bound if terms.terms is not None]
     for claim, terms in bound:
         if not terms.commercial:
             case.add("ok", "stays-non-commercial", claim.subject, terms.id)
-            return terms.id
+            conditions.append(terms.id)
+    if conditions:
+        return " + ".join(dict.fromkeys(conditions))
     model = next((terms.id for claim, terms in bound if claim.kind == "model"), None)
     return model or next((terms.id for _, terms in bound if terms.attribution), None)
 

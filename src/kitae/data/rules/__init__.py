@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, get_args
 
 from kitae.data.rules import empty, encoding, language, private, repetition, tags, truncated
@@ -23,21 +23,15 @@ def findings(talk: Talk, languages: Sequence[str] = ()) -> list[Finding]:
     return found
 
 
-def repaired(record: dict[str, Any], gates: Collection[str], code: bool) -> dict[str, Any]:
+def repaired(record: Mapping[str, Any], found: Collection[Finding], talk: Talk) -> dict[str, Any]:
     """A copy in which every text is mended. Fields that begin with an underscore are somebody's notes, and stay."""
-    steps: list[Callable[[str], str]] = []
-    if "data.encoding" in gates:
-        steps.append(encoding.mended)
-    if "data.tags" in gates:
-        steps.append(tags.stripped)
-    if "data.private" in gates:
-        steps.append(lambda text: private.masked(text, code))
+    gates = {finding.gate for finding in found}
+    tagged = tags.found_in(talk) if tags.GATE in gates else set()
+    code = any(exchange.is_about_code for exchange in talk.exchanges)
 
     def mend(value: Any) -> Any:
         if isinstance(value, str):
-            for step in steps:
-                value = step(value)
-            return value
+            return _mended(value, gates, tagged, code)
         if isinstance(value, list):
             return [mend(item) for item in value]
         if isinstance(value, dict):
@@ -45,3 +39,13 @@ def repaired(record: dict[str, Any], gates: Collection[str], code: bool) -> dict
         return value
 
     return {key: item if key.startswith("_") else mend(item) for key, item in record.items()}
+
+
+def _mended(text: str, gates: Collection[str], tagged: Collection[str], code: bool) -> str:
+    if text in tagged:  # others may hold markup that is meant
+        text = tags.stripped(text)
+    if encoding.GATE in gates:
+        text = encoding.mended(text)
+    if private.GATE in gates:
+        text = private.masked(text, code)
+    return text

@@ -10,6 +10,7 @@ from kitae.chat import Conversation
 
 _AROUND = 24
 _LONGEST = 160
+_SEEN = 8000  # characters that are enough to tell code from prose
 _REMEMBERED = 6000  # characters of what was said before an answer
 
 
@@ -85,9 +86,9 @@ _MARKUP_ASKED = re.compile(
     re.IGNORECASE,
 )
 _CODE_LINE = re.compile(
-    r"^\s*(?:import \w|from \w[\w.]* import|def \w+\(|class \w+\b.*[:{]\s*$|function\b.*\(|(?:const|let|var) \w+|#include|"
-    r"<\?php|<!DOCTYPE|SELECT\b|INSERT INTO|UPDATE \w+ SET|CREATE TABLE|public |private |print\(|return\b.*;|console\."
-    r"|System\.|\$\w+ ?=|\w+\(.*\);?\s*$|.*[;{}]\s*$|</?\w+[^<>]*>\s*$)",
+    r"^[ \t]*(?:import \w|from \w[\w.]* import|def \w+\(|class \w+\b.*[:{][ \t]*$|function\b.*\(|(?:const|let|var) \w+|"
+    r"#include|<\?php|<!DOCTYPE|SELECT\b|INSERT INTO|UPDATE \w+ SET|CREATE TABLE|public |private |print\(|return\b.*;|"
+    r"console\.|System\.|\$\w+ ?=|\w+\(.*\);?[ \t]*$|.*[;{}][ \t]*$|</?\w+[^<>]*>[ \t]*$)",
     re.MULTILINE,
 )
 
@@ -96,8 +97,8 @@ def looks_like_code(text: str) -> bool:
     """A fence, or several lines that no prose has."""
     if "```" in text:
         return True
-    lines = text.count("\n") + 1
-    found = sum(1 for _ in _CODE_LINE.finditer(text))
+    lines = text.count("\n", 0, _SEEN) + 1
+    found = sum(1 for _ in _CODE_LINE.finditer(text, 0, _SEEN))
     return (found >= 2 and found * 3 >= lines) or (
         found >= 1 and lines == 1 and ("(" in text or "<" in text) and text[-1:] in ";)}>"
     )

@@ -60,10 +60,13 @@ _ASKED_FOR = re.compile(
 )
 
 
-@lru_cache(maxsize=256)
 def language_of(text: str) -> str | None:
     """A code, or None where too little is said to tell."""
-    sample = text[:_SAMPLE]
+    return _language_of(text[:_SAMPLE])
+
+
+@lru_cache(maxsize=256)
+def _language_of(sample: str) -> str | None:
     letters = sum(map(str.isalpha, sample))
     if not letters:
         return None

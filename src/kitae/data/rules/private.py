@@ -10,7 +10,7 @@ from kitae.data.rules.finding import Finding, Talk, excerpt
 GATE = "data.private"
 _KINDS: dict[str, re.Pattern[str]] = {
     "key": re.compile(
-        r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?:[\s\S]*?-----END [A-Z ]*PRIVATE KEY-----)?"
+        r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?:[\s\S]{0,8000}?-----END [A-Z ]*PRIVATE KEY-----)?"
         r"|\b(?:sk|pk|rk)[-_](?:live_|test_|proj-|ant-|or-)?[A-Za-z0-9_-]{20,}|\bA(?:KIA|SIA)[0-9A-Z]{16}\b|\bgh[pousr]_[A-Za-z0-9]{30,}"
         r"|\bgithub_pat_\w{30,}|\bglpat-[\w-]{20,}|\bxox[abprs]-[\w-]{10,}|\bAIza[\w-]{35}|\bhf_[A-Za-z0-9]{30,}|\bnpm_[A-Za-z0-9]{36}"
         r"|\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}"
@@ -64,7 +64,8 @@ def find(talk: Talk) -> Iterator[Finding]:
     code = any(exchange.is_about_code for exchange in talk.exchanges)
     for text in talk.texts:
         for kind, start, end in _places(text, code):
-            yield Finding(GATE, kind, excerpt(text, start, end))
+            shown = f"{text[:start]}{text[start : start + 3]}…{text[end:]}"  # reports are passed on
+            yield Finding(GATE, kind, excerpt(shown, start, start + 4))
 
 
 def masked(text: str, code: bool = False) -> str:

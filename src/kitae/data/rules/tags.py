@@ -43,7 +43,7 @@ _PREAMBLE = re.compile(
     re.IGNORECASE,
 )
 _ASKED_AS_TURN = re.compile(
-    r"^\s*(?:human|user|ユーザー)\s*[:：]|(?:^|\n)\s*(?:assistant|アシスタント|response|応答)\s*[:：]\s*$", re.IGNORECASE
+    r"^\s*(?:human|user|ユーザー)\s*[:：]|(?:^|\n)[ \t]*(?:assistant|アシスタント|response|応答)[ \t]*[:：]\s*$", re.IGNORECASE
 )
 
 _OPENING = re.compile(r"\s*<([A-Za-z_぀-鿿][\w.-]*)>")
@@ -85,10 +85,20 @@ _BBCODE = {"b", "i", "u", "s", "quote", "code", "url", "img", "list", "color", "
 
 
 def find(talk: Talk) -> Iterator[Finding]:
+    for _, finding in _found(talk):
+        yield finding
+
+
+def found_in(talk: Talk) -> set[str]:
+    """The texts that are at fault."""
+    return {text for text, _ in _found(talk)}
+
+
+def _found(talk: Talk) -> Iterator[tuple[str, Finding]]:
     for text in talk.said:
-        yield from _in_prompt(text)
+        yield from ((text, finding) for finding in _in_prompt(text))
     for exchange in talk.exchanges:
-        yield from _in_answer(exchange)
+        yield from ((exchange.answer, finding) for finding in _in_answer(exchange))
 
 
 def _in_prompt(text: str) -> Iterator[Finding]:
@@ -264,8 +274,8 @@ def stripped(text: str) -> str:
 
 
 _CONTROL_EDGE = re.compile(
-    r"^(?:<\|[^<>|\n]{1,40}\|>|<｜[^<>｜\n]{1,40}｜>|\[/?INST\]|<s>|<bos>|<start_of_turn>)(?:(?:assistant|model|user|human)\b[:\n])?"
-    r"|(?:<\|[^<>|\n]{1,40}\|>|<｜[^<>｜\n]{1,40}｜>|\[/?INST\]|</s>|<eos>|<end_of_turn>)$"
+    r"^(?:(?:<\|[^<>|\n]{1,40}\|>|<｜[^<>｜\n]{1,40}｜>|\[/?INST\]|<s>|<bos>|<start_of_turn>)(?:(?:assistant|model|user|human)\b[:\n])?\s*)+"
+    r"|(?:\s*(?:<\|[^<>|\n]{1,40}\|>|<｜[^<>｜\n]{1,40}｜>|\[/?INST\]|</s>|<eos>|<end_of_turn>))+$"
 )
 
 

@@ -35,12 +35,14 @@ _BEGUN = re.compile(
 )
 _ITEM = re.compile(r"^\s*(?:[-*•‣·–—]|\(?\d{1,3}[.):]|[a-zA-Z][.)]|#+)\s*")
 _WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
+_SPACED = re.compile(r"[^\W\d_぀-ヿ一-鿿가-힣]+(?:['’-][^\W\d_぀-ヿ一-鿿가-힣]+)*")  # words that have spaces around them
 _LAST_WORD = re.compile(r"(?<![\w@/.#'’])([^\W\d_]+)$")
 _BEFORE_LETTER = re.compile(
     r"\b(?:the|an?|and|or|of|with|from|to|in|on|is|are|was|were|has|have|that|for|by|at) \w$", re.IGNORECASE
 )
 _FORMULA = re.compile(r"[=^]|\d\s*[+*/x]\s*\d|\b[b-hj-z]\b.*\b[b-hj-z]\b")
 _LEAST_WORDS, _FEW_WORDS = 5, 4
+_SHORT = 12  # characters that an abbreviation may have
 _TAIL = 48  # characters at the end that are looked at for its last words
 _RARE, _PIECE = 3, 3
 _COMMON = 30  # times a word is seen before it tells anything that it hardly ever ends a sentence
@@ -64,7 +66,7 @@ class Ends:
 
     def add(self, texts: Iterable[str]) -> None:
         for text in texts:
-            self.seen.update(_WORD.findall(text))
+            self.seen.update(_SPACED.findall(text))
             self.ending.update(word for piece in _SENTENCES.split(text) if (word := _last_word(piece)))
 
     def merge(self, other: Ends, most: int) -> None:
@@ -81,7 +83,7 @@ _SENTENCES = re.compile(r"[.!?;。！？\n]+")
 
 def _last_word(piece: str) -> str:
     words = piece.rsplit(None, 1)
-    return words[-1].strip("'\"()”’“‘*_") if words else ""
+    return words[-1].strip("'\"()”’“‘*_")[:40] if words else ""
 
 
 @dataclass(frozen=True)
@@ -208,9 +210,9 @@ def _kind(exchange: Exchange) -> str | None:
 def _goes_on(text: str, last: str) -> bool:
     """Other sentences of the answer have an end, and the last one, which is more than a name, has none."""
     said = _ITEM.sub("", last)
-    ends = [end for end in _SENTENCE_END.finditer(said) if not _ABBREVIATED.search(said[: end.start()])]
-    if ends:
-        return _is_clause(said[ends[-1].end() :])
+    for end in reversed(list(_SENTENCE_END.finditer(said))):
+        if not _ABBREVIATED.search(said[max(0, end.start() - _SHORT) : end.start()]):
+            return _is_clause(said[end.end() :])
     paragraphs = [line.strip() for line in text.split("\n")[:-1] if line.strip()]
     items = bool(_ITEM.match(last))
     alike = [line for line in paragraphs if bool(_ITEM.match(line)) == items and len(line) > 20]
