@@ -10,10 +10,11 @@ from kitae.data.rules.finding import Exchange, Finding, Talk
 
 GATE = "data.empty"
 _STANDS_FOR_NOTHING = re.compile(
-    r"[\s<\[({（「\"'*_-]*(?:n\s*/\s*a|no[ _-]?(?:input|output|answer|response|content|text|data)|empty(?:[ _-]?string)?|blank|"
+    r"[\s<\[({（「\"'*_-]*(?:n\s*/\s*a|deleted|removed|answer|no[ _-]?(?:input|output|answer|response|content|text|data)|"
+    r"empty(?:[ _-]?string)?|blank|"
     r"placeholder|todo|tbd|to be (?:added|filled|done|written)|(?:insert|add|your|write|enter)[ _-](?:your[ _-])?(?:answer|"
     r"text|response|output)(?: here)?|lorem ipsum\b.*|not (?:available|applicable|provided)|error|"
-    r"(?:回答|出力|入力|内容)?(?:なし|無し|未入力|未定|該当なし|空欄))"
+    r"(?:回答|出力|入力|内容)?(?:なし|無し|未入力|未回答|未定|該当なし|空欄)|ここに.{1,8}入力)"
     r"[\s>\])}）」\"'*_.。!-]*",
     re.IGNORECASE | re.DOTALL,
 )
@@ -26,11 +27,24 @@ _ASKS_FOR_NOTHING = re.compile(
 )
 
 
+_ABOUT_NOTHING = re.compile(
+    r"\b(?:mean(?:s|ing)?|stands? for|abbreviat\w*|lorem|placeholder|json|\d+ ?/ ?0)\b|該当|あれば|なければ|意味", re.IGNORECASE
+)
+# What whoever wrote the answers was told instead of one.
+_FAILED = re.compile(
+    r"\s*(?:error:? ?\(?[45]\d\d\b|rate limit reached|[45]\d\d (?:bad gateway|too many requests|internal server error)|"
+    r"traceback \(most recent call last\)|regenerate response\s*$|copy code\s*$)",
+    re.IGNORECASE,
+)
+
+
 def find(talk: Talk) -> Iterator[Finding]:
     if talk.is_text:
         return
     if not any(_says_something(text) for text in talk.said):
         yield Finding(GATE, "no-question", repr(talk.said[-1][:40]) if talk.said else "–")
+    if not talk.exchanges:
+        yield Finding(GATE, "no-answer", repr(talk.said[-1][-40:]) if talk.said else "–")
     for exchange in talk.exchanges:
         if not _says_something(exchange.answer) or _is_placeholder(exchange):
             yield Finding(GATE, "no-answer", repr(exchange.answer[:60]))
@@ -45,9 +59,12 @@ def _is_placeholder(exchange: Exchange) -> bool:
     text = exchange.answer
     if len(text) > 400:
         return False
+    if _FAILED.match(text) and not exchange.is_about_code:
+        return True
     if _STANDS_FOR_NOTHING.fullmatch(text):
-        return not _named(exchange)
-    return bool(_MAY_BE_MEANT.fullmatch(text)) and not _ASKS_FOR_NOTHING.search(exchange.asked)
+        return not _named(exchange) and not _ABOUT_NOTHING.search(exchange.asked)
+    meant = _ASKS_FOR_NOTHING.search(exchange.asked) or _ABOUT_NOTHING.search(exchange.asked) or exchange.is_about_code
+    return bool(_MAY_BE_MEANT.fullmatch(text)) and not meant
 
 
 def _named(exchange: Exchange) -> bool:

@@ -36,6 +36,7 @@ _ABOUT = re.compile(
     r"\b(?:encod(?:e|ed|ing|ings)|utf-?8|unicode|latin-?1|charsets?|mojibake|garbled|iso-8859-1|cp1252|shift[_-]?jis)\b|文字化け|文字コード",
     re.IGNORECASE,
 )
+_HALF = re.compile(r"[\x80-\x84\x86-\x9f]")  # nobody writes these; what holds them was decoded in part only
 _ROUNDS = 3  # some texts were read wrongly more than once
 
 
@@ -50,6 +51,8 @@ def _finding(text: str) -> Finding | None:
         if lost := _LOST.search(text):
             return Finding(GATE, "lost", excerpt(text, *lost.span()))
         mended = _decoded(text)
+        if _HALF.search(mended) or _is_no_language(mended):
+            return Finding(GATE, "lost", excerpt(text, 0, 40))
         if mended != text:
             at = next((i for i, (a, b) in enumerate(zip(text, mended, strict=False)) if a != b), 0)
             return Finding(GATE, "mojibake", f"{excerpt(text, at, at + 12)} → {excerpt(mended, at, at + 6)}")
@@ -61,6 +64,12 @@ def _finding(text: str) -> Finding | None:
     if len(lost_marks) >= 2 and "'" not in text and "’" not in text:
         return Finding(GATE, "lost", excerpt(text, *lost_marks[0].span()))
     return None
+
+
+def _is_no_language(text: str) -> bool:
+    """Most of it are letters and signs that languages use here and there: another alphabet, read as Latin-1."""
+    seen = [character for character in text[:400] if not character.isspace()]
+    return len(seen) >= 6 and sum("\xa1" <= character <= "\xff" for character in seen) * 2 > len(seen)
 
 
 def mended(text: str) -> str:
@@ -91,7 +100,7 @@ def _from_latin(found: re.Match[str]) -> str:
         return read
     if any("\x80" <= character <= "\x9f" for character in read):  # characters that nobody writes
         return meant
-    return "".join(_if_likely(piece, character) for piece, character in _paired(read, meant))
+    return "".join(_if_likely(piece, character, len(meant) > 1) for piece, character in _paired(read, meant))
 
 
 def _paired(read: str, meant: str) -> Iterator[tuple[str, str]]:
@@ -102,13 +111,13 @@ def _paired(read: str, meant: str) -> Iterator[tuple[str, str]]:
         at += width
 
 
-def _if_likely(read: str, meant: str) -> str:
+def _if_likely(read: str, meant: str, several: bool) -> str:
     """Two characters that make an accented letter may stand together in true text; three that make a sign do not."""
     if len(read) > 2:
         return meant
     if read[0] in "ÂÃÄÅ":
         return meant if meant in "\xa0\xad" or unicodedata.category(meant)[0] in "LSPN" else read
-    return meant if read[0] in "ÎÏÐÑ" and unicodedata.name(meant, "").startswith(("GREEK", "CYRILLIC")) else read
+    return meant if read[0] in "ÎÏÐÑ" and several and unicodedata.name(meant, "").startswith(("GREEK", "CYRILLIC")) else read
 
 
 def _from_shift_jis(found: re.Match[str]) -> str:

@@ -58,9 +58,7 @@ class Talk:
                 found.append(Exchange(said, message.content))
             else:
                 said = f"{said}\n{message.content}"[-_REMEMBERED:].lstrip("\n")
-        if self.row.rejected is not None:
-            found.append(Exchange(said, self.row.rejected))
-        return found
+        return found  # a worse answer of a preference may be as bad as it likes
 
     @cached_property
     def said(self) -> list[str]:

@@ -49,11 +49,14 @@ _SCRIPTS: tuple[tuple[str, re.Pattern[str]], ...] = (
 )
 _LATIN = re.compile(r"[^\W\d_]+")
 _LEAST_LETTERS = 16
+_SOME_LATIN = "Latin letters"
 _SAMPLE = 800  # characters that are enough to tell
 _ASKED_FOR = re.compile(
     r"\b(?:translat\w*|translit\w*|language|languages|english|japanese|german|french|spanish|italian|portuguese|dutch|russian|chinese|"
     r"mandarin|cantonese|korean|arabic|hebrew|hindi|thai|greek|latin|swedish|polish|turkish|vietnamese|indonesian|romanian|"
     r"swahili|bilingual|romaji|kanji|hiragana|haiku|lyrics|"
+    r"quote|recite|farsi|persian|cyrillic|englisch\w*|japanisch\w*|französisch\w*|deutsch\w*|spanisch\w*|anglais|japonais|allemand|"
+    r"espagnol|français|inglés|francés|alemán|japonés|español|"
     r"traduci\w*|tradui\w*|traduz\w*|übersetz\w*|auf englisch|en anglais|en inglés)\b"
     r"|翻訳|英訳|和訳|訳し|訳せ|英語|日本語|中国語|韓国語|フランス語|ドイツ語|スペイン語|英文|和文|ローマ字|漢字|다음을|번역|翻译|英文",
     re.IGNORECASE,
@@ -74,12 +77,16 @@ def _language_of(sample: str) -> str | None:
         counts = {name: len(pattern.findall(sample)) for name, pattern in _SCRIPTS}
         if counts["kana"] * 10 >= letters and counts["kana"] >= 2:
             return "ja"
-        if counts["han"] * 3 >= letters:
+        if counts["han"] * 3 >= letters and counts["han"] * 2 >= _plain_letters(sample):
             return "han" if letters < 12 or counts["kana"] else "zh"
         name = max(counts, key=lambda name: counts[name])
         if name not in ("kana", "han") and counts[name] * 2 >= letters:
             return name
     return _latin(sample)
+
+
+def _plain_letters(text: str) -> int:
+    return sum(map(str.isascii, filter(str.isalpha, text)))
 
 
 def _latin(text: str) -> str | None:
@@ -120,7 +127,9 @@ def _finding(exchange: Exchange, wanted: Sequence[str]) -> Finding | None:
     if wanted:
         return Finding(GATE, "unwanted", f"{spoken}: {excerpt(answer, 0, 40)}") if spoken not in wanted else None
     asked = language_of(exchange.asked) or _by_script(exchange.asked)
-    if asked in (None, "han", spoken) or _ASKED_FOR.search(exchange.asked) or _also_in(exchange.asked, spoken):
+    if asked in (None, "han", spoken) or (asked == _SOME_LATIN and spoken in _SMALL_WORDS):
+        return None
+    if _ASKED_FOR.search(exchange.asked) or _also_in(exchange.asked, spoken, asked):
         return None
     if exchange.is_about_code and (asked, spoken) != ("en", "ja"):
         return None
@@ -132,13 +141,16 @@ def _is_latin(text: str) -> bool:
 
 
 def _by_script(text: str) -> str | None:
-    """A short question in plain letters is at least not Japanese."""
-    return "en" if text.isascii() and any(map(str.isalpha, text)) else None
+    """A short question in Latin letters may be in many languages, but not in Japanese."""
+    letters = [letter for letter in text[:_SAMPLE] if letter.isalpha()]
+    return _SOME_LATIN if letters and sum(letter < "ɐ" for letter in letters) * 2 > len(letters) else None
 
 
-def _also_in(text: str, language: str) -> bool:
-    """Whether part of a question is in that language."""
+def _also_in(text: str, language: str, asked: str | None) -> bool:
+    """Whether part of a question is in that language. Japanese is written with Chinese characters too."""
     for name, pattern in _SCRIPTS:
-        if name == language or (language in ("ja", "zh") and name in ("kana", "han")):
+        if name == language or (
+            language in ("ja", "zh") and name in ("kana", "han") and not (language == "zh" and asked == "ja")
+        ):
             return bool(pattern.search(text))
     return any(language_of(line) == language for line in text.split("\n") if len(line) > 20)

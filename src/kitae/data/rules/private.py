@@ -13,6 +13,8 @@ _KINDS: dict[str, re.Pattern[str]] = {
         r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?:[\s\S]{0,8000}?-----END [A-Z ]*PRIVATE KEY-----)?"
         r"|\b(?:sk|pk|rk)[-_](?:live_|test_|proj-|ant-|or-)?[A-Za-z0-9_-]{20,}|\bA(?:KIA|SIA)[0-9A-Z]{16}\b|\bgh[pousr]_[A-Za-z0-9]{30,}"
         r"|\bgithub_pat_\w{30,}|\bglpat-[\w-]{20,}|\bxox[abprs]-[\w-]{10,}|\bAIza[\w-]{35}|\bhf_[A-Za-z0-9]{30,}|\bnpm_[A-Za-z0-9]{36}"
+        r"|\bSG\.[\w-]{16,}\.[\w-]{16,}|\b\d{8,10}:[A-Za-z0-9_-]{35}\b|discord(?:app)?\.com/api/webhooks/\d+/[\w-]+"
+        r"|(?<=://)[^\s/:@]{1,64}:[^\s/@]{3,64}(?=@)"
         r"|\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}"
     ),
     "mail": re.compile(
@@ -23,13 +25,13 @@ _KINDS: dict[str, re.Pattern[str]] = {
     "identity": re.compile(
         r"(?<![\d-])(?!000|666|9\d\d)\d{3}-(?!00)\d{2}-(?!0000)\d{4}(?![\d-])"
         r"|(?:マイナンバー|個人番号|my ?number)\D{0,12}\d{4}[ -]?\d{4}[ -]?\d{4}(?!\d)"
-        r"|(?:passport|パスポート|旅券)\D{0,20}\b[A-Z]{1,2}\d{7}\b|(?:免許証|運転免許)\D{0,12}\d{12}(?!\d)",
+        r"|(?:passport|パスポート|旅券)\D{0,20}?(?<![A-Za-z])[A-Z]{2}\d{7}(?!\d)|(?<!\d)\d{6}-[1-4]\d{6}(?!\d)|(?<!\d)[1-6]\d{5}(?:19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])\d{3}[\dX](?!\d)|(?:免許証|運転免許)\D{0,12}\d{12}(?!\d)",
         re.IGNORECASE,
     ),
     "phone": re.compile(
-        r"(?<![A-Za-z0-9.+-])(?:\+\d{1,3}[ .-]?(?:\(?\d{1,4}\)?[ .-]?){2,4}\d{3,4}|\(\d{3}\) ?\d{3}[ .-]\d{4}"
+        r"(?<![A-Za-z0-9.+-])(?:\+\d{1,3}[ .-]?(?:\(?\d{1,4}\)?[ .-]?){2,4}\d{2,4}|\(\d{3}\) ?\d{3}[ .-]\d{4}"
         r"|[2-9]\d{2}[.-]\d{3}[.-]\d{4}"
-        r"|0\d{1,4}[-‐－ (]\d{1,4}[-‐－ )]\d{3,4}|0[5789]0\d{8}"
+        r"|0\d{1,4}[-‐－ (]\d{1,4}[-‐－ )]\d{3,4}|0[5789]0\d{8}|0\d(?: \d{2}){4}|(?<!\d)1[3-9]\d{9}"
         r"|[０][０-９]{1,4}[-－ー―][０-９]{1,4}[-－ー―][０-９]{3,4})(?![A-Za-z0-9-])"
     ),
     "address": re.compile(
@@ -91,6 +93,8 @@ def _places(text: str, code: bool) -> list[tuple[str, int, int]]:
 
 def _nobodys(kind: str, text: str, code: bool) -> bool:
     digits = re.sub(r"\D", "", text)
+    if kind == "mail" and text.startswith("git@"):
+        return True
     if kind == "mail":
         return bool(_ROLES.search(text)) or (code and bool(_NOBODYS_MAIL.search(text)))
     if kind == "phone":

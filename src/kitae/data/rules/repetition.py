@@ -16,7 +16,7 @@ _ASKED = re.compile(
 )
 # Verse comes back to the same line, but is not one line only.
 _VERSE = re.compile(r"\b(?:songs?|lyrics|poems?|chants?|chorus|rhymes?|haiku|rap|verses?)\b|歌詞|詩", re.IGNORECASE)
-_CHARACTERS = re.compile(r"([^\W\d_])\1{14,}")
+_CHARACTERS = re.compile(r"([^\W\d_])\1{14,}|([!?,;\d😀-🙏])\2{19,}")
 _WORD = re.compile(r"[^\W_]+")
 _SAME_WORD = re.compile(r"\b([^\W\d_]{1,30})(?:[\s,.!?、。]+\1\b){5,}", re.IGNORECASE)
 _SENTENCE = re.compile(r"[^.!?。！？\n]+")
@@ -53,6 +53,8 @@ def circles(text: str) -> tuple[str, str] | None:
         return "whole", f"{len(words) / period:.1f} × {_shown(words[:period])}"
     if sentence := _said_again(text):
         return "sentences", sentence
+    if tail := _tail(words):
+        return "pieces", tail
     if piece := _again_and_again(words):
         return "pieces", piece
     return None
@@ -92,6 +94,18 @@ def _period(words: Sequence[str]) -> int:
     period = len(words) - border[-1]
     times = len(words) / period
     return period if (times >= 2 and period >= 8) or (times >= 3 and period >= 3) or times >= 6 else 0
+
+
+def _tail(words: Sequence[str]) -> str | None:
+    """It ends with the same few words, over and over."""
+    least = 24 if words and max(map(len, words[-24:])) == 1 else 12
+    for period in range(1, 13):
+        same = 0
+        while same + period < len(words) and words[-1 - same] == words[-1 - same - period]:
+            same += 1
+        if same >= max(3 * period, least):
+            return f"{same / period + 1:.1f} × {_shown(words[-period:])}"
+    return None
 
 
 def _again_and_again(words: Sequence[str]) -> str | None:

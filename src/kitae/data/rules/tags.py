@@ -15,7 +15,7 @@ from kitae.data.rules.finding import Exchange, Finding, Talk, excerpt
 GATE = "data.tags"
 _CONTROL = re.compile(
     r"<\|[^<>|\s][^<>|\n]{0,40}\|>|<｜[^<>｜\n]{1,40}｜>|\[/?INST\]|<</?SYS>>|</?(?:start|end)_of_\w{2,12}>|\[/?(?:BOS|EOS|PAD)\]"
-    r"|<(?:bos|eos|pad|unk|sep|cls|eod|eot|eom|endoftext)>|^\s*<s>|</s>\s*$"
+    r"|<(?:bos|eos|pad|unk|sep|cls|eod|eot|eom|endoftext|bot|reserved_\d+)>|\[\|(?:AI|Human)\|\]|<0x[0-9A-F]{2}>|(?:▁\w+){2,}|\wĠ\w|^\s*<s>|</s>\s*$"
 )
 _QUOTES = "`'\"“”‘’「」"
 _ROLES = (
@@ -24,10 +24,15 @@ _ROLES = (
 )
 _HEADING = re.compile(rf"^[ \t]*#{{2,4}}[ \t]*(?:{_ROLES})[ \t]*(?:[:：]|$)", re.IGNORECASE | re.MULTILINE)
 _SPEAKER = re.compile(
-    r"^[ \t]*\**(?:assistant|chatbot|chatgpt|gpt|ai|bot|model|response|completion|アシスタント|応答)\**[ \t]*[:：]",
+    r"^[ \t]*\**(?:assistant|chatbot|chatgpt|gpt|ai|bot|model|response|completion|アシスタント|応答|"
+    r"assistent|asistente|助手)\**[ \t]*[:：]",
     re.IGNORECASE,
 )
-_NEXT_TURN = re.compile(r"^[ \t]*\**(?:human|user|ユーザー|人間)\**[ \t]*[:：]", re.IGNORECASE | re.MULTILINE)
+_NEXT_TURN = re.compile(
+    r"^[ \t]*\**(?:human|user|ユーザー|人間|benutzer|utilisateur|usuario|用户)\**[ \t]*[:：]"
+    r"|(?-i:(?<=[.!?] )(?:USER|HUMAN|ASSISTANT): )",
+    re.IGNORECASE | re.MULTILINE,
+)
 _DIALOGUE = re.compile(
     r"\b(?:dialog(?:ue)?s?|conversations?|scripts?|chats?|interviews?|transcripts?|role[- ]?play|skit|scene|play|story|q&a|"
     r"bots?)\b|会話|対話|台本|脚本|インタビュー|チャット",
@@ -122,7 +127,7 @@ def _in_prompt(text: str) -> Iterator[Finding]:
 def _in_answer(exchange: Exchange) -> Iterator[Finding]:
     answer = exchange.answer
     finding = None
-    if "<" in answer or "[" in answer:
+    if any(sign in answer for sign in "<[▁Ġ"):
         finding = _control(exchange) or _wrapped(exchange) or _bracketed(exchange)
     finding = finding or _headed(exchange) or _spoken(exchange) or _keyed(exchange) or _unfilled(exchange)
     if finding is not None:
@@ -133,7 +138,12 @@ def _control(exchange: Exchange) -> Finding | None:
     text = exchange.answer
     for found in _CONTROL.finditer(text):
         named = found.group().strip()
-        if _quoted(text, found) or named in exchange.asked or (named in ("<s>", "</s>") and exchange.is_about_code):
+        if (
+            _quoted(text, found)
+            or named in exchange.asked
+            or _ABOUT_TOKENS.search(exchange.asked)
+            or (named in ("<s>", "</s>") and exchange.is_about_code)
+        ):
             continue
         return Finding(GATE, "control-token", excerpt(text, *found.span()))
     return None
