@@ -21,6 +21,7 @@ _OFFSETS = _DRAWS.integers(0, 1 << 62, BANDS * _IN_BAND, dtype=np.uint64)
 _MIX = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0xD6E8FEB86659FD93], dtype=np.uint64)
 _STEP = np.uint64(0x9E3779B97F4A7C15)
 _HIGH = np.uint64(32)
+_AT_ONCE = 256  # pieces whose products stay in the cache
 
 
 def whole(row: Conversation) -> int:
@@ -55,10 +56,12 @@ def bands(parts: Parts) -> Hashes:
     found = np.concatenate(pieces)
     if not len(found):
         found = np.zeros(1, dtype=np.uint64)
-    least = np.empty(len(_FACTORS), dtype=np.uint64)
-    for start in range(0, len(_FACTORS), 16):  # in slices that stay in the cache
-        part = slice(start, start + 16)
-        least[part] = ((found[None, :] * _FACTORS[part, None] + _OFFSETS[part, None]) >> _HIGH).min(axis=1)
+    least = np.full(len(_FACTORS), np.iinfo(np.uint64).max, dtype=np.uint64)
+    for start in range(0, len(found), _AT_ONCE):
+        drawn = found[start : start + _AT_ONCE, None] * _FACTORS
+        drawn += _OFFSETS
+        drawn >>= _HIGH
+        np.minimum(least, drawn.min(axis=0), out=least)
     keys: Hashes = (least.reshape(BANDS, _IN_BAND) * _MIX).sum(axis=1, dtype=np.uint64)
     keys ^= keys >> _HIGH
     return keys

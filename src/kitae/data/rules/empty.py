@@ -63,8 +63,9 @@ def _is_placeholder(exchange: Exchange) -> bool:
         return True
     if _STANDS_FOR_NOTHING.fullmatch(text):
         return not _named(exchange) and not _ABOUT_NOTHING.search(exchange.asked)
-    meant = _ASKS_FOR_NOTHING.search(exchange.asked) or _ABOUT_NOTHING.search(exchange.asked) or exchange.is_about_code
-    return bool(_MAY_BE_MEANT.fullmatch(text)) and not meant
+    if not _MAY_BE_MEANT.fullmatch(text):
+        return False
+    return not (_ASKS_FOR_NOTHING.search(exchange.asked) or _ABOUT_NOTHING.search(exchange.asked) or exchange.is_about_code)
 
 
 def _named(exchange: Exchange) -> bool:

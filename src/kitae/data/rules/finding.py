@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from kitae.chat import Conversation
 
@@ -91,6 +91,7 @@ _CODE_LINE = re.compile(
 )
 
 
+@lru_cache(maxsize=512)
 def looks_like_code(text: str) -> bool:
     """A fence, or several lines that no prose has."""
     if "```" in text:

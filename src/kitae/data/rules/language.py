@@ -50,7 +50,7 @@ _SCRIPTS: tuple[tuple[str, re.Pattern[str]], ...] = (
 _LATIN = re.compile(r"[^\W\d_]+")
 _LEAST_LETTERS = 16
 _SOME_LATIN = "Latin letters"
-_SAMPLE = 800  # characters that are enough to tell
+_SAMPLE = 500  # characters that are enough to tell
 _ASKED_FOR = re.compile(
     r"\b(?:translat\w*|translit\w*|language|languages|english|japanese|german|french|spanish|italian|portuguese|dutch|russian|chinese|"
     r"mandarin|cantonese|korean|arabic|hebrew|hindi|thai|greek|latin|swedish|polish|turkish|vietnamese|indonesian|romanian|"
@@ -70,10 +70,10 @@ def language_of(text: str) -> str | None:
 
 @lru_cache(maxsize=256)
 def _language_of(sample: str) -> str | None:
-    letters = sum(map(str.isalpha, sample))
-    if not letters:
-        return None
     if not sample.isascii():
+        letters = sum(map(str.isalpha, sample))
+        if not letters:
+            return None
         counts = {name: len(pattern.findall(sample)) for name, pattern in _SCRIPTS}
         if counts["kana"] * 10 >= letters and counts["kana"] >= 2:
             return "ja"
@@ -90,7 +90,7 @@ def _plain_letters(text: str) -> int:
 
 
 def _latin(text: str) -> str | None:
-    words = [word.casefold() for word in _LATIN.findall(text)]
+    words = _LATIN.findall(text.casefold())
     votes: defaultdict[str, float] = defaultdict(float)
     different: Counter[str] = Counter()
     for word, count in Counter(words).items():

@@ -43,7 +43,7 @@ _KINDS: dict[str, re.Pattern[str]] = {
         r"[A-Z][A-Za-z ]{2,20},? [A-Z]{2} \d{5}(?:-\d{4})?\b"
     ),
 }
-_HINTS = re.compile(r"@|\d{4}|\d{3}[.\-)]|-----BEGIN|[A-Za-z]{2,4}[-_]\w{10}|eyJ|AKIA|ASIA|AIza|[０-９]{3}")
+_HINTS = re.compile(r"@|\d{4}|\d{3}[.\-)]|-----BEGIN|[-_]\w{10}|eyJ|AKIA|ASIA|AIza|[０-９]{3}")
 # Numbers that a company publishes, and those that films and manuals use because nobody has them.
 _PUBLIC_PHONE = re.compile(r"^\+?1?[ .-]?\(?(?:800|888|877|866|855|844|833)\)?[ .-]|^0120|^0570|^0800|^\+81[ -]?120")
 _NOBODYS_PHONE = re.compile(

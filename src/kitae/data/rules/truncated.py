@@ -178,7 +178,7 @@ def _goes_on_as(word: str, other: str) -> bool:
 
 
 def _is_code(exchange: Exchange) -> bool:
-    return looks_like_code(exchange.answer) or (exchange.is_about_code and bool(_CODE_SIGNS.search(exchange.answer)))
+    return looks_like_code(exchange.answer) or (bool(_CODE_SIGNS.search(exchange.answer)) and exchange.is_about_code)
 
 
 def _shown(text: str) -> str:
