@@ -107,7 +107,24 @@ def test_legitimate_markup(asked: str, answer: str) -> None:
 
 @pytest.mark.parametrize(
     "answer",
-    ["", "   ", ".", "N/A", "<noinput>", "-", "[no response]", "TODO", "...", "nan", "（なし）", "[Your answer here]", "\n\n"],
+    [
+        "",
+        "   ",
+        ".",
+        "N/A",
+        "<noinput>",
+        "-",
+        "[no response]",
+        "TODO",
+        "...",
+        "nan",
+        "（なし）",
+        "[deleted]",
+        "{answer}",
+        "<blank>",
+        "[Your answer here]",
+        "\n\n",
+    ],
 )
 def test_nothing_is_answered(answer: str) -> None:
     assert "data.empty" in gates(ASKED, answer)
@@ -121,6 +138,9 @@ def test_nothing_is_answered(answer: str) -> None:
         ("Answer with an emoji: are you happy?", "😀"),
         ("Which of these are fish: cat, dog? Say None if none is.", "None"),
         ("What does f() return in Python without a return?", "None"),
+        ("What is the opposite of added?", "Removed"),
+        ("Which word means mistake?", "Error"),
+        ("How is a page with nothing on it?", "blank"),
         ("はい か いいえ で答えて", "はい"),
     ],
 )

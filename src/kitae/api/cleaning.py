@@ -18,6 +18,7 @@ from kitae.data import (
     Shares,
     Told,
     clean,
+    contents,
     is_disjoint,
     partition,
     read_evaluations,
@@ -52,11 +53,8 @@ class Wanted:
         for path in self.evaluations:
             if not path.exists():
                 raise InputError("file-missing", where=str(path))
-        stats = [(path.resolve(), path.stat()) for path in self.evaluations]
-        files = [f"{path} {stat.st_size} {stat.st_mtime_ns}" for path, stat in stats]
-        return hash_text(
-            __version__, *sorted(self.rules), "", *self.languages, "", *files, str(self.near), str(self.only_duplicates)
-        )
+        parts = (*sorted(self.rules), "", *self.languages, "", contents(self.evaluations))
+        return hash_text(__version__, *parts, str(self.near), str(self.only_duplicates))
 
     def arguments(self) -> list[str]:
         said = [part for rule in self.rules for part in ("--rule", rule)] if not self.only_duplicates else []

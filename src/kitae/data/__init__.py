@@ -4,7 +4,7 @@ from kitae.data.clean import PAGE, Inputs, Told, clean
 from kitae.data.leaks import read_evaluations
 from kitae.data.licences import ACTS, Claim, Verdict, judge
 from kitae.data.partition import Shares, is_disjoint, partition
-from kitae.data.places import files_of
+from kitae.data.places import contents, files_of
 from kitae.data.readers import each_found, read_conversations
 from kitae.data.report import report_page
 from kitae.data.rows import UNREADABLE, Rows, wanted_rules
@@ -29,6 +29,7 @@ __all__ = [
     "Told",
     "Verdict",
     "clean",
+    "contents",
     "each_found",
     "files_of",
     "is_disjoint",

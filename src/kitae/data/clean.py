@@ -1,7 +1,7 @@
 """`kitae data clean`: every row of some files is kept, repaired or rejected with its reasons. What came in is never touched.
 
 Rows are looked at in chunks, by as many processes as there are cores; what was found lies beside the output until all is
-decided, so memory grows by some two hundred bytes a row only, and work that was killed goes on where it was.
+decided, so memory holds a few hundred bytes a row and the words of the set, and work that was killed goes on where it was.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 
 from kitae.console import Progress
 from kitae.data.chunks import UNREADABLE, Chunks, as_line, each_entry
-from kitae.data.places import files_of
+from kitae.data.places import contents
 from kitae.data.rules import Finding
 from kitae.data.survey import Decision, Rules, Survey, decide
 from kitae.errors import InputError
-from kitae.files import JsonDict, creating, hash_text, sha256, staged_folder, write_json, write_text
+from kitae.files import JsonDict, creating, hash_text, staged_folder, write_json, write_text
 from kitae.formats import Format
 from kitae.i18n import t
 
@@ -42,10 +42,7 @@ class Inputs:
     strict: bool = False  # a row that can't be read ends the work
 
     def fingerprint(self) -> str:
-        """Of what is asked for and what is in the files, not of when it was written: copies keep times."""
-        files = [file for source in self.sources for file in files_of(source) if file.is_file()]
-        asked = map(str, (*self.sources, self.form, self.limit))
-        return hash_text(*asked, *(f"{file} {sha256(file)}" for file in files))
+        return hash_text(contents(self.sources), self.form, str(self.limit))
 
 
 @dataclass(frozen=True)
@@ -182,7 +179,7 @@ def _count(gates: dict[str, JsonDict], found: Sequence[Finding], done: str, wher
 
 
 def statistics(survey: Survey) -> JsonDict:
-    """Of all rows that could be read, as they came."""
+    """Of all rows that could be read, repaired ones as they are afterwards."""
     found: JsonDict = {"languages": dict(survey.languages.most_common())}
     for name in ("turns", "asked", "answered", "tokens", "learned"):
         arrays = getattr(survey, name)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import glob
+from collections.abc import Sequence
 from pathlib import Path
 
 from kitae.data.opening import bare_suffix
 from kitae.errors import InputError
+from kitae.files import hash_text, sha256
 
 _DATA = {".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".txt"}
 
@@ -30,3 +32,9 @@ def files_of(path: Path) -> list[Path]:
 
 def _hidden(file: Path, folder: Path) -> bool:
     return any(part.startswith(".") for part in file.relative_to(folder).parts)
+
+
+def contents(sources: Sequence[Path]) -> str:
+    """A name for what is asked for and what is in those files; not for when they were written, which copies keep."""
+    files = [file for source in sources for file in files_of(source) if file.is_file()]
+    return hash_text(*map(str, sources), *(f"{file} {sha256(file)}" for file in files))

@@ -4,23 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from kitae.files import JsonDict
+from kitae.formats import RowGate
 from kitae.i18n import t
 
 Outcome = Literal["pass", "refuse", "warn", "skip"]
 
 GATES: tuple[str, ...] = (
-    "data.empty",
-    "data.encoding",
-    "data.tags",
-    "data.repetition",
-    "data.private",
-    "data.truncated",
-    "data.language",
-    "data.duplicates",
-    "data.leak",
+    *get_args(RowGate),
     "data.licence",
     "chat.labels-present",
     "chat.terminator-labelled",

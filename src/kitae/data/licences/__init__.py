@@ -1,6 +1,6 @@
 """Licences: what may be done with a model that was made of others' work. Notes of engineers, not advice of lawyers."""
 
-from kitae.data.licences.terms import UNKNOWN, Terms, terms_of
+from kitae.data.licences.terms import Terms, terms_of
 from kitae.data.licences.verdict import ACTS, Act, Claim, Verdict, judge
 
-__all__ = ["ACTS", "UNKNOWN", "Act", "Claim", "Terms", "Verdict", "judge", "terms_of"]
+__all__ = ["ACTS", "Act", "Claim", "Terms", "Verdict", "judge", "terms_of"]

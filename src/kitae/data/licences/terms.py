@@ -9,7 +9,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-UNKNOWN = "unknown"
 # What may be made of a model's outputs: anything; what its terms allow; what the contract of whoever made them allows; none.
 Outputs = Literal["free", "terms", "contract", "forbidden"]
 

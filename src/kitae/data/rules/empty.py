@@ -10,13 +10,16 @@ from kitae.data.rules.finding import Exchange, Finding, Talk
 
 GATE = "data.empty"
 _STANDS_FOR_NOTHING = re.compile(
-    r"[\s<\[({（「\"'*_-]*(?:n\s*/\s*a|deleted|removed|answer|no[ _-]?(?:input|output|answer|response|content|text|data)|"
-    r"empty(?:[ _-]?string)?|blank|"
-    r"placeholder|todo|tbd|to be (?:added|filled|done|written)|(?:insert|add|your|write|enter)[ _-](?:your[ _-])?(?:answer|"
-    r"text|response|output)(?: here)?|lorem ipsum\b.*|not (?:available|applicable|provided)|error|"
+    r"[\s<\[({（「\"'*_-]*(?:n\s*/\s*a|no[ _-]?(?:input|output|answer|response|content|text|data)|empty[ _-]?string|"
+    r"todo|tbd|to be (?:added|filled|done|written)|(?:insert|add|your|write|enter)[ _-](?:your[ _-])?(?:answer|"
+    r"text|response|output)(?: here)?|lorem ipsum\b.*|not (?:available|applicable|provided)|"
     r"(?:回答|出力|入力|内容)?(?:なし|無し|未入力|未回答|未定|該当なし|空欄)|ここに.{1,8}入力)"
     r"[\s>\])}）」\"'*_.。!-]*",
     re.IGNORECASE | re.DOTALL,
+)
+# Words that answer many a question, but not between brackets.
+_BRACKETED = re.compile(
+    r"\s*[<\[({（「]\s*(?:deleted|removed|answer|empty|blank|placeholder|error)\s*[>\])}）」]\s*", re.IGNORECASE
 )
 # What is also a true answer to a question of logic or of code.
 _MAY_BE_MEANT = re.compile(r"[\s<\[({\"'*]*(?:none|null|nil|nan|undefined|void)[\s>\])}\"'*.]*", re.IGNORECASE)
@@ -25,8 +28,6 @@ _ASKS_FOR_NOTHING = re.compile(
     r"options?|classify|extract|find|list|identify|how many|what is the (?:output|result))\b|どれ|いずれ|ありますか",
     re.IGNORECASE,
 )
-
-
 _ABOUT_NOTHING = re.compile(
     r"\b(?:mean(?:s|ing)?|stands? for|abbreviat\w*|lorem|placeholder|json|\d+ ?/ ?0)\b|該当|あれば|なければ|意味", re.IGNORECASE
 )
@@ -61,7 +62,7 @@ def _is_placeholder(exchange: Exchange) -> bool:
         return False
     if _FAILED.match(text) and not exchange.is_about_code:
         return True
-    if _STANDS_FOR_NOTHING.fullmatch(text):
+    if _STANDS_FOR_NOTHING.fullmatch(text) or _BRACKETED.fullmatch(text):
         return not _named(exchange) and not _ABOUT_NOTHING.search(exchange.asked)
     if not _MAY_BE_MEANT.fullmatch(text):
         return False
