@@ -327,4 +327,4 @@ def test_reports_do_not_spread_private_data(tmp_path: Path) -> None:
     source = written(tmp_path / "in.jsonl", [*rows(5), {"instruction": "What is it?", "output": f"It is {key}, I think."}])
     clean_data([source], tmp_path / "out", Wanted(["private=drop"]))
     for name in ("report.json", "report.html"):
-        assert key not in (tmp_path / "out" / name).read_text()
+        assert key[:12] not in (tmp_path / "out" / name).read_text()

@@ -67,3 +67,10 @@ def test_items_in_rows_of_another_language_and_items_that_stand_twice() -> None:
     japanese = "これは英語の問題です。よく読んで、日本語で答えてください。"
     japanese += "とても難しいので、ゆっくり考えましょう。大丈夫です、きっとできます。"
     assert exam.find(row(f"{japanese * 2}\n{EXAM[0].messages[0].content}", "はい")) is not None
+
+
+def test_a_sentence_in_common_is_not_the_item() -> None:
+    story = EXAM[0].messages[0].content
+    item = row(f"{story} {' '.join(f'And then it sold number{i} of them.' for i in range(20))}", "1", "exam:long")
+    assert Evaluations([item]).find(row(story, "37")) is None
+    assert Evaluations([item]).find(item) is not None
