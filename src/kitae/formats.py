@@ -15,6 +15,9 @@ Format = Literal[
     "codealpaca",
     "math",
     "gsm8k",
+    "squad",
+    "self-instruct",
+    "mbpp",
     "prompt-completion",
     "hh",
     "preference",
@@ -41,3 +44,6 @@ LANGUAGES_KNOWN = (
     "en", "ja", "zh", "ko", "de", "fr", "es", "it", "pt", "nl", "pl",
     "sv", "tr", "id", "vi", "ro", "ru", "el", "ar", "he", "th", "hi",
 )  # fmt: skip
+
+# By what rows are chosen; several with + between them together.
+Way = Literal["random", "longest", "ifd", "diverse", "similar", "judge"]

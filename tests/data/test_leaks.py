@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
+import pytest
+
 from kitae.chat import Conversation
-from kitae.data.leaks import Evaluations
+from kitae.data.leaks import Evaluations, read_evaluations
+from kitae.errors import InputError
 
 
 def row(asked: str, answer: str, source: str = "train:1") -> Conversation:
@@ -74,3 +80,18 @@ def test_a_sentence_in_common_is_not_the_item() -> None:
     item = row(f"{story} {' '.join(f'And then it sold number{i} of them.' for i in range(20))}", "1", "exam:long")
     assert Evaluations([item]).find(row(story, "37")) is None
     assert Evaluations([item]).find(item) is not None
+
+
+def test_items_without_one_answer_are_found_too(tmp_path: Path) -> None:
+    asked = "Which of these rivers flows through the city of Vienna on its way to the sea?"
+    items = [
+        {"question": asked, "choice0": "Danube", "choice1": "Seine", "label": 0},
+        {"turns": [asked.upper() + " And then?"]},
+    ]
+    file = tmp_path / "exam.jsonl"
+    file.write_text("".join(json.dumps(item) + "\n" for item in items))
+    exam = read_evaluations([file])
+    assert exam is not None and exam.find(row(asked, "The Danube.")) is not None
+    file.write_text(json.dumps({"label": 1}))
+    with pytest.raises(InputError):
+        read_evaluations([file])

@@ -38,6 +38,32 @@ RECORDS: dict[str, tuple[str, dict[str, Any], list[tuple[str, str]]]] = {
     "CodeAlpaca": ("codealpaca", {"instruction": "Q", "input": "", "output": "A"}, ASKED),
     "MATH": ("math", {"problem": "Q", "level": "Level 1", "type": "Algebra", "solution": "A"}, ASKED),
     "GSM8K": ("gsm8k", {"question": "Q", "answer": "A"}, ASKED),
+    "SQuAD": (
+        "squad",
+        {"context": "X", "question": "Q", "answers": {"text": ["A", "B"], "answer_start": [1, 2]}},
+        [("user", "X\n\nQ"), ("assistant", "A")],
+    ),
+    "JaQuAD": (
+        "squad",
+        {"context": "X", "question": "Q", "answers": [{"text": "A", "answer_start": 1}]},
+        [("user", "X\n\nQ"), ("assistant", "A")],
+    ),
+    "Self-Instruct": (
+        "self-instruct",
+        {"instruction": "Q", "instances": [{"input": "X", "output": "A"}]},
+        [("user", "Q\n\nX"), ("assistant", "A")],
+    ),
+    "MBPP": ("mbpp", {"text": "Q", "code": "A", "test_list": []}, ASKED),
+    "fields in capitals": (
+        "alpaca",
+        {"Instruction": "Q", "Input": "X", "Output": "A"},
+        [("user", "Q\n\nX"), ("assistant", "A")],
+    ),
+    "content in parts": (
+        "messages",
+        {"messages": [{"role": "user", "content": [{"type": "text", "text": "Q"}]}, {"role": "assistant", "content": "A"}]},
+        ASKED,
+    ),
     "prompt and completion": ("prompt-completion", {"prompt": "Q", "completion": "A"}, ASKED),
     "prompt and response": ("prompt-completion", {"prompt": "Q", "response": "A"}, ASKED),
     "HH-RLHF": ("hh", {"chosen": "\n\nHuman: Q\n\nAssistant: A", "rejected": "\n\nHuman: Q\n\nAssistant: B"}, ASKED),
@@ -111,3 +137,24 @@ def test_what_is_wrong_is_named(tmp_path: Path, record: dict[str, Any], why: str
         read_conversations(path)
     assert (caught.value.kind, caught.value.where) == ("bad-row", f"{path}:2")
     assert why in caught.value.why
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"instruction": "Q", "instances": []},
+        {"instruction": "Q", "instances": [{"output": "A"}, {"output": "B"}]},
+        {"context": "X", "question": "Q", "answers": []},
+        {"context": "X", "question": "Q", "answers": {"text": []}},
+        {
+            "messages": [
+                {"role": "user", "content": [{"type": "image_url", "image_url": "x"}]},
+                {"role": "assistant", "content": "A"},
+            ]
+        },
+    ],
+)
+def test_what_one_row_cannot_hold_is_named(tmp_path: Path, record: dict[str, Any]) -> None:
+    with pytest.raises(InputError) as caught:
+        read_conversations(written(tmp_path, record))
+    assert caught.value.kind == "bad-row"

@@ -68,7 +68,7 @@ class Wanted:
 
 def clean_data(sources: Sequence[Path], out: Path, wanted: Wanted) -> JsonDict:
     """Writes `out`, and returns its report."""
-    _check_out(out, sources)
+    check_out(out, sources)
     name = "dedupe" if wanted.only_duplicates else "clean"
     command = shlex.join(["kitae", "data", name, *map(str, sources), "--out", str(out), *wanted.arguments()])
     try:
@@ -82,7 +82,7 @@ def inspect_data(sources: Sequence[Path], out: Path | None, wanted: Wanted, mode
     from kitae.models import locate
 
     if out is not None:
-        _check_out(out, sources)
+        check_out(out, sources)
     tokenizer = locate(model) / "tokenizer.json"
     if not tokenizer.is_file():
         raise InputError("no-fast-tokenizer", where=model)
@@ -98,7 +98,7 @@ def inspect_data(sources: Sequence[Path], out: Path | None, wanted: Wanted, mode
 
 def split_data(sources: Sequence[Path], out: Path, shares: Shares, form: Format = "auto", limit: int | None = None) -> JsonDict:
     """Writes the parts and their report; `proven` says whether none of their rows is in two."""
-    _check_out(out, sources)
+    check_out(out, sources)
     if not shares.validation > 0:
         raise InputError("split-none", where="--validation")
     if shares.validation + shares.test >= 1:
@@ -112,7 +112,7 @@ def split_data(sources: Sequence[Path], out: Path, shares: Shares, form: Format 
     return {**report, "proven": is_disjoint(report), "folder": str(out)}
 
 
-def _check_out(out: Path, sources: Sequence[Path]) -> None:
+def check_out(out: Path, sources: Sequence[Path]) -> None:
     """Inside of a folder that is read it would be read the next time."""
     if out.is_file():
         raise InputError("exists", where=str(out))

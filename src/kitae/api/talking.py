@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from kitae.api.libraries import quiet_libraries
@@ -15,28 +16,46 @@ from kitae.recipe import load_recipe
 from kitae.runs import find_run, is_run
 
 
-def open_target(target: str, trained: bool = False) -> tuple[Engine, str | None]:
-    """An engine for whatever the user names, and the system message its training rows shared. Of a run, the smallest file that
-    was shipped, or with `trained` what training left."""
-    quiet_libraries()
+@dataclass(frozen=True)
+class Found:
+    """What a user names, on this disk."""
+
+    path: Path
+    base: Path | None = None  # of an adapter
+    template: str | None = None  # instead of the folder's own
+    system: str | None = None  # the message that its training rows shared
+
+    def open(self) -> Engine:
+        return open_engine(self.path, self.base, template=self.template)
+
+
+def find_target(target: str, trained: bool = False) -> Found:
+    """Of a run, the smallest file that was shipped, or with `trained` what training left."""
     if is_run(target):
         run = find_run(target)
         recipe = load_recipe(run.recipe_path)
         system = run.manifest.get("system")
         files = [] if trained else sorted(run.ship.glob("*.gguf"), key=lambda p: p.stat().st_size)
         if files:
-            return open_engine(files[0]), system
+            return Found(files[0], system=system)
         if not run.output.exists():
             raise InputError("run-untrained", where=run.id, why=run.state)
         from kitae.train import base_folder
 
-        return open_engine(run.output, base_folder(recipe, run), template=recipe.model.chat_template), system
+        return Found(run.output, base_folder(recipe, run), recipe.model.chat_template, system)
     path = Path(target).expanduser()
     if path.suffix == ".gguf":
-        return open_engine(path), None
+        return Found(path)
     if is_adapter(path):
-        return open_engine(path.absolute(), base_of(path)), None
-    return open_engine(locate(target)), None
+        return Found(path.absolute(), base_of(path))
+    return Found(locate(target))
+
+
+def open_target(target: str, trained: bool = False) -> tuple[Engine, str | None]:
+    """An engine for it, and its system message."""
+    quiet_libraries()
+    found = find_target(target, trained)
+    return found.open(), found.system
 
 
 def generate(target: str, prompt: str, system: str | None = None, settings: Settings | None = None) -> JsonDict:

@@ -1,5 +1,6 @@
 """The only place that knows how a conversation becomes token ids, a loss mask and stop tokens."""
 
+from kitae.chat.asking import Ask, Reply, Request
 from kitae.chat.codec import ChatCodec, Encoded, Span
 from kitae.chat.conversation import ROLES, Conversation, Message
 from kitae.chat.template import ChatTemplate
@@ -7,12 +8,15 @@ from kitae.chat.vocabulary import HfVocabulary, Vocabulary
 
 __all__ = [
     "ROLES",
+    "Ask",
     "ChatCodec",
     "ChatTemplate",
     "Conversation",
     "Encoded",
     "HfVocabulary",
     "Message",
+    "Reply",
+    "Request",
     "Span",
     "Vocabulary",
 ]

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from kitae.cli import choosing  # noqa: F401 - its commands are of `data`
 from kitae.cli.data import data_app
 from kitae.cli.result import Result, form_table, gate_lines, grid
 from kitae.cli.tokenizer import tokenizer_app

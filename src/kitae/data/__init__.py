@@ -1,15 +1,20 @@
 """Readers, cleaning, splitting, and the bundled task."""
 
 from kitae.data.clean import PAGE, Inputs, Told, clean
-from kitae.data.leaks import read_evaluations
+from kitae.data.entries import as_line, each_entry, read_rows
+from kitae.data.identity import draw
+from kitae.data.judging import judge_request, rating
+from kitae.data.leaks import Evaluations, read_evaluations
 from kitae.data.licences import ACTS, Claim, Verdict, judge
 from kitae.data.partition import Shares, is_disjoint, partition
 from kitae.data.places import contents, files_of
 from kitae.data.readers import each_found, read_conversations
 from kitae.data.report import report_page
-from kitae.data.rows import UNREADABLE, Rows, wanted_rules
+from kitae.data.rows import UNREADABLE, Rows, content, wanted_rules
 from kitae.data.rules import GATES, Finding
-from kitae.data.split import Overlap, overlap
+from kitae.data.rules.language import language_of
+from kitae.data.selection import READ_BY_MODEL, Amount, Seen, select
+from kitae.data.split import Overlap, overlap, without_duplicates
 from kitae.data.survey import ACTIONS, Rules, judged
 from kitae.data.texts import read_texts
 
@@ -18,28 +23,42 @@ __all__ = [
     "ACTS",
     "GATES",
     "PAGE",
+    "READ_BY_MODEL",
     "UNREADABLE",
+    "Amount",
     "Claim",
+    "Evaluations",
     "Finding",
     "Inputs",
     "Overlap",
     "Rows",
     "Rules",
+    "Seen",
     "Shares",
     "Told",
     "Verdict",
+    "as_line",
     "clean",
+    "content",
     "contents",
+    "draw",
+    "each_entry",
     "each_found",
     "files_of",
     "is_disjoint",
     "judge",
+    "judge_request",
     "judged",
+    "language_of",
     "overlap",
     "partition",
+    "rating",
     "read_conversations",
     "read_evaluations",
+    "read_rows",
     "read_texts",
     "report_page",
+    "select",
     "wanted_rules",
+    "without_duplicates",
 ]

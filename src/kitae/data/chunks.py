@@ -22,10 +22,8 @@ from typing import IO, Any
 import numpy as np
 
 from kitae.chat import Conversation
+from kitae.data.entries import UNREADABLE, Entry, as_line, reason_of
 from kitae.data.identity import Parts
-from kitae.data.places import files_of
-from kitae.data.readers import each_found
-from kitae.data.records import BadRecord, Record
 from kitae.data.rules import Finding
 from kitae.data.rules.truncated import Ends, OpenEnd
 from kitae.data.shapes import conversation
@@ -34,51 +32,8 @@ from kitae.errors import InputError, KitaeError, first_line
 from kitae.files import JsonDict, staged_file
 from kitae.formats import Format
 
-UNREADABLE = "data.unreadable"
 _ROWS = 1000  # of a chunk
 _WAITING = 2  # chunks for each process
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A record and its place; or what stands there, and why it is none."""
-
-    where: str
-    file: str
-    record: Record | None
-    raw: str = ""
-    why: str = ""
-
-
-def each_entry(sources: Sequence[Path], form: Format, limit: int | None) -> Iterator[Entry]:
-    """Of files that two sources name, once."""
-    seen: set[Path] = set()
-    for source in sources:
-        yield from islice(_entries(source, form, seen), limit)
-
-
-def _entries(source: Path, form: Format, seen: set[Path]) -> Iterator[Entry]:
-    files = files_of(source)
-    for file in files:
-        if file.resolve() in seen:
-            continue
-        seen.add(file.resolve())
-        try:
-            for where, found in each_found(file, form):
-                yield _bad(where, file, found) if isinstance(found, InputError) else Entry(where, str(file), found)
-        except InputError as error:
-            if len(files) == 1:
-                raise
-            yield _bad(str(file), file, error)
-
-
-def _bad(where: str, file: Path, error: InputError) -> Entry:
-    return Entry(where, str(file), None, error.raw if isinstance(error, BadRecord) else "", reason_of(error))
-
-
-def reason_of(error: InputError) -> str:
-    """Without sentences, which would make files depend on the language of whoever asked for them."""
-    return f"{error.kind}: {error.why}" if error.why else error.kind
 
 
 class Chunks:
@@ -238,11 +193,6 @@ def _meta(entry: Entry, against: list[Finding], noticed: Sequence[Finding] = (),
         return [[finding.gate, finding.kind, finding.evidence, finding.habit] for finding in found]
 
     return {"where": entry.where, "against": plain(against), "noticed": plain(noticed), "repairs": plain(repairs)}
-
-
-def as_line(value: object) -> bytes:
-    """Half characters, which JSON can spell and files can't hold, are spelled again."""
-    return (json.dumps(value, ensure_ascii=False, default=str) + "\n").encode("utf-8", "backslashreplace")
 
 
 @lru_cache(maxsize=1)

@@ -6,12 +6,10 @@ decided, so memory holds a few hundred bytes a row and the words of the set, and
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,16 +18,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kitae.console import Progress
-from kitae.data.chunks import UNREADABLE, Chunks, as_line, each_entry
+from kitae.data.chunks import Chunks
+from kitae.data.entries import REJECTED, UNREADABLE, as_line, each_entry, with_reasons
 from kitae.data.places import contents
 from kitae.data.rules import Finding
 from kitae.data.survey import Decision, Rules, Survey, decide
 from kitae.errors import InputError
-from kitae.files import JsonDict, creating, hash_text, staged_folder, write_json, write_text
+from kitae.files import JsonDict, alone, hash_text, staged_folder, write_json, write_text
 from kitae.formats import Format
 from kitae.i18n import t
 
-KEPT, REJECTED, REPAIRED, REPORT, PAGE = "kept.jsonl", "rejected.jsonl", "repaired.jsonl", "report.json", "report.html"
+KEPT, REPAIRED, REPORT, PAGE = "kept.jsonl", "repaired.jsonl", "report.json", "report.html"
 _EXAMPLES = 5  # of each kind, in the report
 _BARS = 24
 
@@ -58,7 +57,7 @@ class Told:
 def clean(inputs: Inputs, out: Path, rules: Rules, told: Told) -> JsonDict:
     """Writes the folder `out`, and returns its report."""
     work = out.absolute().with_name(f".{out.absolute().name}.work")
-    with _alone(work):
+    with alone(work):
         try:
             report = _clean(inputs, out, work, rules, told)
         except InputError:  # which no repetition mends
@@ -66,20 +65,6 @@ def clean(inputs: Inputs, out: Path, rules: Rules, told: Told) -> JsonDict:
             raise
         shutil.rmtree(work, ignore_errors=True)
     return report
-
-
-@contextlib.contextmanager
-def _alone(work: Path) -> Iterator[None]:
-    """Two commands with one output would spoil each other's files; the second one is told so."""
-    with creating(work):
-        work.mkdir(parents=True, exist_ok=True)
-        file = (work / ".lock").open("w")
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InputError("out-busy", where=str(work)) from error
-        yield
 
 
 def _clean(inputs: Inputs, out: Path, work: Path, rules: Rules, told: Told) -> JsonDict:
@@ -159,12 +144,6 @@ def _write(stage: Path, chunks: Chunks, survey: Survey, decision: Decision) -> J
         "gates": dict(sorted(gates.items())),
         "habits": decision.habits,
     }
-
-
-def with_reasons(record: JsonDict, reasons: Sequence[object]) -> JsonDict:
-    """A row that was rejected before keeps what was said of it then."""
-    before = {"_reasons_before": record["_reasons"]} if "_reasons" in record else {}
-    return {**record, **before, "_reasons": reasons}
 
 
 def _count(gates: dict[str, JsonDict], found: Sequence[Finding], done: str, where: str) -> None:

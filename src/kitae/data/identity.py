@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import unicodedata
 from collections import Counter
@@ -31,6 +32,11 @@ def normalised(row: Conversation) -> str:
     """What a person would call the same row: no system message, case, or spacing; but in code all of that counts."""
     said = "\n".join(_folded(m.content) for m in row.messages if m.role != "system")
     return said if row.rejected is None else f"{said}\n{_folded(row.rejected)}"
+
+
+def draw(row: Conversation, seed: int) -> float:
+    """A number from 0 to 1 that depends on what the row says, not on where it stands."""
+    return int.from_bytes(hashlib.sha256(f"{seed}\n{normalised(row)}".encode("utf-8", "replace")).digest()[:8], "big") / 2**64
 
 
 def _folded(text: str) -> str:

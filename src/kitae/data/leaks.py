@@ -7,21 +7,25 @@ many items have in common is no evidence, nor are a run or two: a good part of t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from kitae.chat import Conversation
 from kitae.data.identity import tokens
-from kitae.data.readers import each_conversation
+from kitae.data.places import files_of
+from kitae.data.readers import each_found
 from kitae.data.rules.finding import Finding
+from kitae.data.shapes import Record, conversation
 from kitae.data.signature import Hashes, grams, hashed
+from kitae.errors import InputError
 
 GATE = "data.leak"
 _WORDS, _CHARACTERS = 8, 13
 _PART = 0.4  # of an item's runs
 _SHORTEST = 5  # tokens of an item that is found as a whole, because it has no runs
+_ASKED = ("question", "prompt", "instruction", "problem", "input_text", "turns", "Question", "input")
 _COMMON = 5  # items that may share a run before it says nothing
 
 
@@ -104,8 +108,29 @@ class Evaluations:
 
 def read_evaluations(paths: Sequence[Path]) -> Evaluations | None:
     """Of files, all of whose rows must be read: nobody finds what was left out."""
-    rows = (row for path in paths for row in each_conversation(path))
-    return Evaluations(rows) if paths else None
+    return Evaluations(_items(paths)) if paths else None
+
+
+def _items(paths: Sequence[Path]) -> Iterator[Conversation]:
+    for path in paths:
+        for file in files_of(path):
+            for where, record in each_found(file, "auto"):
+                if isinstance(record, InputError):
+                    raise record
+                try:
+                    yield conversation(record, "auto", where, where)
+                except InputError as error:
+                    asked = _asked(record)
+                    if error.kind != "row-format" or not asked:
+                        raise
+                    yield Conversation.of_text(asked, where)
+
+
+def _asked(record: Record) -> str:
+    """What an item asks that nobody could learn from: it has several answers to choose from, or none."""
+    given = next((record[name] for name in _ASKED if record.get(name)), None)
+    turns = given if isinstance(given, list) else [given]
+    return "\n".join(turn for turn in turns if isinstance(turn, str)).strip()
 
 
 def _examined(row: Conversation) -> str:

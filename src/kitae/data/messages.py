@@ -28,7 +28,7 @@ def chat(value: object, where: str, name: str = "messages") -> list[Message]:
     for i, item in enumerate(value):
         if not isinstance(item, Mapping):
             raise InputError("bad-row", where=where, why=f"{name}[{i}]: {type(item).__name__}")
-        role, content = _first(item, _ROLE), _first(item, _CONTENT)
+        role, content = _first(item, _ROLE), _joined(_first(item, _CONTENT))
         speaker = SPEAKERS.get(role.lower()) if isinstance(role, str) else None
         if speaker is None:
             raise InputError("bad-row", where=where, why=f"{name}[{i}].role: {role!r} (known: {', '.join(SPEAKERS)})"[:400])
@@ -37,6 +37,14 @@ def chat(value: object, where: str, name: str = "messages") -> list[Message]:
         check_whole(content, where, f"{name}[{i}].content")
         messages.append(Message(speaker, content))
     return messages
+
+
+def _joined(content: object) -> object:
+    """Some write a text as a list of parts; whatever else a part may be can't be learned, and stays what it is."""
+    if not isinstance(content, list) or not content:
+        return content
+    texts = [part.get("text") if isinstance(part, Mapping) and part.get("type") in ("text", None) else None for part in content]
+    return "".join(map(str, texts)) if all(isinstance(text, str) for text in texts) else content
 
 
 def _first(item: Mapping[str, object], names: tuple[str, ...]) -> object:

@@ -9,19 +9,16 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from kitae.chat import Conversation
-from kitae.data.chunks import UNREADABLE, Entry, as_line, each_entry, reason_of
-from kitae.data.clean import REJECTED, with_reasons
 from kitae.data.duplicates import twins
+from kitae.data.entries import REJECTED, Row, as_line, each_entry, read_rows, with_reasons
 from kitae.data.identity import Parts, plain, untidiness
 from kitae.data.rules import Finding
-from kitae.data.shapes import Record, conversation
 from kitae.data.signature import bands, whole
 from kitae.data.split import overlap
 from kitae.data.survey import DUPLICATES
@@ -44,15 +41,8 @@ class Shares:
     near: float = NEAR
 
 
-@dataclass(frozen=True)
-class Row:
-    record: Record
-    talk: Conversation
-    file: str
-
-
 def partition(sources: Sequence[Path], out: Path, shares: Shares, form: Format, limit: int | None, command: str) -> JsonDict:
-    rows, rejected = _read(each_entry(sources, form, limit), form)
+    rows, rejected = read_rows(each_entry(sources, form, limit), form)
     total = len(rows) + len(rejected)
     rows, twice = _without_twins(rows, shares.near)
     if not rows:
@@ -88,20 +78,6 @@ def partition(sources: Sequence[Path], out: Path, shares: Shares, form: Format, 
         (stage / REJECTED).write_bytes(b"".join(map(as_line, [*rejected, *twice])))
         write_json(stage / "report.json", report)
     return report
-
-
-def _read(entries: Iterable[Entry], form: Format) -> tuple[list[Row], list[JsonDict]]:
-    rows, rejected = [], []
-    for entry in entries:
-        try:
-            if entry.record is None:
-                rejected.append({"_raw": entry.raw, "_reasons": [Finding(UNREADABLE, "unreadable", entry.why).as_dict()]})
-            else:
-                rows.append(Row(entry.record, conversation(dict(entry.record), form, entry.where, entry.where), entry.file))
-        except InputError as error:
-            reason = Finding(UNREADABLE, "unreadable", reason_of(error))
-            rejected.append(with_reasons(entry.record or {}, [reason.as_dict()]))
-    return rows, rejected
 
 
 def _without_twins(rows: list[Row], near: float) -> tuple[list[Row], list[JsonDict]]:

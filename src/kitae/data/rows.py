@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,8 +10,8 @@ from pathlib import Path
 from typing import Protocol
 
 from kitae.chat import Conversation
-from kitae.data.clean import REJECTED
-from kitae.data.identity import normalised
+from kitae.data.entries import REJECTED
+from kitae.data.identity import draw
 from kitae.data.leaks import read_evaluations
 from kitae.data.readers import read_conversations
 from kitae.data.split import hold_back, without_duplicates
@@ -112,9 +111,9 @@ class Rows:
         duplicates = len(every) - len(training)
         rejected: list[JsonDict] = []
         if clean is not None:  # before the split, so that no copy of a validation row stays among the others
-            training, left_out = tidied(training, clean, _content)
+            training, left_out = tidied(training, clean, content)
             rejected = [
-                {**_content(row), _SOURCE: row.source, "_reasons": [f.as_dict() for f in found]} for row, found in left_out
+                {**content(row), _SOURCE: row.source, "_reasons": [f.as_dict() for f in found]} for row, found in left_out
             ]
         if isinstance(validation, float):
             training, held_back = hold_back(training, validation, seed)
@@ -129,7 +128,7 @@ class Rows:
                 rows: list[Conversation] = getattr(self, part)
                 write_jsonl(
                     stage / f"{part}.jsonl",
-                    ({**_content(row), _SOURCE: row.source} for row in rows),
+                    ({**content(row), _SOURCE: row.source} for row in rows),
                 )
             write_json(stage / _COUNTS, {"duplicates": self.duplicates})
             if self.unreadable:
@@ -153,23 +152,18 @@ class Rows:
         return Rows(*parts, counts["duplicates"], told(UNREADABLE), told(REJECTED))
 
 
-def _draw(row: Conversation, seed: int) -> float:
-    """A number from 0 to 1 that depends on what the row says, not on where it stands."""
-    return int.from_bytes(hashlib.sha256(f"{seed}\n{normalised(row)}".encode("utf-8", "replace")).digest()[:8], "big") / 2**64
-
-
 def _sampled(rows: list[Conversation], count: int | None, seed: int) -> list[Conversation]:
     if count is None or count >= len(rows):
         return rows
-    chosen = sorted(range(len(rows)), key=lambda i: (_draw(rows[i], seed), i))[:count]
+    chosen = sorted(range(len(rows)), key=lambda i: (draw(rows[i], seed), i))[:count]
     return [rows[i] for i in sorted(chosen)]
 
 
 def _times(row: Conversation, weight: float, seed: int) -> int:
-    return int(weight) + (_draw(row, seed) < weight - int(weight))
+    return int(weight) + (draw(row, seed) < weight - int(weight))
 
 
-def _content(row: Conversation) -> dict[str, object]:
+def content(row: Conversation) -> dict[str, object]:
     if row.is_text:
         return {"text": row.messages[0].content}
     if row.rejected is None:

@@ -24,10 +24,11 @@ class Shape:
 def conversation(record: Record, form: Format, where: str, source: str) -> Conversation:
     """`auto`: in the first shape that fits."""
     named = AUTO if form == "auto" else (form,)
-    shape = next((SHAPES[name] for name in named if SHAPES[name].fits(record)), None)
-    if shape is None:
-        raise InputError("row-format", where=where, why=", ".join(map(str, record))[:300])
-    return shape.read(record, where, source)
+    for fields in (record, {str(name).lower(): value for name, value in record.items()}):  # some are spelled in capitals
+        for name in named:
+            if SHAPES[name].fits(fields):
+                return SHAPES[name].read(fields, where, source)
+    raise InputError("row-format", where=where, why=", ".join(map(str, record))[:300])
 
 
 def _has(*names: str) -> Callable[[Record], bool]:
@@ -83,6 +84,27 @@ def _spoken(record: Record, where: str, source: str) -> Conversation:
     return Conversation(tuple(turns), source)
 
 
+def _squad(record: Record, where: str, source: str) -> Conversation:
+    """A text, a question about it, and answers that stand in it, of which the first is learned."""
+    given = record["answers"]
+    texts = given.get("text") if isinstance(given, dict) else given
+    first = texts[0] if isinstance(texts, list) and texts else None
+    answer = first.get("text") if isinstance(first, dict) else first
+    if not isinstance(answer, str):
+        raise InputError("bad-row", where=where, why="answers: none")
+    check_whole(answer, where, "answers")
+    asked = f"{_text(record, 'context', where)}\n\n{_text(record, 'question', where)}"
+    return Conversation((Message("user", asked), Message("assistant", answer)), source)
+
+
+def _instances(record: Record, where: str, source: str) -> Conversation:
+    """A task and one case of it."""
+    cases = record["instances"]
+    if len(cases) != 1 or not isinstance(cases[0], Mapping):
+        raise InputError("bad-row", where=where, why=f"instances: {len(cases)}; a row holds one")
+    return _INSTRUCTION.read({**record, **cases[0]}, where, source)
+
+
 def _plain(record: Record, where: str, source: str) -> Conversation:
     text = _text(record, "text", where)
     if not text.strip():
@@ -127,6 +149,9 @@ SHAPES: dict[str, Shape] = {
     "prompt-completion": _pair("prompt", (), ("completion", "response")),
     "math": _pair("problem", (), ("solution", "answer")),
     "gsm8k": _pair("question", (), ("answer",)),
+    "squad": Shape(_has("context", "question", "answers"), _squad),
+    "self-instruct": Shape(lambda r: r.get("instruction") is not None and isinstance(r.get("instances"), list), _instances),
+    "mbpp": _pair("text", (), ("code",)),
     "hh": Shape(lambda record: any(record.get(name) is not None for name in ("chosen", "text")), _spoken),
     "text": Shape(_has("text"), _plain),
 }

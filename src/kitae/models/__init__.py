@@ -1,6 +1,6 @@
 """Opening a model from starter name, folder, hub id or GGUF; adapters; facts about models."""
 
-from kitae.models.facts import Facts, count_parameters, folder_facts, safetensors_header, weight_files
+from kitae.models.facts import Facts, count_parameters, deciding_files, folder_facts, safetensors_header, weight_files
 from kitae.models.four_bits import rounded
 from kitae.models.gguf_header import read_gguf_header
 from kitae.models.llama import LlamaModel, LlamaVocabulary, library
@@ -36,6 +36,7 @@ __all__ = [
     "check_safetensors",
     "count_parameters",
     "create_model",
+    "deciding_files",
     "folder_facts",
     "is_adapter",
     "is_model_folder",

@@ -58,6 +58,17 @@ def count_parameters(folder: Path) -> int:
     return total
 
 
+# What of a model folder decides how it behaves; a README beside it may change.
+_DECIDING = (
+    *("*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json", "adapter_config.json"),
+    *("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt"),
+)
+
+
+def deciding_files(folder: Path) -> list[Path]:
+    return sorted({path for pattern in _DECIDING for path in folder.glob(pattern) if path.is_file()})
+
+
 def weight_files(folder: Path) -> list[Path]:
     index = folder / "model.safetensors.index.json"
     if index.exists():

@@ -8,23 +8,17 @@ from pathlib import Path
 
 from kitae.chat import ChatCodec
 from kitae.files import hash_text, sha256
-from kitae.models import count_parameters
+from kitae.models import count_parameters, deciding_files
 from kitae.runs import Run
 from kitae.train.prepare import Prepared
 
 _VERSIONS = ("torch", "transformers", "peft", "tokenizers", "llama-cpp-python")
-# What of a model folder decides how it behaves; a README beside it may change.
-_MODEL_FILES = (
-    *("*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json"),
-    *("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt"),
-)
 
 
 def ingredients(run: Run, base: Path, codec: ChatCodec) -> dict[str, str]:
     """A hash of each file that decides what the model reads and learns. The recipe is kept beside them, whole."""
-    files = {path for pattern in _MODEL_FILES for path in base.glob(pattern) if path.is_file()}
     return {
-        **{f"model/{path.name}": sha256(path) for path in sorted(files)},
+        **{f"model/{path.name}": sha256(path) for path in deciding_files(base)},
         "template": hash_text(codec.template.source),
         **{f"data/{path.name}": sha256(path) for path in sorted(run.data.glob("*.jsonl"))},
     }

@@ -1,0 +1,151 @@
+"""Rows as a model reads them. What was read lies in the cache, for work that goes on and for another choice."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kitae import __version__, paths
+from kitae.api.talking import Found, find_target
+from kitae.chat import ChatCodec, Conversation, Encoded
+from kitae.console import Progress, console
+from kitae.data import read_conversations
+from kitae.errors import InputError
+from kitae.files import hash_text, sha256, staged_file
+from kitae.i18n import t
+from kitae.models import deciding_files, is_adapter, locate, open_codec
+
+if TYPE_CHECKING:
+    from kitae.evaluate.reading import Floats, Reader, Readings
+
+_AT_ONCE = 64  # rows that killed work may read again
+_LONG = 600  # seconds of reading before which a sample is recommended
+
+
+@dataclass(frozen=True)
+class ReadingModel:
+    name: str
+    found: Found
+
+    @staticmethod
+    def named(name: str) -> ReadingModel:
+        found = find_target(name, trained=True)
+        if found.path.is_file():  # GGUF, of which only weights can be read
+            found = Found(locate(str(found.path)))
+        return ReadingModel(name, found)
+
+    @cached_property
+    def codec(self) -> ChatCodec:
+        folder = self.found.base if self.found.base is not None and is_adapter(self.found.path) else self.found.path
+        return open_codec(folder, self.found.template)
+
+    def encode(self, rows: Sequence[Conversation]) -> list[Encoded]:
+        from kitae.evaluate.reading import readable
+
+        progress = Progress(t("select.encoding"), len(rows))
+        encoded = []
+        try:
+            for number, row in enumerate(rows, 1):
+                encoded.append(readable(self.codec, row))
+                progress.update(number)
+        finally:
+            progress.close()
+        return encoded
+
+    @cached_property
+    def longest(self) -> int:
+        from kitae.models import folder_facts
+
+        folder = self.found.base or self.found.path
+        return folder_facts(folder, self.codec).context or 2048
+
+    def read(self, rows: Sequence[Encoded], difficulty: bool, vectors: bool) -> Readings:
+        """In parts of rows of like length. The first is one of the middle, from which the time for all is told."""
+        from kitae.evaluate.reading import Readings
+
+        wanted = [name for name, given in (("difficulty", difficulty), ("vectors", vectors)) if given]
+        folders = {name: paths.cache_dir() / "readings" / self._key(rows, name) for name in wanted}
+        order = sorted(range(len(rows)), key=lambda i: (len(rows[i].ids), i))
+        parts = list(enumerate(order[start : start + _AT_ONCE] for start in range(0, len(order), _AT_ONCE)))
+        middle = len(parts) // 2
+        found: dict[str, dict[int, Floats]] = {name: {} for name in wanted}
+        work = _Work(sum(len(row.ids) for row in rows), len(rows))
+        try:
+            for number, part in (*parts[middle : middle + 1], *parts[:middle], *parts[middle + 1 :]):
+                some = [rows[i] for i in part]
+                files = {name: folder / f"{number:06d}.npy" for name, folder in folders.items()}
+                missing = [name for name, file in files.items() if not file.exists()]
+                if missing:
+                    self._read(some, {name: files[name] for name in missing})
+                work.done(sum(len(row.ids) for row in some), known=not missing)
+                for name, file in files.items():
+                    found[name] |= zip(part, np.load(file), strict=True)
+        finally:
+            work.close()
+        told = {name: np.array([values[i] for i in range(len(rows))], np.float32) for name, values in found.items()}
+        return Readings(told.get("difficulty"), told.get("vectors"))
+
+    def _read(self, rows: Sequence[Encoded], files: Mapping[str, Path]) -> None:
+        found = self._reader.read(rows, "difficulty" in files, "vectors" in files)
+        for name, file in files.items():
+            with staged_file(file) as stage, stage.open("wb") as opened:
+                np.save(opened, getattr(found, name))
+
+    def vectors_of(self, files: Sequence[Path]) -> Floats:
+        rows = [row for file in files for row in read_conversations(file)]
+        encoded = [row for row in self.encode(rows) if row.ids and len(row.ids) <= self.longest]
+        if not encoded:
+            raise InputError("data-empty", where=", ".join(map(str, files)))
+        vectors = self.read(encoded, difficulty=False, vectors=True).vectors
+        assert vectors is not None
+        return vectors
+
+    @cached_property
+    def _reader(self) -> Reader:
+        from kitae.evaluate.reading import Reader
+        from kitae.generate.torch_engine import TorchEngine
+
+        engine = self.found.open()
+        assert isinstance(engine, TorchEngine)  # GGUF files were made folders of
+        return Reader(engine)
+
+    def _key(self, rows: Sequence[Encoded], name: str) -> str:
+        """Of all that decides what is read."""
+        text = "\n".join(f"{row.ids} {row.spans[-1:]} {row.notes}" for row in rows)
+        return hash_text(__version__, *self._files, text, name, str(_AT_ONCE))
+
+    @cached_property
+    def _files(self) -> list[str]:
+        folders = [folder for folder in (self.found.base, self.found.path) if folder is not None]
+        return [sha256(file) for folder in folders for file in deciding_files(folder)]
+
+
+class _Work:
+    """How far it is; and after the first part, how long all will take."""
+
+    def __init__(self, tokens: int, rows: int) -> None:
+        self._tokens, self._rows = tokens, rows
+        self._done = 0
+        self._told = False
+        self._before = monotonic()
+        self._progress = Progress(t("select.reading"), tokens)
+
+    def done(self, tokens: int, known: bool) -> None:
+        now = monotonic()
+        self._done += tokens
+        if not known and not self._told:
+            self._told = True
+            seconds = (now - self._before) / tokens * (self._tokens - self._done)
+            if seconds >= _LONG:
+                console.say(t("select.long", minutes=round(seconds / 60), rows=self._rows))
+        self._before = now
+        self._progress.update(self._done, t("select.tokens"))
+
+    def close(self) -> None:
+        self._progress.close()

@@ -1,0 +1,103 @@
+"""`kitae data select --compare`: one small recipe, trained on the rows that each way chooses, at the same number of tokens.
+
+Rows are held back before anything is chosen, so no way has seen what judges it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from kitae import interruption
+from kitae.api.cleaning import check_out
+from kitae.api.comparison import compare
+from kitae.api.rows import gather_rows
+from kitae.api.selecting import Choice, choose, ways_of
+from kitae.api.speaking import Speaking
+from kitae.api.sweep import sweep
+from kitae.console import console
+from kitae.data import Amount, content, without_duplicates
+from kitae.errors import InputError
+from kitae.files import JsonDict, read_json, staged_folder, write_json, write_jsonl
+from kitae.i18n import t
+from kitae.recipe import load_recipe
+
+_ALWAYS = ("random", "longest")  # a way that does not beat these is not worth its price
+_REPORT = "report.json"
+
+
+def compare_selections(
+    recipe: Path,
+    out: Path,
+    ways: Sequence[str],
+    amount: Amount,
+    model: str,
+    targets: tuple[Path, ...],
+    judge: Speaking | None,
+    sample: int | None,
+    seed: int,
+) -> JsonDict:
+    if amount.tokens is None:
+        raise InputError("compare-tokens", where="--rows, --share")
+    names = list(dict.fromkeys((*_ALWAYS, *ways)))
+    choices = {}
+    for name in names:
+        found = ways_of(name)
+        needed = (targets if "similar" in found else (), judge if "judge" in found else None)
+        choices[name] = Choice(found, amount, model, *needed, sample, seed)
+    made = {"recipe": str(recipe.absolute()), "choices": [choice.arguments() for choice in choices.values()]}
+    if not (out / _REPORT).is_file() or read_json(out / _REPORT).get("made") != made:
+        check_out(out, [])
+        with interruption.heard():
+            _choose(recipe, out, choices, made)
+    report = read_json(out / _REPORT)
+    trained = sweep(recipe, [_grid(out, report)], _held_back(out, report))["trials"]
+    for selection, trial in zip(report["selections"], trained, strict=True):
+        selection |= {
+            key: trial[key] for key in ("run", "failure", "bits_per_byte", "exact_match") if trial.get(key) is not None
+        }
+    runs = [selection["run"] for selection in report["selections"] if selection.get("bits_per_byte") is not None]
+    if len(set(runs)) > 1 and "bits_per_byte" in report["selections"][0]:
+        compared = {run["run"]: run for run in compare(runs, out / "comparison.html")["runs"]}
+        for selection in report["selections"][1:]:
+            run = compared.get(selection.get("run"))
+            if run is not None and run["difference"].get("language"):
+                selection["difference"] = run["difference"]["language"]
+    write_json(out / _REPORT, report)
+    return {**report, "folder": str(out)}
+
+
+def _choose(recipe: Path, out: Path, choices: dict[str, Choice], made: JsonDict) -> None:
+    """The rows of each way, and those that are held back from all."""
+    wanted = load_recipe(recipe)
+    rows = gather_rows(wanted)
+    pool = without_duplicates(rows.train)
+    selections = []
+    with staged_folder(out) as stage:
+        for name, choice in choices.items():
+            console.say(t("select.choosing", by=name))
+            chosen = choose(pool, choice)
+            selections.append({"by": name, **chosen.report})
+            (stage / name).mkdir()
+            write_jsonl(stage / name / "kept.jsonl", (content(pool[i]) for i in chosen.rows))
+        write_jsonl(stage / "validation.jsonl", map(content, rows.validation))
+        licence = ", ".join(dict.fromkeys(source.licence for source in wanted.data.train))
+        write_json(stage / _REPORT, {"made": made, "licence": licence, "pool": len(pool), "selections": selections})
+
+
+def _grid(out: Path, report: JsonDict) -> str:
+    """Each selection as all the training data of one trial."""
+    paths = [str((out / selection["by"] / "kept.jsonl").absolute()) for selection in report["selections"]]
+    return "data.train=" + ",".join(json.dumps([_source(path, report)]) for path in paths)
+
+
+def _held_back(out: Path, report: JsonDict) -> list[str]:
+    """What each trial has otherwise than the recipe: its rows are chosen, cleaned and split already."""
+    validation = json.dumps([_source(str((out / "validation.jsonl").absolute()), report)])
+    return [f"data.validation={validation}", "data.clean=null"]
+
+
+def _source(path: str, report: JsonDict) -> dict[str, Any]:
+    return {"path": path, "licence": report["licence"]}

@@ -1,0 +1,45 @@
+"""Whoever a user names to answer: a model on this machine, or an endpoint."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from kitae.errors import InputError
+
+if TYPE_CHECKING:
+    from kitae.generate import Speaker
+
+
+@dataclass(frozen=True)
+class Speaking:
+    """`who`: a run, starter, folder, hub id or .gguf file; or the address of an OpenAI-compatible endpoint, # and its model."""
+
+    who: str
+    key_env: str = "OPENAI_API_KEY"  # the variable that holds the key of an endpoint
+    at_once: int = 4
+    per_minute: float | None = None
+    timeout: float = 120.0
+
+    @property
+    def is_endpoint(self) -> bool:
+        return self.who.startswith(("http://", "https://"))
+
+    @property
+    def model(self) -> str:
+        return self.who.partition("#")[2] if self.is_endpoint else self.who
+
+    def open(self) -> Speaker:
+        from kitae.generate import Endpoint, Local
+
+        if not self.is_endpoint:
+            from kitae.api.talking import open_target
+
+            engine, _ = open_target(self.who)
+            return Local(engine, self.who)
+        if not self.model:
+            raise InputError("endpoint-model", where=self.who)
+        url = self.who.partition("#")[0]
+        key = os.environ.get(self.key_env) or None
+        return Endpoint(url, self.model, key, self.at_once, self.per_minute, self.timeout)

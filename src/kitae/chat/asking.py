@@ -1,0 +1,38 @@
+"""A question to whoever answers, here or elsewhere, and the reply."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+
+from kitae.chat.conversation import Message
+from kitae.files import hash_text
+
+
+@dataclass(frozen=True)
+class Request:
+    messages: tuple[Message, ...]
+    max_tokens: int = 512
+    temperature: float = 0.0
+    seed: int = 0  # tells apart what is asked several times
+
+    @property
+    def key(self) -> str:
+        said = [part for m in self.messages for part in (m.role, m.content)]
+        return hash_text(*said, str(self.max_tokens), str(self.temperature), str(self.seed))
+
+
+@dataclass(frozen=True)
+class Reply:
+    text: str
+    finish: str = "stop"  # or "length": it was cut off; or what an endpoint calls it
+    asked: int = 0  # tokens of the request
+    said: int = 0  # and of the reply
+    failed: str = ""  # why there is none
+
+    def as_dict(self) -> dict[str, object]:
+        return asdict(self)
+
+
+# None: it was not asked, because a budget is spent.
+Ask = Callable[[Sequence[Request]], list[Reply | None]]

@@ -1,0 +1,161 @@
+"""`kitae data select` and `synth`: fewer rows, and more."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from kitae.cli.data import Evaluation, Form, Limit, Out, Sources, data_app
+from kitae.cli.result import Result, grid
+from kitae.files import JsonDict
+from kitae.formats import LANGUAGES_KNOWN
+from kitae.i18n import t
+
+_WAYS = "random|longest|ifd|diverse|similar|judge"
+KeyEnv = Annotated[str, typer.Option(metavar="NAME", help=t("help.key-env"))]
+AtOnce = Annotated[int, typer.Option(min=1, max=256, help=t("help.at-once"))]
+PerMinute = Annotated[float | None, typer.Option(min=0.1, help=t("help.per-minute"))]
+Timeout = Annotated[float, typer.Option(min=1.0, help=t("help.timeout"))]
+Judge = Annotated[str | None, typer.Option(metavar="WRITER", help=t("help.select-judge"))]
+
+
+@data_app.command("select", help=t("help.data-select"))
+def data_select(
+    sources: Annotated[list[Path] | None, typer.Argument(metavar="IN...", help=t("help.data-sources"))] = None,
+    *,
+    out: Out,
+    by: Annotated[list[str], typer.Option(metavar=f"{_WAYS}, +", help=t("help.select-by"))],
+    rows: Annotated[int | None, typer.Option(min=1, help=t("help.select-rows"))] = None,
+    share: Annotated[float | None, typer.Option(min=0.0, max=1.0, help=t("help.select-share"))] = None,
+    tokens: Annotated[int | None, typer.Option(min=1, help=t("help.select-tokens"))] = None,
+    model: Annotated[str, typer.Option(help=t("help.select-model"))] = "smollm2-135m-instruct",
+    target: Annotated[list[Path] | None, typer.Option(help=t("help.select-target"))] = None,
+    judge: Judge = None,
+    sample: Annotated[int | None, typer.Option(min=1, help=t("help.select-sample"))] = None,
+    compare: Annotated[Path | None, typer.Option(metavar="RECIPE", help=t("help.select-compare"))] = None,
+    seed: Annotated[int, typer.Option(min=0, help=t("help.seed"))] = 0,
+    key_env: KeyEnv = "OPENAI_API_KEY",
+    at_once: AtOnce = 4,
+    per_minute: PerMinute = None,
+    timeout: Timeout = 120.0,
+    form: Form = "auto",
+    limit: Limit = None,
+) -> Result:
+    from kitae.api.selecting import Choice, select_data, ways_of
+    from kitae.api.selections import compare_selections
+    from kitae.api.speaking import Speaking
+    from kitae.data import Amount
+    from kitae.errors import InputError
+
+    speaking = Speaking(judge, key_env, at_once, per_minute, timeout) if judge is not None else None
+    amount = Amount(rows, share, tokens)
+    if compare is not None:
+        if sources:
+            raise InputError("compare-sources", where=str(compare))
+        value = compare_selections(compare, out, by, amount, model, tuple(target or []), speaking, sample, seed)
+        return Result(value, "\n\n".join([_compared(value), str(out)]))
+    if not sources or len(by) != 1:
+        raise InputError("select-one", where=" ".join(by))
+    choice = Choice(ways_of(by[0]), amount, model, tuple(target or []), speaking, sample, seed)
+    value = select_data(sources, out, choice, form, limit)
+    return Result(value, "\n\n".join([_selected(value), str(out)]))
+
+
+@data_app.command("synth", help=t("help.data-synth"))
+def data_synth(
+    seeds: Sources,
+    out: Annotated[Path, typer.Option("--out", help=t("help.synth-out"))],
+    writer: Annotated[str, typer.Option(metavar="WRITER", help=t("help.synth-writer"))],
+    rows: Annotated[int, typer.Option(min=1, help=t("help.synth-rows"))],
+    method: Annotated[
+        Literal["self-instruct", "evol-instruct", "craft", "cot-self-instruct"], typer.Option(help=t("help.synth-method"))
+    ] = "self-instruct",
+    corpus: Annotated[list[Path] | None, typer.Option(help=t("help.synth-corpus"))] = None,
+    evaluation: Evaluation = None,
+    answers: Annotated[int, typer.Option(min=1, max=64, help=t("help.synth-answers"))] = 1,
+    keep: Annotated[Literal["all", "consistent", "judged"], typer.Option(help=t("help.synth-keep"))] = "all",
+    judge: Judge = None,
+    language: Annotated[str | None, typer.Option(help=t("help.synth-language"))] = None,
+    budget_tokens: Annotated[int | None, typer.Option(min=1, help=t("help.synth-budget-tokens"))] = None,
+    budget: Annotated[float | None, typer.Option(min=0.0, help=t("help.synth-budget"))] = None,
+    price: Annotated[str, typer.Option(metavar="IN,OUT", help=t("help.synth-price"))] = "0,0",
+    temperature: Annotated[float, typer.Option(min=0.0, max=2.0, help=t("help.synth-temperature"))] = 0.8,
+    max_tokens: Annotated[int, typer.Option(min=16, help=t("help.synth-max-tokens"))] = 1024,
+    licence: Annotated[str, typer.Option(help=t("help.synth-licence"))] = "",
+    seed: Annotated[int, typer.Option(min=0, help=t("help.seed"))] = 0,
+    key_env: KeyEnv = "OPENAI_API_KEY",
+    at_once: AtOnce = 4,
+    per_minute: PerMinute = None,
+    timeout: Timeout = 120.0,
+    limit: Limit = None,
+) -> Result:
+    from kitae.api.speaking import Speaking
+    from kitae.api.synthesis import Synthesis, synthesise
+    from kitae.data.synth import Growth
+    from kitae.errors import InputError
+    from kitae.generate import Budget
+
+    if language is not None and language not in LANGUAGES_KNOWN:
+        raise InputError("language-unknown", where=language, why=", ".join(LANGUAGES_KNOWN))
+    licences = tuple(part.strip() for part in licence.split(",") if part.strip())
+    growth = Growth(
+        method,
+        rows,
+        "",
+        answers,
+        keep,
+        temperature,
+        max_tokens,
+        languages=(language,) if language else (),
+        licences=licences,
+        seed=seed,
+    )
+    written = Speaking(writer, key_env, at_once, per_minute, timeout)
+    judged = Speaking(judge, key_env, at_once, per_minute, timeout) if judge else None
+    cap = Budget(budget_tokens, budget, _price(price))
+    value = synthesise(seeds, out, Synthesis(growth, written, judged, tuple(corpus or []), tuple(evaluation or []), cap), limit)
+    return Result(value, "\n\n".join([_written(value), str(out)]))
+
+
+def _price(text: str) -> tuple[float, float]:
+    from kitae.errors import InputError
+
+    try:
+        asked, said = map(float, text.split(","))
+    except ValueError as error:
+        raise InputError("price", where=text) from error
+    if not (0 <= asked < 1e9 and 0 <= said < 1e9):
+        raise InputError("price", where=text)
+    return asked, said
+
+
+def _selected(value: JsonDict) -> str:
+    lines = [t("select.chosen", chosen=value["chosen"], rows=value["rows"], tokens=value["tokens"])]
+    lines += [f"· {t(f'select.left-out.{reason}')}: {count}" for reason, count in value["left_out"].items()]
+    lines += [f"· {t('select.unreadable')}: {value['unreadable']}"] if value["unreadable"] else []
+    return "\n".join(lines)
+
+
+def _compared(value: JsonDict) -> str:
+    head = [t("select.way"), t("select.rows"), t("select.tokens-of"), t("compare.bits_per_byte"), t("select.from-random")]
+    rows = []
+    for found in value["selections"]:
+        score = found.get("bits_per_byte")
+        apart = found.get("difference")
+        told = "" if apart is None else f"{apart['mean']:+.4f} ± {apart['plus_minus']:.4f}"
+        rows.append([found["by"], found["chosen"], found["tokens"], "–" if score is None else f"{score:.4f}", told])
+    failed = [f"{found['by']}: {found['failure']}" for found in value["selections"] if found.get("failure")]
+    return "\n".join([grid([head, *rows]), *failed])
+
+
+def _written(value: JsonDict) -> str:
+    spent = value["spent"]
+    lines = [t("synth.done", kept=value["kept"], wanted=value["wanted"], rejected=value["rejected"])]
+    lines.append(t(f"synth.ended.{value['ended']}"))
+    lines.append(t("synth.spent", calls=spent["calls"], tokens=spent["tokens_asked"] + spent["tokens_said"]))
+    lines += [
+        f"· {t(f'synth.because.{gate}') if gate.startswith('synth.') else gate}: {n}" for gate, n in value["reasons"].items()
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,96 @@
+"""The rows of files, each with its place: what is read of it, or why nothing is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from kitae.chat import Conversation
+from kitae.data.places import files_of
+from kitae.data.readers import each_found
+from kitae.data.records import BadRecord, Record
+from kitae.data.rules import Finding
+from kitae.data.shapes import conversation
+from kitae.errors import InputError
+from kitae.files import JsonDict
+from kitae.formats import Format
+
+UNREADABLE = "data.unreadable"
+REJECTED = "rejected.jsonl"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A record and its place; or what stands there, and why it is none."""
+
+    where: str
+    file: str
+    record: Record | None
+    raw: str = ""
+    why: str = ""
+
+
+def each_entry(sources: Sequence[Path], form: Format, limit: int | None) -> Iterator[Entry]:
+    """Of files that two sources name, once."""
+    seen: set[Path] = set()
+    for source in sources:
+        yield from islice(_entries(source, form, seen), limit)
+
+
+def _entries(source: Path, form: Format, seen: set[Path]) -> Iterator[Entry]:
+    files = files_of(source)
+    for file in files:
+        if file.resolve() in seen:
+            continue
+        seen.add(file.resolve())
+        try:
+            for where, found in each_found(file, form):
+                yield _bad(where, file, found) if isinstance(found, InputError) else Entry(where, str(file), found)
+        except InputError as error:
+            if len(files) == 1:
+                raise
+            yield _bad(str(file), file, error)
+
+
+def _bad(where: str, file: Path, error: InputError) -> Entry:
+    return Entry(where, str(file), None, error.raw if isinstance(error, BadRecord) else "", reason_of(error))
+
+
+def reason_of(error: InputError) -> str:
+    """Without sentences, which would make files depend on the language of whoever asked for them."""
+    return f"{error.kind}: {error.why}" if error.why else error.kind
+
+
+@dataclass(frozen=True)
+class Row:
+    record: Record
+    talk: Conversation
+    file: str
+
+
+def read_rows(entries: Iterable[Entry], form: Format) -> tuple[list[Row], list[JsonDict]]:
+    rows, rejected = [], []
+    for entry in entries:
+        try:
+            if entry.record is None:
+                rejected.append({"_raw": entry.raw, "_reasons": [Finding(UNREADABLE, "unreadable", entry.why).as_dict()]})
+            else:
+                rows.append(Row(entry.record, conversation(dict(entry.record), form, entry.where, entry.where), entry.file))
+        except InputError as error:
+            reason = Finding(UNREADABLE, "unreadable", reason_of(error))
+            rejected.append(with_reasons(entry.record or {}, [reason.as_dict()]))
+    return rows, rejected
+
+
+def with_reasons(record: JsonDict, reasons: Sequence[object]) -> JsonDict:
+    """A row that was rejected before keeps what was said of it then."""
+    before = {"_reasons_before": record["_reasons"]} if "_reasons" in record else {}
+    return {**record, **before, "_reasons": reasons}
+
+
+def as_line(value: object) -> bytes:
+    """Half characters, which JSON can spell and files can't hold, are spelled again."""
+    return (json.dumps(value, ensure_ascii=False, default=str) + "\n").encode("utf-8", "backslashreplace")

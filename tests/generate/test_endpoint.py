@@ -1,0 +1,217 @@
+"""Requests to a real server on loopback that answers well, badly, slowly and not at all."""
+
+from __future__ import annotations
+
+import json
+import time
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from tests.scripted import Answer, endpoint
+
+from kitae.chat import Message, Reply, Request
+from kitae.errors import InputError, KitaeError
+from kitae.generate import Budget, Endpoint, Ledger
+
+
+def asked(*texts: str, max_tokens: int = 20) -> list[Request]:
+    return [Request((Message("user", text),), max_tokens) for text in texts]
+
+
+def replies(made: Endpoint, requests: list[Request]) -> list[Reply]:
+    found = dict(pair for some in made.answer(iter(enumerate(requests))) for pair in some)
+    return [found[i] for i in range(len(requests))]
+
+
+def made(url: str, **options: object) -> Endpoint:
+    return Endpoint(url, "model", **{"timeout": 5.0, **options})  # type: ignore[arg-type]
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kitae.generate.endpoint._PAUSE", 0.01)
+
+
+def echo(body: dict, _: int) -> Answer:
+    return Answer(body["messages"][0]["content"].upper())
+
+
+def test_replies_come_in_the_order_of_requests() -> None:
+    def slow_first(body: dict, number: int) -> Answer:
+        return Answer(body["messages"][0]["content"].upper(), pause=0.3 if number == 0 else 0.0)
+
+    with endpoint(slow_first) as server:
+        found = replies(made(server.url, key="secret"), asked("a", "b", "c"))
+        assert [reply.text for reply in found] == ["A", "B", "C"]
+        assert found[0].asked == 50 and found[0].said == 1 and found[0].finish == "stop"
+        assert set(server.keys) == {"Bearer secret"}
+        assert {request["path"] for request in server.asked} == {"/v1/chat/completions"}
+        assert server.asked[0]["max_tokens"] == 20 and server.asked[0]["model"] == "model"
+
+
+def test_so_many_at_once_and_no_more() -> None:
+    with endpoint(lambda body, number: Answer("x", pause=0.1)) as server:
+        replies(made(server.url, at_once=3), asked(*"abcdefgh"))
+        assert server.most == 3
+
+
+def test_so_many_a_minute_and_no_more() -> None:
+    with endpoint(echo) as server:
+        replies(made(server.url, per_minute=600), asked(*"abcd"))
+        times = sorted(request["at"] for request in server.asked)
+        assert all(later - earlier > 0.08 for earlier, later in pairwise(times))
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        *(Answer("busy", status) for status in (408, 429, 500, 502, 503, 529)),
+        Answer("wait", 429, headers={"Retry-After": "0"}),
+        Answer("wait", 503, headers={"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"}),
+        Answer(None),
+        *(
+            Answer(raw=raw)
+            for raw in (b"", b"not json", b"[]", b'{"choices": []}', b'{"choices": [{"message": {"content": 3}}]}')
+        ),
+        Answer(raw=b'{"choices": [{"message": {"content": "cut', headers={"Content-Length": "900"}),
+        Answer(raw=b"[" * 100_000),
+        Answer("late", pause=0.9),
+        Answer("drop by drop", drip=0.02),
+    ],
+    ids=str,
+)
+def test_what_passes_is_waited_for(bad: Answer) -> None:
+    with endpoint(lambda body, number: bad if number < 2 else Answer("fine")) as server:
+        (found,) = replies(made(server.url, timeout=0.5), asked("a"))
+        assert found.text == "fine" and not found.failed
+        assert len(server.asked) == 3
+
+
+def test_it_waits_as_long_as_it_is_told() -> None:
+    with endpoint(
+        lambda body, number: Answer("wait", 429, headers={"Retry-After": "1"}) if number == 0 else Answer("x")
+    ) as server:
+        began = time.monotonic()
+        replies(made(server.url, at_once=1), asked("a", "b"))
+        assert 1 <= time.monotonic() - began < 3
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_what_no_patience_mends_is_told_at_once(status: int) -> None:
+    with endpoint(lambda body, number: Answer("no such thing for secret-key", status)) as server:
+        with pytest.raises(InputError) as caught:
+            replies(made(server.url, key="secret-key", at_once=1), asked("a", "b"))
+        assert caught.value.kind == "endpoint-refused" and caught.value.why.startswith(str(status))
+        assert "secret-key" not in str(caught.value.as_dict()) and len(server.asked) == 1
+
+
+def test_a_request_that_is_refused_takes_no_other_with_it() -> None:
+    with endpoint(
+        lambda body, number: Answer("filtered", 400) if "bad" in body["messages"][0]["content"] else echo(body, 0)
+    ) as server:
+        found = replies(made(server.url), asked("a", "bad", "c"))
+        assert [reply.text for reply in found] == ["A", "", "C"]
+        assert found[1].failed == "400: filtered" and len(server.asked) == 3
+
+
+def test_fields_that_an_endpoint_does_not_take_are_left_out() -> None:
+    def picky(body: dict, _: int) -> Answer:
+        if "max_tokens" in body:
+            return Answer("Unsupported parameter: use 'max_completion_tokens' instead", 400)
+        return Answer("extra field: seed", 422) if "seed" in body else Answer("fine")
+
+    with endpoint(picky) as server:
+        assert [reply.text for reply in replies(made(server.url, at_once=1), asked("a", "b"))] == ["fine", "fine"]
+        assert len(server.asked) == 4 and server.asked[-1]["max_completion_tokens"] == 20
+
+
+def test_nobody_there() -> None:
+    with endpoint(echo) as server:
+        url = server.url
+    with pytest.raises(KitaeError) as caught:
+        replies(made(url, tries=2), asked("a"))
+    assert caught.value.kind == "endpoint-unreachable" and caught.value.exit_code == 1
+
+
+def test_a_key_does_not_follow_to_another_address() -> None:
+    with endpoint(echo) as other:
+        there = {"Location": f"{other.url}/chat/completions"}
+        with endpoint(lambda body, number: Answer("moved", 302, headers=there)) as server:
+            (found,) = replies(made(server.url, key="secret", tries=1), asked("a"))
+            assert found.failed.startswith("302") and not other.asked
+
+
+@pytest.mark.parametrize("url", ["localhost:80", "ftp://x/v1", "http://", "file:///etc/passwd"])
+def test_what_is_no_address(url: str) -> None:
+    with pytest.raises(InputError):
+        made(url)
+
+
+def test_without_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KITAE_OFFLINE", "1")
+    with pytest.raises(InputError) as caught:
+        made("http://127.0.0.1:1/v1")
+    assert caught.value.kind == "offline"
+
+
+def test_nothing_is_paid_for_twice(tmp_path: Path) -> None:
+    with endpoint(echo) as server:
+        speaker, file = made(server.url), tmp_path / "calls.jsonl"
+        first = Ledger(file)
+        assert [reply.text for reply in first.ask(speaker, asked("a", "b")) if reply] == ["A", "B"]
+        second = Ledger(file)
+        assert [reply.text for reply in second.ask(speaker, asked("b", "c", "a")) if reply] == ["B", "C", "A"]
+        assert len(server.asked) == 3
+        assert second.spent.calls == 3 and second.spent.asked == 150
+
+
+def test_what_failed_is_asked_again_the_next_time(tmp_path: Path) -> None:
+    def says(body: dict, number: int) -> Answer:
+        return Answer("filtered", 400) if number == 0 else Answer("fine")
+
+    with endpoint(says) as server:
+        speaker, file = made(server.url), tmp_path / "calls.jsonl"
+        (failed,) = Ledger(file).ask(speaker, asked("a"))
+        assert failed is not None and failed.failed
+        again = Ledger(file)
+        assert again.spent.lost == 1  # it may have cost something
+        (found,) = again.ask(speaker, asked("a"))
+        assert found is not None and found.text == "fine"
+
+
+def test_three_failures_in_a_row_end_it(tmp_path: Path) -> None:
+    def says(body: dict, number: int) -> Answer:
+        return Answer("fine") if number < 2 else Answer("broken", 400)
+
+    with endpoint(says) as server:
+        with pytest.raises(KitaeError) as caught:
+            Ledger(tmp_path / "calls.jsonl").ask(made(server.url, at_once=1), asked(*"abcdefghij"))
+        assert caught.value.kind == "endpoint-failing" and len(server.asked) < 8
+        assert len(Ledger(tmp_path / "calls.jsonl")._known) == 2
+
+
+@pytest.mark.parametrize("budget", [Budget(tokens=400), Budget(money=0.4, price=(1000, 1000))])
+@pytest.mark.parametrize("usage", [True, False])
+def test_a_budget_is_never_passed(tmp_path: Path, budget: Budget, usage: bool) -> None:
+    with endpoint(lambda body, number: Answer("one two three", usage=usage)) as server:
+        ledger, requests = Ledger(tmp_path / "calls.jsonl", budget), asked(*map(str, range(30)), max_tokens=60)
+        found = ledger.ask(made(server.url, at_once=4), requests)
+        answered = [reply for reply in found if reply is not None]
+        assert 0 < len(answered) < 30 and found[: len(answered)] == answered  # the first ones
+        assert ledger.spent.asked + ledger.spent.said <= 400
+        more = Ledger(tmp_path / "calls.jsonl", Budget(tokens=100_000)).ask(
+            made(server.url), asked(*map(str, range(30)), max_tokens=60)
+        )
+        assert None not in more and len(server.asked) == 30
+
+
+def test_calls_that_a_kill_lost_count_as_paid(tmp_path: Path) -> None:
+    file = tmp_path / "calls.jsonl"
+    (request,) = asked("a")
+    file.write_text(json.dumps({"begun": [[f"model {request.key}", 100, 20]], "messages": []}) + '\n{"replies": [["mod')
+    ledger = Ledger(file)
+    assert ledger.spent.lost == 1 and ledger.spent.asked == 100
+    with endpoint(echo) as server:
+        (found,) = ledger.ask(made(server.url), [request])
+        assert found is not None and found.text == "A"
