@@ -14,6 +14,7 @@ import pytest
 
 import kitae
 from kitae.api.selecting import _REASONS
+from kitae.data.catalogue import catalogue as data_sets
 from kitae.data.synth.grow import Ended
 from kitae.i18n import LANGUAGES, catalogue, language, set_language, t
 from kitae.verify.gate import GATES, Outcome
@@ -41,6 +42,7 @@ COMPUTED = {
         for name in ["title", "in", "kept", "rejected", "repaired", "where", "evidence", "kind", "gate", "rows", "again"]
     ),
     *(f"data.report.{name}" for name in ["examples", "sources", "lengths", "languages"]),
+    *(f"catalogue.{name}" for name in data_sets()),
     *(f"select.left-out.{reason}" for reason in _REASONS),
     *(f"synth.ended.{ended}" for ended in get_args(Ended)),
     *(key for key in catalogue() if key.startswith("synth.because.")),  # tests/data/test_synth.py looks for each

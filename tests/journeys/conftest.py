@@ -79,14 +79,15 @@ class Kitae:
         assert code is not None, f"{arguments} took longer than {_LONGEST} s\n{err}"
         return Done(code, out, err)
 
-    def start(self, *arguments: object, group: bool = False) -> subprocess.Popen[str]:
+    def start(self, *arguments: object, group: bool = False, cache: Path | None = None) -> subprocess.Popen[str]:
         """`group`: with what it starts it makes a group of processes, as in a terminal."""
+        variables = {"KITAE_CACHE": str(cache)} if cache is not None else {}
         return subprocess.Popen(
             [sys.executable, "-m", "kitae.cli.main", *map(str, arguments)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env=self.environment(),
+            env=self.environment(**variables),
             start_new_session=group,
             # A shell that runs the tests in the background makes them, and what they start, deaf to Ctrl-C.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),

@@ -27,7 +27,7 @@ _LEAST_AT_ONCE = 64  # tokens; below that a smaller micro-batch is no advice
 
 
 def estimate(recipe: Recipe) -> JsonDict:
-    rows = gather_rows(recipe)
+    rows = gather_rows(recipe, reading=False)
     taught = recipe.train.distill is not None and recipe.train.distill.learn == "answers"
     answered, least = sum(row.teaches or taught for row in rows.validation), recipe.verify.min_validation_rows
     if answered < least:

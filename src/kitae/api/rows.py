@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
+from pathlib import Path
+
+from kitae.chat import Conversation
 from kitae.console import console
 from kitae.data import Rows, wanted_rules
 from kitae.errors import InputError
@@ -9,11 +13,13 @@ from kitae.i18n import t
 from kitae.recipe import Recipe
 
 
-def gather_rows(recipe: Recipe) -> Rows:
+def gather_rows(recipe: Recipe, reading: bool = True) -> Rows:
+    """`reading`: where the recipe lets a model choose, it does; else as many rows are taken at random."""
     data, train = recipe.data, recipe.train
     validation = data.validation if isinstance(data.validation, list) else data.validation.fraction
     clean = wanted_rules(data) if data.clean is not None else None
-    rows = Rows.gather(data.train, validation, data.test, train.seed, data.unreadable == "drop", clean)
+    choose = partial(_chosen, recipe, reading) if data.select is not None else list[Conversation]
+    rows = Rows.gather(data.train, validation, data.test, train.seed, data.unreadable == "drop", clean, choose)
     if rows.rejected:
         count = len(rows.rejected)
         console.say(t("data.cleaned", rejected=count, rows=count + len(rows.train) + len(rows.validation)))
@@ -30,3 +36,21 @@ def gather_rows(recipe: Recipe) -> Rows:
         if answered_by_teacher and row.is_text:
             raise InputError("teacher-text", where=row.source)
     return rows
+
+
+def _chosen(recipe: Recipe, reading: bool, rows: list[Conversation]) -> list[Conversation]:
+    from kitae.api.selecting import Choice, choose, ways_of
+    from kitae.api.speaking import Speaking
+    from kitae.data import Amount
+
+    wanted = recipe.data.select
+    assert wanted is not None
+    amount = Amount(wanted.rows, wanted.share, wanted.tokens)
+    if not reading:
+        choice = Choice(("random",), amount, wanted.model, seed=recipe.train.seed)
+    else:
+        targets, judge = tuple(map(Path, wanted.targets)), Speaking(wanted.judge) if wanted.judge else None
+        choice = Choice(ways_of(wanted.by), amount, wanted.model, targets, judge, wanted.sample, recipe.train.seed)
+    chosen = choose(rows, choice)
+    console.say(t("select.chosen", **{name: chosen.report[name] for name in ("chosen", "rows", "tokens")}))
+    return [rows[i] for i in sorted(chosen.rows)]

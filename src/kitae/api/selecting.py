@@ -140,7 +140,7 @@ def choose(rows: Sequence[Conversation], choice: Choice) -> Chosen:
         left_out["not-considered"][np.argsort(draws, kind="stable")[choice.sample :]] = True
     encoded = model.encode(rows)
     lengths, answers = [len(row.ids) for row in encoded], [row.labelled for row in encoded]
-    left_out["no-answer"] |= np.array(answers) == 0
+    left_out["no-answer"] |= np.array([not row.teaches for row in rows])
     if needs:
         left_out["too-long"] |= np.array(lengths) > model.longest
     difficulty = judged = vectors = targets = None

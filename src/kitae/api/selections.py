@@ -71,7 +71,7 @@ def compare_selections(
 
 def _choose(recipe: Path, out: Path, choices: dict[str, Choice], made: JsonDict) -> None:
     """The rows of each way, and those that are held back from all."""
-    wanted = load_recipe(recipe)
+    wanted = load_recipe(recipe, ["data.select=null"])
     rows = gather_rows(wanted)
     pool = without_duplicates(rows.train)
     selections = []
@@ -96,7 +96,7 @@ def _grid(out: Path, report: JsonDict) -> str:
 def _held_back(out: Path, report: JsonDict) -> list[str]:
     """What each trial has otherwise than the recipe: its rows are chosen, cleaned and split already."""
     validation = json.dumps([_source(str((out / "validation.jsonl").absolute()), report)])
-    return [f"data.validation={validation}", "data.clean=null"]
+    return [f"data.validation={validation}", "data.clean=null", "data.select=null"]
 
 
 def _source(path: str, report: JsonDict) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`kitae data select` and `synth`: fewer rows, and more."""
+"""`kitae data select`, `synth` and `pull`: fewer rows, more rows, and rows of others."""
 
 from __future__ import annotations
 
@@ -117,6 +117,44 @@ def data_synth(
     cap = Budget(budget_tokens, budget, _price(price))
     value = synthesise(seeds, out, Synthesis(growth, written, judged, tuple(corpus or []), tuple(evaluation or []), cap), limit)
     return Result(value, "\n\n".join([_written(value), str(out)]))
+
+
+@data_app.command("pull", help=t("help.data-pull"))
+def data_pull(
+    name: Annotated[str | None, typer.Argument(help=t("help.pull-name"))] = None,
+    out: Annotated[Path | None, typer.Option("--out", help=t("help.pull-out"))] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help=t("help.pull-limit"))] = None,
+) -> Result:
+    if name is None:
+        return _known()
+    from kitae.api.pulling import ROWS, pull
+
+    value = pull(name, out, limit)
+    said = [t("pull.done", rows=value["rows"], rejected=value["rejected"], folder=value["folder"])]
+    said += [f"· {claim['licence']} ({claim['source']})" for claim in value["claims"]] or [t("pull.unknown")]
+    path = Path(value["folder"]) / ROWS
+    snippet = f'data:\n  train: [{{path: {path}, format: {value["format"]}, licence: "{value["licence"]}"}}]'
+    return Result(value, "\n".join([*said, "", snippet]))
+
+
+def _known() -> Result:
+    from kitae.data import catalogue
+
+    head = [t("pull.name"), t("pull.what"), t("pull.rows"), "MB", t("licence.claim"), "hub"]
+    rows = [[e.name, t(f"catalogue.{e.name}"), e.rows, e.megabytes, e.licence, e.hub] for e in catalogue().values()]
+    value = [
+        {
+            "name": e.name,
+            "hub": e.hub,
+            "files": e.files,
+            "format": e.format,
+            "rows": e.rows,
+            "megabytes": e.megabytes,
+            "claims": [{"licence": licence, "source": said} for licence, said in e.licences],
+        }
+        for e in catalogue().values()
+    ]
+    return Result({"data_sets": value}, grid([head, *rows]))
 
 
 def _price(text: str) -> tuple[float, float]:

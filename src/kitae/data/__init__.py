@@ -1,7 +1,9 @@
 """Readers, cleaning, splitting, and the bundled task."""
 
+from kitae.data.catalogue import catalogue
 from kitae.data.clean import PAGE, Inputs, Told, clean
-from kitae.data.entries import as_line, each_entry, read_rows
+from kitae.data.entries import as_line, each_entry, read_rows, readable_as
+from kitae.data.hub import downloaded, is_hub
 from kitae.data.identity import draw
 from kitae.data.judging import judge_request, rating
 from kitae.data.leaks import Evaluations, read_evaluations
@@ -38,14 +40,17 @@ __all__ = [
     "Told",
     "Verdict",
     "as_line",
+    "catalogue",
     "clean",
     "content",
     "contents",
+    "downloaded",
     "draw",
     "each_entry",
     "each_found",
     "files_of",
     "is_disjoint",
+    "is_hub",
     "judge",
     "judge_request",
     "judged",
@@ -57,6 +62,7 @@ __all__ = [
     "read_evaluations",
     "read_rows",
     "read_texts",
+    "readable_as",
     "report_page",
     "select",
     "wanted_rules",

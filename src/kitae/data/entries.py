@@ -85,6 +85,17 @@ def read_rows(entries: Iterable[Entry], form: Format) -> tuple[list[Row], list[J
     return rows, rejected
 
 
+def readable_as(entry: Entry, form: Format) -> str:
+    """Why it can't be read; nothing if it can."""
+    if entry.record is None:
+        return entry.why
+    try:
+        conversation(dict(entry.record), form, entry.where, entry.where)
+    except InputError as error:
+        return reason_of(error)
+    return ""
+
+
 def with_reasons(record: JsonDict, reasons: Sequence[object]) -> JsonDict:
     """A row that was rejected before keeps what was said of it then."""
     before = {"_reasons_before": record["_reasons"]} if "_reasons" in record else {}

@@ -13,6 +13,7 @@ from typing import IO
 
 import zstandard
 
+from kitae.data.hub import is_hub, opened_remote
 from kitae.errors import InputError
 
 _PACKED = (".gz", ".zst")
@@ -25,7 +26,7 @@ _BLOCK = 1 << 16  # bytes; lines stay together, because empty ones between parag
 def opened(path: Path) -> Iterator[IO[bytes]]:
     """A file, packed or not; whatever goes wrong while it is read is said of it."""
     try:
-        with path.open("rb") as file:
+        with opened_remote(path) if is_hub(path) else path.open("rb") as file:
             if path.suffix == ".gz":
                 yield gzip.GzipFile(fileobj=file)  # type: ignore[misc]  # it reads as any file does
             elif path.suffix == ".zst":

@@ -6,6 +6,7 @@ import glob
 from collections.abc import Sequence
 from pathlib import Path
 
+from kitae.data.hub import hub_files, is_hub
 from kitae.data.opening import bare_suffix
 from kitae.errors import InputError
 from kitae.files import hash_text, sha256
@@ -15,6 +16,8 @@ _DATA = {".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".txt"}
 
 def files_of(path: Path) -> list[Path]:
     """In the order of their names. Of a folder, all that hold data, however deep."""
+    if is_hub(path):
+        return hub_files(path, _DATA)
     try:
         if path.is_dir():
             found = [file for file in path.rglob("*") if bare_suffix(file) in _DATA and not _hidden(file, path)]
@@ -36,5 +39,8 @@ def _hidden(file: Path, folder: Path) -> bool:
 
 def contents(sources: Sequence[Path]) -> str:
     """A name for what is asked for and what is in those files; not for when they were written, which copies keep."""
-    files = [file for source in sources for file in files_of(source) if file.is_file()]
-    return hash_text(*map(str, sources), *(f"{file} {sha256(file)}" for file in files))
+    files = [file for source in sources for file in files_of(source) if is_hub(file) or file.is_file()]
+    known = (
+        str(file) if is_hub(file) else f"{file} {sha256(file)}" for file in files
+    )  # a revision of the hub stays what it is
+    return hash_text(*map(str, sources), *known)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -89,8 +89,10 @@ class Rows:
         seed: int,
         drop: bool = False,
         clean: Rules | None = None,
+        choose: Callable[[list[Conversation]], list[Conversation]] = lambda rows: rows,
     ) -> Rows:
-        """`drop`: what can't be read is left out, and named. `clean`: so is what these rules find in training rows."""
+        """`drop`: what can't be read is left out, and named. `clean`: so is what these rules find in training rows. `choose`:
+        which of those that are left are learned."""
         unreadable: list[JsonDict] = []
         weights: dict[str, float] = {}
 
@@ -119,6 +121,7 @@ class Rows:
             training, held_back = hold_back(training, validation, seed)
         else:
             held_back = read(validation)
+        training = choose(training)
         training = [row for row in training for _ in range(_times(row, weights.get(row.source, 1.0), seed))]
         return Rows(training, held_back, read(test), duplicates, unreadable, rejected)
 

@@ -86,8 +86,10 @@ def resolve_paths(recipe: Recipe, folder: Path, name: str) -> Recipe:
     sources = [*data["train"], *data["test"]]
     sources += data["validation"] if isinstance(data["validation"], list) else []
     for source in sources:
-        source["path"] = os.path.normpath((folder / Path(source["path"]).expanduser()).absolute())
-    data["evaluations"] = [os.path.normpath((folder / Path(name).expanduser()).absolute()) for name in data["evaluations"]]
+        source["path"] = _absolute(folder, source["path"])
+    for section, key in ((data, "evaluations"), (data["select"] or {}, "targets")):
+        if section:
+            section[key] = [_absolute(folder, name) for name in section[key]]
     if model["chat_template"]:
         model["chat_template"] = str((folder / Path(model["chat_template"]).expanduser()).absolute())
     named: list[tuple[Any, Any]] = [(model, "source")] if model["new"] is None else [(model["new"], "tokenizer")]
@@ -103,6 +105,10 @@ def resolve_paths(recipe: Recipe, folder: Path, name: str) -> Recipe:
     if problems:
         raise RecipeError(name, problems)
     return resolved
+
+
+def _absolute(folder: Path, name: str) -> str:
+    return name if name.startswith("hub:") else os.path.normpath((folder / Path(name).expanduser()).absolute())
 
 
 def recipe_yaml(recipe: Recipe) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import get_args
 
-from kitae.formats import LANGUAGES_KNOWN, REPAIRABLE
+from kitae.formats import LANGUAGES_KNOWN, REPAIRABLE, Way
 from kitae.i18n import t
-from kitae.recipe.schema import NO_GGUF, READ_BY, Blend, New, Recipe, Section
+from kitae.recipe.schema import NO_GGUF, READ_BY, Blend, New, Recipe, Section, Select
 
 KeyPath = tuple[str | int, ...]
 
@@ -42,8 +43,21 @@ def contradictions(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
     for gate, action in (data.clean.rules if data.clean else {}).items():
         if action == "repair" and gate not in REPAIRABLE:
             yield ("data", "clean", "rules", gate), t("recipe.no-repair", gates=", ".join(REPAIRABLE))
+    if data.select is not None:
+        yield from _select(data.select)
     if "exact_match" in recipe.evaluate.suites and not data.test:
         yield ("evaluate", "suites"), t("recipe.suite-without-test")
+
+
+def _select(select: Select) -> Iterator[tuple[KeyPath, str]]:
+    path, ways = ("data", "select"), select.by.split("+")
+    if not set(ways) <= set(get_args(Way)) or len(set(ways)) < len(ways):
+        yield (*path, "by"), t("recipe.ways", known=", ".join(get_args(Way)))
+    if sum(value is not None for value in (select.rows, select.share, select.tokens)) != 1:
+        yield path, t("recipe.amount")
+    for name, way, given in (("targets", "similar", select.targets), ("judge", "judge", select.judge)):
+        if bool(given) != (way in ways):
+            yield (*path, name), t("recipe.way-without" if given else "recipe.way-needs", name=name, way=way)
 
 
 def _methods(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:

@@ -89,7 +89,7 @@ class Source(Section):
     path: str = Field(
         min_length=1,
         description="a .jsonl, .json, .csv, .tsv, .parquet or .txt file, each also as .gz or .zst; or a folder, or a pattern "
-        "(chats/*.jsonl); relative to the recipe",
+        "(chats/*.jsonl); relative to the recipe; or hub:owner/name, perhaps with @revision and :pattern of its files",
     )
     format: Format = Field(
         "auto",
@@ -116,11 +116,29 @@ class Clean(Section):
     near: float = Field(NEAR, ge=0.5, le=1.0, description="likeness from which two rows are nearly the same")
 
 
+class Select(Section):
+    """Of the training rows, after the split, those that are worth their time, as `kitae data select` chooses them."""
+
+    by: str = Field(
+        min_length=1, description="random, longest, ifd, diverse, similar or judge; several together with + between them"
+    )
+    rows: int | None = Field(None, ge=1, description="how many; or share, or tokens")
+    share: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
+    tokens: int | None = Field(None, ge=1)
+    model: str = Field(STARTER, min_length=1, description="that reads the rows, for ifd, diverse and similar")
+    targets: list[Annotated[str, Field(min_length=1)]] = Field([], description="similar: files of rows to be like")
+    judge: str | None = Field(
+        None, min_length=1, description="judge: a run, starter, folder or .gguf file; or an endpoint's URL#model"
+    )
+    sample: int | None = Field(None, ge=1, description="consider only so many rows, at random by train.seed")
+
+
 class Data(Section):
     train: list[Source] = Field(min_length=1)
     validation: Fraction | list[Source] = Fraction(fraction=0.2)
     test: list[Source] = Field([], description="never seen by training or by any choice")
     clean: Clean | None = Field(None, description="{}: clean the training rows; without it, gates refuse dirty ones")
+    select: Select | None = Field(None, description="train on the best rows only")
     evaluations: list[Annotated[str, Field(min_length=1)]] = Field(
         [], description="files of what the model will be examined on; training rows that hold it are leaks"
     )
