@@ -159,6 +159,33 @@ def test_what_was_done_is_not_done_again(tmp_path: Path, small_chunks: None, mon
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
+@pytest.mark.parametrize("processes", [1, 2])
+def test_rows_are_read_as_they_are_looked_at(
+    tmp_path: Path, small_chunks: None, monkeypatch: pytest.MonkeyPatch, processes: int
+) -> None:
+    """A file may be larger than memory: only a few chunks are read before the first is done."""
+    source = written(tmp_path / "in.jsonl", rows(200))
+    read = ahead = 0
+    real_entries, real_load = import_module("kitae.data.clean").each_entry, chunks._load
+
+    def entries(*arguments):
+        nonlocal read
+        for entry in real_entries(*arguments):
+            read += 1
+            yield entry
+
+    def load(folder, number):
+        nonlocal ahead
+        ahead = max(ahead, read - 7 * number)
+        return real_load(folder, number)
+
+    monkeypatch.setattr(chunks, "_processes", lambda: processes)
+    monkeypatch.setattr(import_module("kitae.data.clean"), "each_entry", entries)
+    monkeypatch.setattr(chunks, "_load", load)
+    clean_data([source], tmp_path / "out", Wanted())
+    assert read == 200 and ahead <= 7 * (2 + 2 * processes + 1)
+
+
 def test_other_settings_begin_anew(tmp_path: Path, small_chunks: None, monkeypatch: pytest.MonkeyPatch) -> None:
     source = written(tmp_path / "in.jsonl", [*rows(20), *DEFECTS])
     monkeypatch.setattr(import_module("kitae.data.clean"), "decide", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))

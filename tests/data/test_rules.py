@@ -304,7 +304,36 @@ def test_answers_that_break_off(answer: str) -> None:
 @pytest.mark.parametrize(
     ("asked", "answer"),
     [
+        ("Can you give me 6 popular types of pets?", "Dogs, Cats, Fish, Birds"),
+        ("List five rivers of Europe.", "Danube, Rhine, Elbe & Seine"),
+        ("Identify which is string or percussion: Damphu, Dulcimer", "Dulcimer is string, Damphu"),
+        (
+            "Categorize each as useful or not. A compass, granola, seventeen oars, ten tons of ore.",
+            "Useful\ncompass\nseventeen",
+        ),
+        ("When?", "2008 - The first car\n2012 - The second car\n20"),
+        ("How is it made?", "1. Mix it.\n2. Bake it.\n3"),
+        ("Show models and dates", "{one} - {May 1}\n{two} - {June 2}\n{three} - {Septembe"),
+        ("What is on it?", "A collection of songs by a choir and its group.\n\nIt"),
+    ],
+)
+def test_answers_that_leave_out_what_was_begun(asked: str, answer: str) -> None:
+    assert "data.truncated" in gates(asked, answer)
+
+
+@pytest.mark.parametrize(
+    ("asked", "answer"),
+    [
         (ASKED, TRUE),
+        ("Give me 4 pets", "Dogs, cats, fish and birds"),
+        ("Give me 6 reasons to sleep", "Rest, health, and that is all I can think of."),
+        ("What happened in the 3 wars?", "Death, hunger"),
+        ("Sort: whale, cod", "whale is a mammal, cod is a fish"),
+        ("Useful or not. A compass, oars, granola", "compass\ngranola"),
+        ("Who won, and when?", "1. Brazil\n2. Italy"),
+        ("What is the sum?", "Add 10 and 10.\n20"),
+        ("Fill in", "{a: 1}\n{b: 2}"),
+        ("Say it twice", "It rained.\nIt"[:10]),
         (ASKED, "Because of the air"),
         ("Name colours", "- Red\n- Green\n- Blue"),
         ("Add two numbers in Python", "def add(a, b):\n    return a + b"),

@@ -15,7 +15,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from itertools import groupby, islice
+from itertools import chain, groupby, islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -106,14 +106,14 @@ def _worked(chunks: Iterator[tuple[int, list[Entry]]], looking: Looking) -> Iter
     first = list(islice(chunks, 2))
     processes = _processes() if len(first) > 1 else 1
     if processes == 1:
-        for number, entries in (*first, *chunks):
+        for number, entries in chain(first, chunks):
             _work(number, entries, looking)
             yield number
         return
     pool = ProcessPoolExecutor(processes, multiprocessing.get_context("fork"), _begin, (os.getpid(), looking))
     waiting: deque[Future[int]] = deque()
     try:
-        for number, entries in (*first, *chunks):
+        for number, entries in chain(first, chunks):
             waiting.append(pool.submit(_work, number, entries))
             if len(waiting) > _WAITING * processes:
                 yield waiting.popleft().result()

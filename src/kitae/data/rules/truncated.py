@@ -33,6 +33,15 @@ _BEGUN = re.compile(
     r"[a-z0-9)\"”][.!?][\"”]?\s+(?:The|It|Its|This|These|He|She|They|His|Her|Their|In|For|On|At|By|From|A|An|However|But|And|If|When|"
     r"While|As|There|Because|Although|Since)(?: [a-z]\w*)?$"
 )
+_BEGUN_LINE = re.compile(
+    r"[a-z0-9)\"”][.!?][\"”]?\s*\n\s*(?:The|It|Its|This|These|He|She|They|However|But|And|If|When|Because)$"
+)
+_NUMBERS = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+_COUNTED = re.compile(
+    rf"\b(?:give|name|list|tell|provide|suggest)\b[^.?!\n]{{0,30}}?\b(\d{{1,2}}|{'|'.join(_NUMBERS)}) [^.?!\n]*[.?!]?\s*$",
+    re.IGNORECASE,
+)
+_LIST, _MOST_NAMES = 200, 40  # characters of a list in one line; things that a question names
 _ITEM = re.compile(r"^\s*(?:[-*•‣·–—]|\(?\d{1,3}[.):]|[a-zA-Z][.)]|#+)\s*")
 _WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
 _SPACED = re.compile(r"[^\W\d_぀-ヿ一-鿿가-힣]+(?:['’-][^\W\d_぀-ヿ一-鿿가-힣]+)*")  # words that have spaces around them
@@ -191,6 +200,8 @@ def _kind(exchange: Exchange) -> str | None:
         return None
     if text.count("```") % 2:
         return "open-fence"
+    if _breaks_off_lines(text):
+        return "unclosed"
     if _is_code(exchange) or text.endswith(_ENDED) or not (text[-1].isalnum() or _HANGING.search(text[-_TAIL:])):
         return None
     last = text.rsplit("\n", 1)[-1]
@@ -200,9 +211,9 @@ def _kind(exchange: Exchange) -> str | None:
         return "hanging"
     if _unclosed(last):
         return "unclosed"
-    if _BEGUN.search(last[-_TAIL:]):
+    if _BEGUN.search(last[-_TAIL:]) or _BEGUN_LINE.search(text[-_TAIL:]):
         return "within-sentence"
-    if _leaves_out(exchange.asked, text):
+    if _leaves_out(exchange.asked, text) or _too_few(exchange.asked, text):
         return "unanswered"
     return None
 
@@ -231,15 +242,43 @@ def _unclosed(last: str) -> bool:
     return any(last.rfind(opening) > last.rfind(closing) for opening, closing in ("()", "{}", "（）", "「」", "『』", "“”"))
 
 
+def _breaks_off_lines(text: str) -> bool:
+    """The last of several lines begins as all others do, and is no more than that beginning."""
+    *lines, last = [line.strip() for line in text.split("\n") if line.strip()]
+    if len(lines) < 2:
+        return False
+    if last.isdecimal():
+        return all(re.match(r"\d+\W*\s\S", line) for line in lines[-3:])
+    return last.count("{") > last.count("}") and all(line.count("{") == line.count("}") > 0 for line in lines)
+
+
+def _too_few(asked: str, text: str) -> bool:
+    """Fewer names than were asked for, of a list in one line."""
+    found = _COUNTED.search(asked[-_LIST:])
+    if found is None or "\n" in text or "," not in text or len(text) > _LIST or any(mark in text for mark in ".;:"):
+        return False
+    wanted = int(found[1]) if found[1].isdecimal() else _NUMBERS.index(found[1].lower()) + 2
+    return len(re.split(r",|\band\b|&", text)) < wanted
+
+
 def _leaves_out(asked: str, text: str) -> bool:
     """Of things that are each to be answered, one after another, some are missing."""
     before, colon, named = asked.strip().rstrip(".?! ").rpartition(":")
-    if not colon or "\n" in named.strip() or not _EACH_ASKED.search(before):
+    if not colon:
+        before, _, named = asked.strip().rstrip(".?! ").rpartition(". ")
+        if named.count(",") < 2:
+            return False
+    if "\n" in named.strip() or not _EACH_ASKED.search(before):
         return False
     names = [name.strip().casefold() for name in re.split(r",|;|\band\b", named) if name.strip()]
     answer = text.casefold()
-    if len(names) < 2 or max(map(len, names)) > 40 or not answer.startswith(tuple(names)):
+    if not 2 <= len(names) <= _MOST_NAMES or max(map(len, names)) > 40:
         return False
-    if any(re.search(rf"\b{re.escape(answer.split()[-1])} \w", name) and name not in answer for name in names):
+    if any(re.search(rf"^(?:an? )?{re.escape(answer.split()[-1])} \w", name) and name not in answer for name in names):
         return True  # it ends within one of their names
+    if not colon or not answer.startswith(tuple(names)):
+        return False
+    said = [name for name in names if re.search(rf"{re.escape(name)}\s*(?: is | are |:|-|=)", answer)]
+    if said and any(answer.endswith(name) for name in names if name not in said):
+        return True  # a name is there, and what there was to say of it is not
     return any(not any(word in answer for word in re.findall(r"\w{3,}", name) or [name]) for name in names)
