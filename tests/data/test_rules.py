@@ -427,13 +427,13 @@ def test_only_texts_at_fault_lose_their_tags() -> None:
 )
 def test_no_text_takes_long(text: str) -> None:
     """Each is what some model has written."""
-    began = time.monotonic()
+    began = time.process_time()
     for asked, answer in ((ASKED, text), (text, TRUE)):
         talk = Talk(row(asked, answer))
         found = findings(talk)
         open_end(talk)
         repaired({"a": answer, "b": asked}, found, talk)
-    assert time.monotonic() - began < 8
+    assert time.process_time() - began < 8
 
 
 def test_every_kind_has_its_sentence() -> None:
