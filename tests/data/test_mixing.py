@@ -48,3 +48,9 @@ def test_saved_and_read_again(tmp_path: Path) -> None:
     rows = Rows.gather([source(tmp_path, "a", 20, weight=2)], 0.2, [], seed=0)
     rows.save(tmp_path / "rows")
     assert Rows.load(tmp_path / "rows").train == rows.train
+
+
+def test_drawing_for_one_purpose_says_nothing_of_another(tmp_path: Path) -> None:
+    """What is learned half as often is not what was drawn first."""
+    rows = Rows.gather([source(tmp_path, "a", 200, sample=100, weight=0.5)], [], [], seed=3)
+    assert 30 < len(rows.train) < 70

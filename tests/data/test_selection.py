@@ -60,6 +60,14 @@ def test_spread_rows_are_far_from_each_other() -> None:
     assert narrow == [0]
 
 
+def test_a_long_row_that_does_not_fit_stands_for_nothing() -> None:
+    """Of two alike, the short one is taken where the long one is too long."""
+    corners = np.array([[1, 0], [0, 1], [0.01, 0.999], [-1, 0], [-0.99, 0.01], [0, -1]], dtype=np.float32)
+    lengths = [10, 500, 10, 500, 10, 10]
+    chosen = select(["diverse"], seen(vectors=corners, lengths=lengths), Amount(tokens=40))
+    assert set(chosen) == {0, 2, 4, 5}
+
+
 def test_targets_choose_in_turns() -> None:
     alike = np.array([[0.9, 0.8], [0.8, 0.9], [0.7, 0.1], [0.1, 0.2]], dtype=np.float32)
     assert in_turns(alike) == [0, 1, 2, 3]
@@ -72,8 +80,10 @@ def test_targets_choose_in_turns() -> None:
 @pytest.mark.parametrize(
     ("text", "wanted"),
     [
+        *(("Rating (1-5): 4", 4.0), ("4 out of 5", 4.0), ("Score: 2. It has 12 flaws", 2.0), ("I give it a 3", 3.0)),
+        *(("5.7", None), ("-3", None), ("5点満点中4点", 4.0), ("評価：５", 5.0), ("3 - it names 4 rivers", 3.0)),
         *(("4", 4.0), ("Rating: 3", 3.0), ("4/5", 4.0), ("**5**", 5.0), ("４点", 4.0), ("4.5", 4.5), ("2.", 2.0)),
-        *(("", None), ("excellent", None), ("10", None), ("0", None), ("7 of 9", None), ("100 %", None)),
+        *(("", None), ("excellent", None), ("10", None), ("0", None), ("7 of 9", None), ("9", None), ("100 %", None)),
     ],
 )
 def test_ratings_are_read(text: str, wanted: float | None) -> None:

@@ -139,6 +139,17 @@ def test_a_spent_budget_keeps_what_there_is() -> None:
     assert found.ended == "budget" and 0 < len(found.kept) < 100
 
 
+def test_hard_to_please_judges_are_not_given_up_on() -> None:
+    """Of eight tasks a round one pleases; the last row is worth as many as the first."""
+    turn = iter(range(100_000))
+
+    def says(text: str) -> str:
+        return ("5" if next(turn) % 8 == 7 else "2") if "number alone" in text else reply(text)
+
+    for seed in range(5):
+        assert len(grown(rows=6, says=says, keep="judged", seed=seed).kept) == 6
+
+
 def test_what_a_model_will_be_examined_on_is_not_written() -> None:
     written = [row["messages"][0]["content"] for row in grown().kept]
     exam = Evaluations([Conversation((Message("user", written[0]),), "exam:1")])
@@ -162,7 +173,7 @@ def test_passages_near_the_examples_come_first() -> None:
         Document("Bread dough wants patience: knead it, let it rest, and fold it again before baking.", "2"),
         Document("A glacier is a body of dense ice that keeps moving under its own weight.", "3"),
     ]
-    assert [document.where for document in nearest_documents(tasks, documents)[:2]] == ["2", "3"]
+    assert {document.where for document in nearest_documents(tasks, documents)[:2]} == {"2", "3"}
 
 
 def test_a_corpus_in_passages(tmp_path: Path) -> None:
@@ -209,6 +220,8 @@ def test_lists_are_read(text: str, wanted: list[str]) -> None:
 def test_pairs_and_plans_are_read() -> None:
     (pair,) = METHODS["craft"].read("Sure.\nQUESTION: Why?\n\n**ANSWER:** Because.\nTruly.")
     assert (pair.question, pair.answer) == ("Why?", "Because.\nTruly.")
+    two = METHODS["craft"].read("QUESTION: a?\nANSWER: b.\n\nQUESTION: c?\nANSWER: d.\ne.")
+    assert [(one.question, one.answer) for one in two] == [("a?", "b."), ("c?", "d.\ne.")]
     assert METHODS["craft"].read("Why? Because.") == []
     assert [one.question for one in METHODS["cot-self-instruct"].read("Plan.\n=== TASK ===\nNew task: Do it.")] == ["Do it."]
     assert METHODS["cot-self-instruct"].read("Only a plan.") == []
@@ -240,7 +253,8 @@ def test_likeness_is_that_of_the_longest_common_subsequence() -> None:
     "text",
     [
         "Write a Python function that opens a file and counts its lines.",
-        "Explain why the French Revolution failed to draw in the peasants of the west.".replace("draw in", "win over"),
+        "Explain why the French Revolution failed to draw in the peasants of the west.",
+        "What is the big picture of the causes that led to the war? Draw three conclusions.",
         "次の文章を要約してください。今日は朝から雨が降り、夕方には上がりました。",
         "Plot summary: what happens at the end of Macbeth, and who is to blame?",
     ],
@@ -256,6 +270,11 @@ def test_good_tasks_pass(text: str) -> None:
         (["Answer: 1,200", "about 1200", "12"], 0, 2),
         (["Red", "Blue", "blue."], 1, 2),
         (["答え：3個", "3", "4"], 0, 2),
+        (["1234567", "1234568", "1,234,568"], 1, 2),
+        (["1/4", "3/4", "0.75"], 1, 2),
+        ([r"\boxed{\frac{1}{2}}", r"\boxed{\frac{3}{2}}", "So it is 0.5"], 0, 2),
+        (["The answer is 12.\nI hope this answer helps!", "99\nI hope this answer helps!", "12"], 0, 2),
+        (["Answer: (a) red", "answer is (b) blue", "the answer is (b) Blue."], 1, 2),
     ],
 )
 def test_what_answers_come_to(answers: list[str], index: int, count: int) -> None:

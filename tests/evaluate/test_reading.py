@@ -11,7 +11,7 @@ import torch
 
 from kitae.chat import Conversation
 from kitae.evaluate.language import by_engine
-from kitae.evaluate.reading import Reader, readable
+from kitae.evaluate.reading import Read, Reader
 from kitae.generate import open_engine
 from kitae.generate.torch_engine import TorchEngine
 
@@ -25,6 +25,10 @@ ROWS = [
 
 def row(said: list[tuple[str, str]]) -> Conversation:
     return Conversation.of([{"role": role, "content": text} for role, text in said])
+
+
+def read(engine: TorchEngine, one: Conversation) -> Read:
+    return Read.of(engine.codec.encode_answer(one))
 
 
 @pytest.fixture(scope="module")
@@ -42,21 +46,21 @@ def reader(engine: TorchEngine) -> Reader:
 
 
 def test_difficulty_is_that_of_single_rows(engine: TorchEngine, reader: Reader) -> None:
-    encoded = [readable(engine.codec, row(said)) for said in ROWS]
+    encoded = [read(engine, row(said)) for said in ROWS]
     found = reader.read(encoded, difficulty=True, vectors=False).difficulty
     assert found is not None
     nats = by_engine(engine)
     heading = engine.codec.vocabulary.encode("<|im_end|>\n<|im_start|>assistant\n", parse_control=True)
     for one, value in zip(encoded, found, strict=True):
-        span = one.spans[-1]
-        answer = one.ids[span.start : span.end]
-        behind = nats(one.ids)[0][span.start - 1 : span.end - 1].sum()
+        ids = one.ids.tolist()
+        answer = ids[one.start : one.end]
+        behind = nats(ids)[0][one.start - 1 : one.end - 1].sum()
         alone = nats([*heading, *answer])[0][len(heading) - 1 :].sum()
         assert value == pytest.approx(np.exp((behind - alone) / len(answer)), rel=1e-4)
 
 
 def test_vectors_do_not_depend_on_the_company(engine: TorchEngine, reader: Reader) -> None:
-    encoded = [readable(engine.codec, row(said)) for said in ROWS]
+    encoded = [read(engine, row(said)) for said in ROWS]
     together = reader.read(encoded, difficulty=True, vectors=True).vectors
     assert together is not None
     for one, vector in zip(encoded, together, strict=True):
@@ -64,14 +68,16 @@ def test_vectors_do_not_depend_on_the_company(engine: TorchEngine, reader: Reade
         assert alone is not None
         np.testing.assert_allclose(alone[0], vector, atol=1e-4)
         assert np.linalg.norm(vector) == pytest.approx(1, abs=1e-4)
-    states = engine.model(torch.tensor([encoded[0].ids]), output_hidden_states=True).hidden_states[-1][0].detach().numpy()
+    states = (
+        engine.model(torch.tensor([encoded[0].ids.tolist()]), output_hidden_states=True).hidden_states[-1][0].detach().numpy()
+    )
     weighted = (states * np.arange(1, len(states) + 1)[:, None]).sum(0)
     np.testing.assert_allclose(together[0], weighted / np.linalg.norm(weighted), atol=1e-4)
 
 
 def test_what_has_no_question_or_answer_has_no_difficulty(engine: TorchEngine, reader: Reader) -> None:
     rows = [Conversation.of_text("Rain fell on the town all day."), row([("user", "Anyone?")]), row(ROWS[0])]
-    found = reader.read([readable(engine.codec, one) for one in rows], difficulty=True, vectors=True)
+    found = reader.read([read(engine, one) for one in rows], difficulty=True, vectors=True)
     assert found.difficulty is not None and found.vectors is not None
     assert np.isnan(found.difficulty[:2]).all() and np.isfinite(found.difficulty[2])
     assert np.isfinite(found.vectors).all()
@@ -94,7 +100,7 @@ def test_other_models_are_read_too(kind: str, starter: Path, tmp_path: Path) -> 
         Gemma2ForCausalLM(config).save_pretrained(tmp_path / "model")
     engine = open_engine(tmp_path / "model")
     assert isinstance(engine, TorchEngine)
-    encoded = [readable(engine.codec, row(said)) for said in ROWS]
+    encoded = [read(engine, row(said)) for said in ROWS]
     found = Reader(engine).read(encoded, difficulty=True, vectors=True)
     assert found.difficulty is not None and found.vectors is not None
     assert np.isfinite(found.difficulty).all() and found.vectors.shape == (3, 32)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.scripted import Answer, endpoint
 
-from kitae.chat import Message, Reply, Request
+from kitae.chat import Message, Reply, Request, without_thought
 from kitae.errors import InputError, KitaeError
 from kitae.generate import Budget, Endpoint, Ledger
 
@@ -77,14 +77,18 @@ def test_so_many_a_minute_and_no_more() -> None:
         Answer(raw=b'{"choices": [{"message": {"content": "cut', headers={"Content-Length": "900"}),
         Answer(raw=b"[" * 100_000),
         Answer("late", pause=0.9),
+        Answer("an error, drop by drop", 503, drip=0.02),
+        Answer(raw=b'{"error": {"message": "no room"}}'),
+        Answer(raw=b'{"choices": [{"message": {"content": "x"}}], "usage": {"prompt_tokens": 1e999}}'),
         Answer("drop by drop", drip=0.02),
     ],
-    ids=str,
+    ids=lambda answer: f"{answer.status} {str(answer.text)[:12]} {(answer.raw or b'')[:24]!r}",
 )
-def test_what_passes_is_waited_for(bad: Answer) -> None:
+def test_what_passes_is_waited_for(bad: Answer, tmp_path: Path) -> None:
     with endpoint(lambda body, number: bad if number < 2 else Answer("fine")) as server:
-        (found,) = replies(made(server.url, timeout=0.5), asked("a"))
-        assert found.text == "fine" and not found.failed
+        ledger = Ledger(tmp_path / "calls.jsonl")
+        (found,) = ledger.ask(made(server.url, timeout=0.5), asked("a"))
+        assert found is not None and found.text == "fine" and not found.failed
         assert len(server.asked) == 3
 
 
@@ -122,8 +126,17 @@ def test_fields_that_an_endpoint_does_not_take_are_left_out() -> None:
         return Answer("extra field: seed", 422) if "seed" in body else Answer("fine")
 
     with endpoint(picky) as server:
-        assert [reply.text for reply in replies(made(server.url, at_once=1), asked("a", "b"))] == ["fine", "fine"]
-        assert len(server.asked) == 4 and server.asked[-1]["max_completion_tokens"] == 20
+        assert [reply.text for reply in replies(made(server.url), asked(*"abcdefgh"))] == ["fine"] * 8
+        assert server.asked[-1]["max_completion_tokens"] == 20
+
+
+def test_fields_are_given_where_only_the_question_speaks_of_them() -> None:
+    def says(body: dict, number: int) -> Answer:
+        return Answer("content filter: room temperature superconductors", 400) if number == 0 else Answer("fine")
+
+    with endpoint(says) as server:
+        replies(made(server.url, at_once=1), asked("a", "b"))
+        assert "temperature" in server.asked[1]
 
 
 def test_nobody_there() -> None:
@@ -142,10 +155,11 @@ def test_a_key_does_not_follow_to_another_address() -> None:
             assert found.failed.startswith("302") and not other.asked
 
 
-@pytest.mark.parametrize("url", ["localhost:80", "ftp://x/v1", "http://", "file:///etc/passwd"])
+@pytest.mark.parametrize("url", ["localhost:80", "ftp://x/v1", "http://", "file:///etc/passwd", "http://me:secret@host/v1"])
 def test_what_is_no_address(url: str) -> None:
-    with pytest.raises(InputError):
+    with pytest.raises(InputError) as caught:
         made(url)
+    assert "secret" not in str(caught.value.as_dict())
 
 
 def test_without_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,44 +180,77 @@ def test_nothing_is_paid_for_twice(tmp_path: Path) -> None:
         assert second.spent.calls == 3 and second.spent.asked == 150
 
 
-def test_what_failed_is_asked_again_the_next_time(tmp_path: Path) -> None:
+def test_what_failed_for_good_stays_so(tmp_path: Path) -> None:
+    """Else everything that was made after it would be made anew."""
+
     def says(body: dict, number: int) -> Answer:
-        return Answer("filtered", 400) if number == 0 else Answer("fine")
+        return Answer("filtered", 400) if number == 1 else Answer("fine")
 
     with endpoint(says) as server:
-        speaker, file = made(server.url), tmp_path / "calls.jsonl"
-        (failed,) = Ledger(file).ask(speaker, asked("a"))
-        assert failed is not None and failed.failed
+        speaker, file = made(server.url, at_once=1), tmp_path / "calls.jsonl"
+        first = Ledger(file).ask(speaker, asked("a", "b"))
+        assert first[1] is not None and first[1].failed == "400: filtered"
         again = Ledger(file)
-        assert again.spent.lost == 1  # it may have cost something
-        (found,) = again.ask(speaker, asked("a"))
-        assert found is not None and found.text == "fine"
+        assert again.ask(speaker, asked("a", "b")) == first and len(server.asked) == 2
+        assert again.spent.calls == 1 and again.spent.lost == 0
 
 
-def test_three_failures_in_a_row_end_it(tmp_path: Path) -> None:
+def test_what_stays_broken_ends_it_and_is_asked_again_the_next_time(tmp_path: Path) -> None:
+    well = False
+
     def says(body: dict, number: int) -> Answer:
-        return Answer("fine") if number < 2 else Answer("broken", 400)
+        return Answer("fine") if number < 2 or well else Answer(raw=b"half a rep")
 
     with endpoint(says) as server:
         with pytest.raises(KitaeError) as caught:
             Ledger(tmp_path / "calls.jsonl").ask(made(server.url, at_once=1), asked(*"abcdefghij"))
-        assert caught.value.kind == "endpoint-failing" and len(server.asked) < 8
-        assert len(Ledger(tmp_path / "calls.jsonl")._known) == 2
+        assert caught.value.kind == "endpoint-failing" and len(server.asked) == 2 + 8
+        well = True
+        ledger = Ledger(tmp_path / "calls.jsonl")
+        assert ledger.spent.calls == 2 and ledger.spent.lost == 8  # each may have been paid for
+        found = ledger.ask(made(server.url, at_once=1), asked(*"abcdefghij"))
+        assert [reply.text for reply in found if reply] == ["fine"] * 10 and len(server.asked) == 10 + 8
+        assert Ledger(tmp_path / "calls.jsonl").spent == ledger.spent
 
 
-@pytest.mark.parametrize("budget", [Budget(tokens=400), Budget(money=0.4, price=(1000, 1000))])
+def test_wrong_settings_leave_no_trace(tmp_path: Path) -> None:
+    file = tmp_path / "calls.jsonl"
+    with endpoint(lambda body, number: Answer("no such option", 400)) as server:
+        with pytest.raises(KitaeError):
+            Ledger(file).ask(made(server.url, at_once=2), asked(*map(str, range(20))))
+        server.says = echo
+        found = Ledger(file).ask(made(server.url), asked(*map(str, range(20))))
+        assert [reply.text for reply in found if reply] == [str(i) for i in range(20)]
+
+
+def test_equal_requests_are_asked_once(tmp_path: Path) -> None:
+    with endpoint(echo) as server:
+        found = Ledger(tmp_path / "calls.jsonl").ask(made(server.url), asked("a", "b", "a", "a"))
+        assert [reply.text for reply in found if reply] == ["A", "B", "A", "A"] and len(server.asked) == 2
+
+
+@pytest.mark.parametrize("budget", [Budget(tokens=900), Budget(money=0.9, price=(1000, 1000))])
 @pytest.mark.parametrize("usage", [True, False])
-def test_a_budget_is_never_passed(tmp_path: Path, budget: Budget, usage: bool) -> None:
-    with endpoint(lambda body, number: Answer("one two three", usage=usage)) as server:
-        ledger, requests = Ledger(tmp_path / "calls.jsonl", budget), asked(*map(str, range(30)), max_tokens=60)
+@pytest.mark.parametrize("fails", [0, 3])
+def test_a_budget_is_not_passed(tmp_path: Path, budget: Budget, usage: bool, fails: int) -> None:
+    """The server counts 50 tokens of a prompt of one letter, and now and then takes the money and says nothing."""
+    paid = 0
+
+    def says(body: dict, number: int) -> Answer:
+        nonlocal paid
+        broken = bool(fails) and number % fails == 1
+        paid += 50 + (body["max_tokens"] if broken else 3)
+        return Answer(raw=b"{") if broken else Answer("one two three", usage=usage)
+
+    with endpoint(says) as server:
+        ledger, requests = Ledger(tmp_path / "calls.jsonl", budget), asked(*map(str, range(30)), max_tokens=20)
         found = ledger.ask(made(server.url, at_once=4), requests)
         answered = [reply for reply in found if reply is not None]
-        assert 0 < len(answered) < 30 and found[: len(answered)] == answered  # the first ones
-        assert ledger.spent.asked + ledger.spent.said <= 400
-        more = Ledger(tmp_path / "calls.jsonl", Budget(tokens=100_000)).ask(
-            made(server.url), asked(*map(str, range(30)), max_tokens=60)
-        )
-        assert None not in more and len(server.asked) == 30
+        assert len(answered) > 0 and (len(answered) < 30 or not usage)
+        assert ledger.spent.asked + ledger.spent.said <= 900
+        assert paid <= 900 or not usage  # who doesn't count can't be counted with
+        more = Ledger(tmp_path / "calls.jsonl", Budget(tokens=100_000)).ask(made(server.url), requests)
+        assert None not in more
 
 
 def test_calls_that_a_kill_lost_count_as_paid(tmp_path: Path) -> None:
@@ -215,3 +262,45 @@ def test_calls_that_a_kill_lost_count_as_paid(tmp_path: Path) -> None:
     with endpoint(echo) as server:
         (found,) = ledger.ask(made(server.url), [request])
         assert found is not None and found.text == "A"
+    assert Ledger(file).spent.lost == 1 and Ledger(file).spent.calls == 1  # for ever
+
+
+@pytest.mark.parametrize(
+    "line", ["[]", "3", '{"replies": 5}', '{"replies": [[1]]}', '{"begun": [["k", "x", {}]]}', '{"lost": {}}']
+)
+def test_lines_of_another_shape_say_nothing(tmp_path: Path, line: str) -> None:
+    file = tmp_path / "calls.jsonl"
+    file.write_text(f'{line}\n{{"replies": [["model k", {{"text": "A", "later": 1}}]]}}\n')
+    assert Ledger(file).spent.calls == 1
+
+
+def test_thoughts_and_half_characters(tmp_path: Path) -> None:
+    raw = json.dumps({"choices": [{"message": {"content": "<think>\nHm. 7?\n</think>\n\nIt is \ud800 8."}}]}).encode()
+    with endpoint(lambda body, number: Answer(raw=raw)) as server:
+        (found,) = Ledger(tmp_path / "calls.jsonl").ask(made(server.url), asked("a"))
+        assert found is not None and found.text == "It is ? 8."
+    assert without_thought("<think>never ends") == "" and without_thought("no <think>") == "no <think>"
+
+
+@pytest.mark.parametrize("key", ["sk-secret\n", " sk-secret "])
+def test_keys_as_files_hold_them(key: str) -> None:
+    def says(body: dict, number: int) -> Answer:
+        return Answer(raw=b'{"said": "Bearer sk-secret is no key"}') if number == 0 else Answer("fine")
+
+    with endpoint(says) as server:
+        (found,) = replies(made(server.url, key=key), asked("a"))
+        assert set(server.keys) == {"Bearer sk-secret"}
+        assert found.failed and "sk-secret" not in found.failed
+    with pytest.raises(InputError) as caught:
+        made(server.url, key="sk\nsecret")
+    assert caught.value.kind == "endpoint-key" and "secret" not in str(caught.value.as_dict())
+
+
+def test_addresses(tmp_path: Path) -> None:
+    with endpoint(echo) as server:
+        for url in (server.url, f"{server.url}/", f"{server.url}/chat/completions"):
+            replies(made(url), asked("a"))
+        replies(made(f"{server.url}?api-version=2"), asked("a"))
+        assert [asked["path"] for asked in server.asked] == ["/v1/chat/completions"] * 3 + [
+            "/v1/chat/completions?api-version=2"
+        ]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from kitae import processes
-from kitae.api.rows import gather_rows
+from kitae.api.rows import CHARACTERS_PER_TOKEN, gather_rows
 from kitae.data import Rows
 from kitae.errors import InputError
 from kitae.files import JsonDict
@@ -15,7 +15,6 @@ from kitae.models import Design, Size, locate_tokenizer, peek, size_of
 from kitae.recipe import Recipe
 from kitae.runs import find_run, is_run
 
-_CHARACTERS_PER_TOKEN = 3.2
 _PROGRAM = 560e6  # Python and its libraries, the rows
 _ASKING = 700e6  # the same in the process in which the base is asked, and what it keeps of the answers
 _FOUR_BITS = 0.28  # of two bytes: half a byte, and a scale for every 64 of them
@@ -117,7 +116,7 @@ def _tokens(recipe: Recipe, rows: Rows) -> float:
     """Of preferences, with both answers."""
     both = recipe.train.method == "dpo"
     texts = (text for row in rows.train for text in ([row.text, row.worse.text] if both else [row.text]))
-    return sum(map(len, texts)) / _CHARACTERS_PER_TOKEN
+    return sum(map(len, texts)) / CHARACTERS_PER_TOKEN
 
 
 def _memory(recipe: Recipe, size: Size, tokens: float) -> Memory:

@@ -9,7 +9,7 @@ from pathlib import Path
 from kitae import interruption
 from kitae.api.libraries import quiet_libraries
 from kitae.console import Progress, console
-from kitae.data import as_line, catalogue, downloaded, each_entry, files_of, is_hub, readable_as
+from kitae.data import HubSet, as_line, catalogue, downloaded, each_entry, files_of, is_hub, readable_as
 from kitae.errors import InputError
 from kitae.files import JsonDict, refuse_taken, sha256, staged_folder, write_json
 from kitae.formats import Format
@@ -24,7 +24,7 @@ def pull(name: str, out: Path | None = None, limit: int | None = None) -> JsonDi
     if entry is None and not is_hub(Path(name)):
         raise InputError("catalogue", where=name, why=", ".join(catalogue()))
     source, form = (entry.source, entry.format) if entry else (Path(name), "auto")
-    folder = out if out is not None else Path(source.name.partition(":")[0].partition("@")[0] if entry is None else name)
+    folder = out if out is not None else Path(name if entry else HubSet.named(source).repo.rpartition("/")[2])
     refuse_taken(folder)
     quiet_libraries()
     with interruption.heard():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,18 +14,20 @@ import numpy as np
 
 from kitae import __version__, paths
 from kitae.api.talking import Found, find_target
-from kitae.chat import ChatCodec, Conversation, Encoded
+from kitae.chat import ChatCodec, Conversation
 from kitae.console import Progress, console
 from kitae.data import read_conversations
 from kitae.errors import InputError
-from kitae.files import hash_text, sha256, staged_file
+from kitae.files import hash_text, staged_file
+from kitae.hardware import computes_in_bf16, has_gpu
 from kitae.i18n import t
-from kitae.models import deciding_files, is_adapter, locate, open_codec
+from kitae.models import is_adapter, locate, open_codec
 
 if TYPE_CHECKING:
-    from kitae.evaluate.reading import Floats, Reader, Readings
+    from kitae.evaluate.reading import Floats, Read, Reader, Readings
 
 _AT_ONCE = 64  # rows that killed work may read again
+_LONGEST = 8192  # tokens of a row that is read: the logits of more would need gigabytes
 _LONG = 600  # seconds of reading before which a sample is recommended
 
 
@@ -45,14 +48,14 @@ class ReadingModel:
         folder = self.found.base if self.found.base is not None and is_adapter(self.found.path) else self.found.path
         return open_codec(folder, self.found.template)
 
-    def encode(self, rows: Sequence[Conversation]) -> list[Encoded]:
-        from kitae.evaluate.reading import readable
+    def encode(self, rows: Sequence[Conversation]) -> list[Read]:
+        from kitae.evaluate.reading import Read
 
         progress = Progress(t("select.encoding"), len(rows))
         encoded = []
         try:
             for number, row in enumerate(rows, 1):
-                encoded.append(readable(self.codec, row))
+                encoded.append(Read.of(self.codec.encode_answer(row)))
                 progress.update(number)
         finally:
             progress.close()
@@ -63,9 +66,9 @@ class ReadingModel:
         from kitae.models import folder_facts
 
         folder = self.found.base or self.found.path
-        return folder_facts(folder, self.codec).context or 2048
+        return min(folder_facts(folder, self.codec).context or 2048, _LONGEST)
 
-    def read(self, rows: Sequence[Encoded], difficulty: bool, vectors: bool) -> Readings:
+    def read(self, rows: Sequence[Read], difficulty: bool, vectors: bool) -> Readings:
         """In parts of rows of like length. The first is one of the middle, from which the time for all is told."""
         from kitae.evaluate.reading import Readings
 
@@ -80,26 +83,31 @@ class ReadingModel:
             for number, part in (*parts[middle : middle + 1], *parts[:middle], *parts[middle + 1 :]):
                 some = [rows[i] for i in part]
                 files = {name: folder / f"{number:06d}.npy" for name, folder in folders.items()}
-                missing = [name for name, file in files.items() if not file.exists()]
+                known = {name: _kept(file, len(part)) for name, file in files.items()}
+                missing = {name: files[name] for name, values in known.items() if values is None}
                 if missing:
-                    self._read(some, {name: files[name] for name in missing})
+                    work.begin(self._reader)
+                    known |= self._read(some, missing)
                 work.done(sum(len(row.ids) for row in some), known=not missing)
-                for name, file in files.items():
-                    found[name] |= zip(part, np.load(file), strict=True)
+                for name, values in known.items():
+                    assert values is not None
+                    found[name] |= zip(part, values, strict=True)
         finally:
             work.close()
         told = {name: np.array([values[i] for i in range(len(rows))], np.float32) for name, values in found.items()}
         return Readings(told.get("difficulty"), told.get("vectors"))
 
-    def _read(self, rows: Sequence[Encoded], files: Mapping[str, Path]) -> None:
+    def _read(self, rows: Sequence[Read], files: Mapping[str, Path]) -> dict[str, Floats]:
         found = self._reader.read(rows, "difficulty" in files, "vectors" in files)
+        values: dict[str, Floats] = {name: getattr(found, name) for name in files}
         for name, file in files.items():
             with staged_file(file) as stage, stage.open("wb") as opened:
-                np.save(opened, getattr(found, name))
+                np.save(opened, values[name])
+        return values
 
     def vectors_of(self, files: Sequence[Path]) -> Floats:
         rows = [row for file in files for row in read_conversations(file)]
-        encoded = [row for row in self.encode(rows) if row.ids and len(row.ids) <= self.longest]
+        encoded = [row for row in self.encode(rows) if 0 < len(row.ids) <= self.longest]
         if not encoded:
             raise InputError("data-empty", where=", ".join(map(str, files)))
         vectors = self.read(encoded, difficulty=False, vectors=True).vectors
@@ -115,15 +123,22 @@ class ReadingModel:
         assert isinstance(engine, TorchEngine)  # GGUF files were made folders of
         return Reader(engine)
 
-    def _key(self, rows: Sequence[Encoded], name: str) -> str:
+    def _key(self, rows: Sequence[Read], name: str) -> str:
         """Of all that decides what is read."""
-        text = "\n".join(f"{row.ids} {row.spans[-1:]} {row.notes}" for row in rows)
-        return hash_text(__version__, *self._files, text, name, str(_AT_ONCE))
+        digest = hashlib.sha256()
+        for row in rows:
+            digest.update(row.ids.tobytes() + f"{row.start} {row.end} {row.asked};".encode())
+        how = f"{computes_in_bf16('auto')} {has_gpu()} {_AT_ONCE}"
+        return hash_text(__version__, *self.found.fingerprint(), digest.hexdigest(), name, how)
 
-    @cached_property
-    def _files(self) -> list[str]:
-        folders = [folder for folder in (self.found.base, self.found.path) if folder is not None]
-        return [sha256(file) for folder in folders for file in deciding_files(folder)]
+
+def _kept(file: Path, rows: int) -> Floats | None:
+    """What was read before; what a full disk or a broken one made of it is not."""
+    try:
+        values: Floats = np.load(file)
+    except (OSError, ValueError, EOFError):
+        return None
+    return values if len(values) == rows else None
 
 
 class _Work:
@@ -135,6 +150,10 @@ class _Work:
         self._told = False
         self._before = monotonic()
         self._progress = Progress(t("select.reading"), tokens)
+
+    def begin(self, _: Reader) -> None:
+        """The model is open now; that took its own time."""
+        self._before = monotonic()
 
     def done(self, tokens: int, known: bool) -> None:
         now = monotonic()

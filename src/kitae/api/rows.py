@@ -7,10 +7,12 @@ from pathlib import Path
 
 from kitae.chat import Conversation
 from kitae.console import console
-from kitae.data import Rows, wanted_rules
+from kitae.data import Amount, Rows, draw, wanted_rules
 from kitae.errors import InputError
 from kitae.i18n import t
 from kitae.recipe import Recipe
+
+CHARACTERS_PER_TOKEN = 3.2
 
 
 def gather_rows(recipe: Recipe, reading: bool = True) -> Rows:
@@ -26,6 +28,8 @@ def gather_rows(recipe: Recipe, reading: bool = True) -> Rows:
     if not rows.train and rows.rejected:
         first = rows.rejected[0]["_reasons"][0]
         raise InputError("all-rejected", where=rows.rejected[0]["_source"], why=f"{first['gate']}: {first['evidence']}")
+    if not rows.train and not rows.unreadable:
+        raise InputError("none-weighted", where=recipe.name)
     if not rows.train:
         first = rows.unreadable[0]
         raise InputError("all-unreadable", where=first["where"], why=f"{first['what']} {first['why']}")
@@ -39,18 +43,18 @@ def gather_rows(recipe: Recipe, reading: bool = True) -> Rows:
 
 
 def _chosen(recipe: Recipe, reading: bool, rows: list[Conversation]) -> list[Conversation]:
-    from kitae.api.selecting import Choice, choose, ways_of
-    from kitae.api.speaking import Speaking
-    from kitae.data import Amount
-
     wanted = recipe.data.select
     assert wanted is not None
     amount = Amount(wanted.rows, wanted.share, wanted.tokens)
     if not reading:
-        choice = Choice(("random",), amount, wanted.model, seed=recipe.train.seed)
-    else:
-        targets, judge = tuple(map(Path, wanted.targets)), Speaking(wanted.judge) if wanted.judge else None
-        choice = Choice(ways_of(wanted.by), amount, wanted.model, targets, judge, wanted.sample, recipe.train.seed)
+        lengths = [max(1, round(len(row.text) / CHARACTERS_PER_TOKEN)) for row in rows]
+        order = sorted(range(len(rows)), key=lambda i: draw(rows[i], recipe.train.seed, "random"))
+        return [rows[i] for i in sorted(amount.take(order, lengths))]
+    from kitae.api.selecting import Choice, choose, ways_of
+    from kitae.api.speaking import Speaking
+
+    targets, judge = tuple(map(Path, wanted.targets)), Speaking(wanted.judge) if wanted.judge else None
+    choice = Choice(ways_of(wanted.by), amount, wanted.model, targets, judge, wanted.sample, recipe.train.seed)
     chosen = choose(rows, choice)
     console.say(t("select.chosen", **{name: chosen.report[name] for name in ("chosen", "rows", "tokens")}))
     return [rows[i] for i in sorted(chosen.rows)]

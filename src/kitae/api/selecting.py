@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from typing import TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from kitae.api.cleaning import check_out
 from kitae.api.libraries import quiet_libraries
 from kitae.api.readings import ReadingModel
 from kitae.api.speaking import Speaking
+from kitae.api.talking import find_target
 from kitae.chat import Conversation
 from kitae.console import Progress
 from kitae.data import (
@@ -35,6 +36,7 @@ from kitae.files import JsonDict, hash_text, staged_folder, write_json, write_js
 from kitae.formats import Format, Way
 from kitae.i18n import t
 
+Number = TypeVar("Number", bound=np.floating)
 _REASONS = ("not-considered", "no-answer", "too-long", "ifd", "unjudged")
 
 
@@ -63,7 +65,7 @@ class Choice:
             said += [f"--{name}", str(value)] if value is not None else []
         said += ["--model", self.model] if self.model != Choice.model else []
         said += [part for target in self.targets for part in ("--target", str(target))]
-        said += ["--judge", self.judge.who] if self.judge else []
+        said += ["--judge", self.judge.who, *self.judge.arguments()] if self.judge else []
         said += ["--sample", str(self.sample)] if self.sample is not None else []
         return said + (["--seed", str(self.seed)] if self.seed else [])
 
@@ -124,7 +126,7 @@ def _scores(places: Sequence[str], chosen: Chosen) -> list[JsonDict]:
         for name, values in (("ifd", seen.difficulty), ("judge", seen.judged)):
             if values is not None and np.isfinite(values[row]):
                 told[name] = round(float(values[row]), 4)
-        if seen.vectors is not None and seen.targets is not None:
+        if seen.vectors is not None and seen.targets is not None and np.isfinite(seen.vectors[row]).all():
             told["similar"] = round(float((seen.vectors[row] @ seen.targets.T).max()), 4)
         reasons = [name for name, rows in seen.left_out.items() if rows[row]]
         found.append({**told, **({"left_out": reasons} if reasons else {})})
@@ -134,21 +136,23 @@ def _scores(places: Sequence[str], chosen: Chosen) -> list[JsonDict]:
 def choose(rows: Sequence[Conversation], choice: Choice) -> Chosen:
     quiet_libraries()
     model, needs = ReadingModel.named(choice.model), READ_BY_MODEL & set(choice.ways)
-    draws = np.array([draw(row, choice.seed) for row in rows])
+    draws = np.array([draw(row, choice.seed, "random") for row in rows])
     left_out = {name: np.zeros(len(rows), dtype=np.bool_) for name in _REASONS}
     if choice.sample is not None:
-        left_out["not-considered"][np.argsort(draws, kind="stable")[choice.sample :]] = True
+        drawn = np.array([draw(row, choice.seed, "sample") for row in rows])
+        left_out["not-considered"][np.argsort(drawn, kind="stable")[choice.sample :]] = True
     encoded = model.encode(rows)
-    lengths, answers = [len(row.ids) for row in encoded], [row.labelled for row in encoded]
-    left_out["no-answer"] |= np.array([not row.teaches for row in rows])
+    lengths, answers = [len(row.ids) for row in encoded], [row.answer for row in encoded]
+    questions = {"ifd", "judge"}.intersection(choice.ways)  # without which there is nothing to rate
+    left_out["no-answer"] |= np.array([not row.teaches or bool(row.is_text and questions) for row in rows])
     if needs:
         left_out["too-long"] |= np.array(lengths) > model.longest
     difficulty = judged = vectors = targets = None
     if needs:
         able = _able(left_out)
         found = model.read([encoded[i] for i in able], "ifd" in needs, bool(needs - {"ifd"}))
-        difficulty = None if found.difficulty is None else _placed(found.difficulty, able, len(rows))
-        vectors = None if found.vectors is None else _placed(found.vectors, able, len(rows)).astype(np.float32)
+        difficulty = None if found.difficulty is None else _placed(found.difficulty.astype(np.float64), able, len(rows))
+        vectors = None if found.vectors is None else _placed(found.vectors, able, len(rows))
     if difficulty is not None:  # from 1 on, the question is of no help: the row is odd, or its answer needs none
         left_out["ifd"][_able(left_out)] = ~(difficulty[_able(left_out)] < 1)
     if choice.judge is not None:
@@ -169,21 +173,26 @@ def _able(left_out: dict[str, NDArray[np.bool_]]) -> list[int]:
     return np.flatnonzero(~np.any(list(left_out.values()), axis=0)).tolist()  # type: ignore[no-any-return]
 
 
-def _placed(values: NDArray[np.floating], places: Sequence[int], size: int) -> NDArray[np.float64]:
+def _placed(values: NDArray[Number], places: Sequence[int], size: int) -> NDArray[Number]:
     """What is known of some rows, among all."""
-    found = np.full((size, *values.shape[1:]), np.nan)
+    found = np.full((size, *values.shape[1:]), np.nan, dtype=values.dtype)
     found[list(places)] = values
     return found
 
 
 def _judged(rows: Sequence[Conversation], judge: Speaking) -> list[float]:
     """Not a number where the reply holds none."""
-    from kitae.generate import Ledger
+    from kitae.generate import Ledger, Spent
 
     progress = Progress(t("select.judging"), len(rows))
-    file = paths.cache_dir() / "judgements" / f"{hash_text(judge.who)}.jsonl"
+    who = [] if judge.is_endpoint else find_target(judge.who).fingerprint()
+    file = paths.cache_dir() / "judgements" / f"{hash_text(judge.who, *who)}.jsonl"
     file.parent.mkdir(parents=True, exist_ok=True)
-    ledger = Ledger(file, on_reply=lambda spent: progress.update(min(len(rows), spent.calls + spent.lost - before)))
+
+    def show(spent: Spent) -> None:
+        progress.update(min(len(rows), spent.calls + spent.lost - before))
+
+    ledger = Ledger(file, with_messages=False, on_reply=show)
     before = ledger.spent.calls + ledger.spent.lost
     speaker = judge.open()
     try:

@@ -13,16 +13,17 @@ from typing import Any
 from kitae import interruption
 from kitae.api.cleaning import check_out
 from kitae.api.comparison import compare
+from kitae.api.readings import ReadingModel
 from kitae.api.rows import gather_rows
 from kitae.api.selecting import Choice, choose, ways_of
 from kitae.api.speaking import Speaking
 from kitae.api.sweep import sweep
 from kitae.console import console
-from kitae.data import Amount, content, without_duplicates
+from kitae.data import READ_BY_MODEL, Amount, content, contents, without_duplicates
 from kitae.errors import InputError
-from kitae.files import JsonDict, read_json, staged_folder, write_json, write_jsonl
+from kitae.files import JsonDict, hash_text, read_json, staged_folder, write_json, write_jsonl
 from kitae.i18n import t
-from kitae.recipe import load_recipe
+from kitae.recipe import Recipe, load_recipe, recipe_yaml
 
 _ALWAYS = ("random", "longest")  # a way that does not beat these is not worth its price
 _REPORT = "report.json"
@@ -47,19 +48,29 @@ def compare_selections(
         found = ways_of(name)
         needed = (targets if "similar" in found else (), judge if "judge" in found else None)
         choices[name] = Choice(found, amount, model, *needed, sample, seed)
-    made = {"recipe": str(recipe.absolute()), "choices": [choice.arguments() for choice in choices.values()]}
+    for option, given, way in (("--target", targets, "similar"), ("--judge", judge, "judge")):
+        if given and not any(way in choice.ways for choice in choices.values()):
+            raise InputError("way-unread", where=option, why=", ".join(names), way=way)
+    wanted = load_recipe(recipe, ["data.select=null"])
+    files = contents([*(Path(source.path) for source in wanted.data.train), *targets])
+    read = any(READ_BY_MODEL.intersection(choice.ways) for choice in choices.values())
+    fingerprint = ReadingModel.named(model).found.fingerprint() if read else []
+    made = {
+        "recipe": hash_text(recipe_yaml(wanted), files, *fingerprint),
+        "choices": [choice.arguments() for choice in choices.values()],
+    }
     if not (out / _REPORT).is_file() or read_json(out / _REPORT).get("made") != made:
         check_out(out, [])
         with interruption.heard():
-            _choose(recipe, out, choices, made)
+            _choose(wanted, out, choices, made)
     report = read_json(out / _REPORT)
     trained = sweep(recipe, [_grid(out, report)], _held_back(out, report))["trials"]
     for selection, trial in zip(report["selections"], trained, strict=True):
         selection |= {
             key: trial[key] for key in ("run", "failure", "bits_per_byte", "exact_match") if trial.get(key) is not None
         }
-    runs = [selection["run"] for selection in report["selections"] if selection.get("bits_per_byte") is not None]
-    if len(set(runs)) > 1 and "bits_per_byte" in report["selections"][0]:
+    runs = [selection["run"] for selection in report["selections"] if selection["bits_per_byte"] is not None]
+    if len(set(runs)) > 1 and report["selections"][0]["bits_per_byte"] is not None:
         compared = {run["run"]: run for run in compare(runs, out / "comparison.html")["runs"]}
         for selection in report["selections"][1:]:
             run = compared.get(selection.get("run"))
@@ -69,9 +80,8 @@ def compare_selections(
     return {**report, "folder": str(out)}
 
 
-def _choose(recipe: Path, out: Path, choices: dict[str, Choice], made: JsonDict) -> None:
+def _choose(wanted: Recipe, out: Path, choices: dict[str, Choice], made: JsonDict) -> None:
     """The rows of each way, and those that are held back from all."""
-    wanted = load_recipe(recipe, ["data.select=null"])
     rows = gather_rows(wanted)
     pool = without_duplicates(rows.train)
     selections = []

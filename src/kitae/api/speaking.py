@@ -30,6 +30,22 @@ class Speaking:
     def model(self) -> str:
         return self.who.partition("#")[2] if self.is_endpoint else self.who
 
+    def arguments(self) -> list[str]:
+        """Of an endpoint, where they are not as usual."""
+        told = (
+            ("key-env", self.key_env),
+            ("at-once", self.at_once),
+            ("per-minute", self.per_minute),
+            ("timeout", self.timeout),
+        )
+        usual = Speaking("")
+        return [
+            part
+            for name, value in told
+            if self.is_endpoint and value != getattr(usual, name.replace("-", "_"))
+            for part in (f"--{name}", str(value))
+        ]
+
     def open(self) -> Speaker:
         from kitae.generate import Endpoint, Local
 

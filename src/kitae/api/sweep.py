@@ -52,6 +52,7 @@ def _files(recipe: Recipe) -> list[Path]:
     """What a run depends on beside its recipe, as far as it lies on this machine."""
     validation = recipe.data.validation if isinstance(recipe.data.validation, list) else []
     paths = [Path(source.path) for source in (*recipe.data.train, *validation, *recipe.data.test)]
+    paths += [Path(target) for target in recipe.data.select.targets] if recipe.data.select else []
     return [*paths, Path(recipe.model.new.tokenizer) / "tokenizer.json"] if recipe.model.new else paths
 
 

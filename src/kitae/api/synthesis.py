@@ -13,11 +13,12 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from kitae import __version__, interruption
+from kitae import interruption
 from kitae.api.libraries import quiet_libraries
 from kitae.api.speaking import Speaking
 from kitae.console import Progress
 from kitae.data import Evaluations, contents, language_of, read_evaluations
+from kitae.data.prompts import version as prompts_version
 from kitae.data.synth import (
     METHODS,
     Document,
@@ -73,14 +74,13 @@ class Synthesis:
             ("price", ",".join(map(str, budget.price)) if any(budget.price) else None),
             ("temperature", growth.temperature),
             ("max-tokens", growth.max_tokens),
-            ("key-env", self.writer.key_env if self.writer.is_endpoint else None),
             ("licence", ", ".join(growth.licences) or None),
             ("seed", growth.seed or None),
         ):
             said += [f"--{name}", str(value)] if value is not None else []
         for name, paths in (("corpus", self.corpus), ("evaluation", self.evaluations)):
             said += [part for path in paths for part in (f"--{name}", str(path))]
-        return said
+        return said + (self.writer.arguments() or (self.judge.arguments() if self.judge else []))
 
 
 def synthesise(seeds: Sequence[Path], out: Path, wanted: Synthesis, limit: int | None = None) -> JsonDict:
@@ -118,7 +118,7 @@ def _settings(seeds: Sequence[Path], limit: int | None, wanted: Synthesis) -> Js
     growth = wanted.growth
     files = contents([*seeds, *wanted.corpus, *wanted.evaluations])
     judge = wanted.judge.who if wanted.judge else ""
-    made = hash_text(__version__, files, str(limit), repr(replace(growth, rows=0)), wanted.writer.who, judge)
+    made = hash_text(prompts_version(), files, str(limit), repr(replace(growth, rows=0)), wanted.writer.who, judge)
     return {"method": growth.method, "writer": wanted.writer.who, "settings": made}
 
 

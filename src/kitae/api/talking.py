@@ -9,9 +9,9 @@ from pathlib import Path
 from kitae.api.libraries import quiet_libraries
 from kitae.chat import Message
 from kitae.errors import InputError
-from kitae.files import JsonDict
+from kitae.files import JsonDict, sha256
 from kitae.generate import Chunk, Engine, Settings, open_engine, stream
-from kitae.models import base_of, is_adapter, locate
+from kitae.models import base_of, deciding_files, is_adapter, locate
 from kitae.recipe import load_recipe
 from kitae.runs import find_run, is_run
 
@@ -27,6 +27,13 @@ class Found:
 
     def open(self) -> Engine:
         return open_engine(self.path, self.base, template=self.template)
+
+    def fingerprint(self) -> list[str]:
+        """Hashes of all that decides what it says."""
+        folders = [folder for folder in (self.base, self.path) if folder is not None]
+        files = [file for folder in folders for file in (deciding_files(folder) if folder.is_dir() else [folder])]
+        template = [] if self.template is None else [Path(self.template)]
+        return [sha256(file) for file in (*files, *template)]
 
 
 def find_target(target: str, trained: bool = False) -> Found:

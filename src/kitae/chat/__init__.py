@@ -1,6 +1,6 @@
 """The only place that knows how a conversation becomes token ids, a loss mask and stop tokens."""
 
-from kitae.chat.asking import Ask, Reply, Request
+from kitae.chat.asking import Ask, Reply, Request, without_thought
 from kitae.chat.codec import ChatCodec, Encoded, Span
 from kitae.chat.conversation import ROLES, Conversation, Message
 from kitae.chat.template import ChatTemplate
@@ -19,4 +19,5 @@ __all__ = [
     "Request",
     "Span",
     "Vocabulary",
+    "without_thought",
 ]

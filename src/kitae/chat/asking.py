@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 from kitae.chat.conversation import Message
 from kitae.files import hash_text
+
+_THOUGHT = re.compile(r"\A\s*<think(?:ing)?>.*?(?:</think(?:ing)?>\s*|\Z)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -29,9 +32,15 @@ class Reply:
     asked: int = 0  # tokens of the request
     said: int = 0  # and of the reply
     failed: str = ""  # why there is none
+    passing: bool = False  # whether it may go better the next time
 
     def as_dict(self) -> dict[str, object]:
         return asdict(self)
+
+
+def without_thought(text: str) -> str:
+    """What some models only think before they answer is no part of the answer."""
+    return _THOUGHT.sub("", text, count=1)
 
 
 # None: it was not asked, because a budget is spent.

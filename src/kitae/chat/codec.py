@@ -117,6 +117,12 @@ class ChatCodec:
         last = len(conversation.prompt)
         return self._alone(messages, last, disguise, conversation.source, answers=1)
 
+    def encode_answer(self, conversation: Conversation) -> Encoded:
+        """The last answer of a row behind all that was said before it; a text as it is."""
+        return (
+            self.encode(conversation)[0] if conversation.is_text or not conversation.answer else self.encode_last(conversation)
+        )
+
     def encode_preference(self, conversation: Conversation) -> Encoded:
         return replace(self.encode_last(conversation), worse=self.encode_last(conversation.worse))
 

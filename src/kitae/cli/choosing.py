@@ -28,7 +28,7 @@ def data_select(
     out: Out,
     by: Annotated[list[str], typer.Option(metavar=f"{_WAYS}, +", help=t("help.select-by"))],
     rows: Annotated[int | None, typer.Option(min=1, help=t("help.select-rows"))] = None,
-    share: Annotated[float | None, typer.Option(min=0.0, max=1.0, help=t("help.select-share"))] = None,
+    share: Annotated[float | None, typer.Option(min=1e-9, max=1.0, help=t("help.select-share"))] = None,
     tokens: Annotated[int | None, typer.Option(min=1, help=t("help.select-tokens"))] = None,
     model: Annotated[str, typer.Option(help=t("help.select-model"))] = "smollm2-135m-instruct",
     target: Annotated[list[Path] | None, typer.Option(help=t("help.select-target"))] = None,
@@ -52,7 +52,7 @@ def data_select(
     speaking = Speaking(judge, key_env, at_once, per_minute, timeout) if judge is not None else None
     amount = Amount(rows, share, tokens)
     if compare is not None:
-        if sources:
+        if sources or form != "auto" or limit is not None:
             raise InputError("compare-sources", where=str(compare))
         value = compare_selections(compare, out, by, amount, model, tuple(target or []), speaking, sample, seed)
         return Result(value, "\n\n".join([_compared(value), str(out)]))

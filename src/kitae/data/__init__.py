@@ -3,7 +3,7 @@
 from kitae.data.catalogue import catalogue
 from kitae.data.clean import PAGE, Inputs, Told, clean
 from kitae.data.entries import as_line, each_entry, read_rows, readable_as
-from kitae.data.hub import downloaded, is_hub
+from kitae.data.hub import HubSet, downloaded, is_hub
 from kitae.data.identity import draw
 from kitae.data.judging import judge_request, rating
 from kitae.data.leaks import Evaluations, read_evaluations
@@ -31,6 +31,7 @@ __all__ = [
     "Claim",
     "Evaluations",
     "Finding",
+    "HubSet",
     "Inputs",
     "Overlap",
     "Rows",

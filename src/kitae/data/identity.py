@@ -34,9 +34,10 @@ def normalised(row: Conversation) -> str:
     return said if row.rejected is None else f"{said}\n{_folded(row.rejected)}"
 
 
-def draw(row: Conversation, seed: int) -> float:
-    """A number from 0 to 1 that depends on what the row says, not on where it stands."""
-    return int.from_bytes(hashlib.sha256(f"{seed}\n{normalised(row)}".encode("utf-8", "replace")).digest()[:8], "big") / 2**64
+def draw(row: Conversation, seed: int, purpose: str) -> float:
+    """A number from 0 to 1 that depends on what the row says, not on where it stands; another for each purpose."""
+    said = f"{seed}\n{purpose}\n{normalised(row)}".encode("utf-8", "replace")
+    return int.from_bytes(hashlib.sha256(said).digest()[:8], "big") / 2**64
 
 
 def _folded(text: str) -> str:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 
 from kitae.chat import Conversation, Message, Request
 from kitae.data.prompts import prompt
 from kitae.data.rules.language import language_of
 
 _LONGEST = 12_000  # characters; what is longer is rated by its beginning and its end
-_RATING = re.compile(r"(?<![\d.])([1-5])(?:\.(\d))?(?!\d)")
+_SCALE = re.compile(r"\b1\s*(?:[-–~〜]|to)\s*5\b|(?:/|out of|of)\s*5\b|5\s*点満点(?:中)?", re.IGNORECASE)
+_NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?")
+_NAMED = re.compile(r"(?:rating|score|評価|点数|採点)\W{0,6}(-?\d+(?:\.\d+)?)", re.IGNORECASE)
 
 
 def judge_request(row: Conversation) -> Request:
@@ -19,9 +22,12 @@ def judge_request(row: Conversation) -> Request:
 
 
 def rating(text: str) -> float | None:
-    """The number in a reply; None if there is none from 1 to 5. `4/5` is four."""
-    found = _RATING.search(text.translate(str.maketrans("１２３４５", "12345")))
-    return float(f"{found[1]}.{found[2] or 0}") if found else None
+    """The number that a reply begins with, or names as its rating, or ends with; None if that is none from 1 to 5."""
+    text = _SCALE.sub(" ", unicodedata.normalize("NFKC", text)).strip(" \n*_#`\"'")
+    numbers = _NUMBER.findall(text)
+    begins, named = _NUMBER.match(text), _NAMED.findall(text)
+    said = begins[0] if begins else named[-1] if named else numbers[-1] if numbers else ""
+    return float(said) if said and 1 <= float(said) <= 5 else None
 
 
 def _shortened(text: str) -> str:

@@ -121,7 +121,7 @@ class Rows:
             training, held_back = hold_back(training, validation, seed)
         else:
             held_back = read(validation)
-        training = choose(training)
+        training = choose(training) if training else training
         training = [row for row in training for _ in range(_times(row, weights.get(row.source, 1.0), seed))]
         return Rows(training, held_back, read(test), duplicates, unreadable, rejected)
 
@@ -158,12 +158,12 @@ class Rows:
 def _sampled(rows: list[Conversation], count: int | None, seed: int) -> list[Conversation]:
     if count is None or count >= len(rows):
         return rows
-    chosen = sorted(range(len(rows)), key=lambda i: (draw(rows[i], seed), i))[:count]
+    chosen = sorted(range(len(rows)), key=lambda i: (draw(rows[i], seed, "sample"), i))[:count]
     return [rows[i] for i in sorted(chosen)]
 
 
 def _times(row: Conversation, weight: float, seed: int) -> int:
-    return int(weight) + (draw(row, seed) < weight - int(weight))
+    return int(weight) + (draw(row, seed, "weight") < weight - int(weight))
 
 
 def content(row: Conversation) -> dict[str, object]:

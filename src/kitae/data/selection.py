@@ -6,14 +6,15 @@ because rows that are merely far from all others are mostly odd ones.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kitae.console import Progress
 from kitae.formats import Way
+from kitae.i18n import t
 
 Numbers = NDArray[np.float64]
 Vectors = NDArray[np.float32]
@@ -34,19 +35,22 @@ class Amount:
             self.rows and self.rows * factor, self.share and min(1.0, self.share * factor), self.tokens and self.tokens * factor
         )
 
-    def take(self, order: Iterator[int], lengths: Sequence[int]) -> list[int]:
+    def bounds(self, every: int) -> tuple[int, float]:
+        """The most rows, and the most tokens."""
+        if self.tokens is not None:
+            return every, self.tokens
+        return (self.rows if self.rows is not None else max(1, round((self.share or 0.0) * every))), float("inf")
+
+    def take(self, order: Sequence[int], lengths: Sequence[int]) -> list[int]:
         """A row that would break a budget of tokens is passed over for later ones that fit."""
-        if self.tokens is None:
-            count = self.rows if self.rows is not None else max(1, round((self.share or 0.0) * len(lengths)))
-            return list(islice(order, count))
-        chosen, left = [], self.tokens
-        shortest = min(lengths, default=0)
+        most, left = self.bounds(len(lengths))
+        chosen: list[int] = []
         for row in order:
+            if len(chosen) == most:
+                break
             if lengths[row] <= left:
                 chosen.append(row)
                 left -= lengths[row]
-            if left < shortest:
-                break
         return chosen
 
 
@@ -73,11 +77,11 @@ def select(ways: Sequence[Way], seen: Seen, amount: Amount) -> list[int]:
     ranking = [way for way in ways if way != "diverse"]
     orders = [_order(way, rows, seen) for way in ranking]
     if "diverse" not in ways:
-        return amount.take(iter(_together(orders, rows, seen)), seen.lengths)
+        return amount.take(_together(orders, rows, seen), seen.lengths)
     if not orders:
-        return amount.take(_spread(rows, seen, None), seen.lengths)
-    pool = amount.times(_POOL).take(iter(_together(orders, rows, seen)), seen.lengths)
-    return amount.take(_spread(np.array(sorted(pool)), seen, pool[0] if pool else None), seen.lengths)
+        return _spread(rows, seen, amount, None)
+    pool = amount.times(_POOL).take(_together(orders, rows, seen), seen.lengths)
+    return _spread(np.array(sorted(pool), dtype=np.intp), seen, amount, pool[0] if pool else None)
 
 
 def _order(way: Way, rows: NDArray[np.intp], seen: Seen) -> list[int]:
@@ -120,16 +124,27 @@ def in_turns(alike: Vectors) -> list[int]:
     return order
 
 
-def _spread(rows: NDArray[np.intp], seen: Seen, first: int | None) -> Iterator[int]:
-    """Greedy k-center: each next row is the one farthest from all that were taken."""
+def _spread(rows: NDArray[np.intp], seen: Seen, amount: Amount, first: int | None) -> list[int]:
+    """Greedy k-center: each next row is the one farthest from all that were taken, of those that still fit."""
     assert seen.vectors is not None
-    if not len(rows):
-        return
     vectors = np.ascontiguousarray(seen.vectors[rows], dtype=np.float32)
-    at = int(np.argmax(vectors @ vectors.mean(axis=0))) if first is None else int(np.flatnonzero(rows == first)[0])
-    nearest = np.full(len(rows), -np.inf, dtype=np.float32)  # likeness to the nearest that was taken
-    for _ in range(len(rows)):
-        yield int(rows[at])
-        np.maximum(nearest, vectors @ vectors[at], out=nearest)
-        nearest[at] = np.inf
-        at = int(np.argmin(nearest))
+    lengths = np.asarray(seen.lengths)[rows]
+    most, left = amount.bounds(len(seen.lengths))
+    nearest = -(vectors @ vectors.mean(axis=0)) if len(rows) else np.zeros(0, np.float32)  # begins in the middle
+    if first is not None:
+        nearest[rows == first] = -np.inf
+    free = np.ones(len(rows), dtype=np.bool_)
+    chosen: list[int] = []
+    progress = Progress(t("select.spreading"), min(most, len(rows)))
+    try:
+        while len(chosen) < most and (fits := free & (lengths <= left)).any():
+            at = int(np.argmin(np.where(fits, nearest, np.inf)))
+            alike = vectors @ vectors[at]
+            nearest = np.maximum(nearest, alike) if chosen else alike  # likeness to the nearest that was taken
+            free[at] = False
+            left -= int(lengths[at])
+            chosen.append(int(rows[at]))
+            progress.update(len(chosen))
+    finally:
+        progress.close()
+    return chosen

@@ -102,7 +102,10 @@ def _instances(record: Record, where: str, source: str) -> Conversation:
     cases = record["instances"]
     if len(cases) != 1 or not isinstance(cases[0], Mapping):
         raise InputError("bad-row", where=where, why=f"instances: {len(cases)}; a row holds one")
-    return _INSTRUCTION.read({**record, **cases[0]}, where, source)
+    whole = {**record, **cases[0]}
+    if not _INSTRUCTION.fits(whole):
+        raise InputError("bad-row", where=where, why="instances[0]: no output")
+    return _INSTRUCTION.read(whole, where, source)
 
 
 def _plain(record: Record, where: str, source: str) -> Conversation:
@@ -151,7 +154,7 @@ SHAPES: dict[str, Shape] = {
     "gsm8k": _pair("question", (), ("answer",)),
     "squad": Shape(_has("context", "question", "answers"), _squad),
     "self-instruct": Shape(lambda r: r.get("instruction") is not None and isinstance(r.get("instances"), list), _instances),
-    "mbpp": _pair("text", (), ("code",)),
+    "mbpp": Shape(_has("text", "code", "test_list"), _pair("text", (), ("code",)).read),
     "hh": Shape(lambda record: any(record.get(name) is not None for name in ("chosen", "text")), _spoken),
     "text": Shape(_has("text"), _plain),
 }

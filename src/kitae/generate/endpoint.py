@@ -5,6 +5,8 @@ from __future__ import annotations
 import http.client
 import json
 import random
+import re
+import socket
 import threading
 import time
 import urllib.error
@@ -14,10 +16,10 @@ from dataclasses import dataclass, field
 from email.message import Message as Headers
 from queue import Queue
 from typing import IO, Any
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 from kitae import paths
-from kitae.chat import Reply, Request
+from kitae.chat import Reply, Request, without_thought
 from kitae.errors import InputError, KitaeError, first_line
 from kitae.generate.speaker import Numbered
 
@@ -26,14 +28,19 @@ _WRONG = {401, 402, 403, 404, 405}  # with which every request would fare alike
 _PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds; each is twice the one before
 _LARGEST = 16 << 20  # bytes of a reply
 _SHOWN = 300  # characters of what an endpoint says is wrong
+_ROUTE = "/chat/completions"
+_NOT_TAKEN = re.compile(
+    r"unsupported|unknown|unrecogni[sz]ed|unexpected|extra|not (?:permitted|allowed|supported)|instead", re.I
+)
+_THOUGHT = re.compile(r"\A\s*<think(?:ing)?>.*?</think(?:ing)?>\s*", re.DOTALL)
 
 
 class _Later(Exception):
-    """It may go better the next time; perhaps the endpoint says when."""
+    """It may go better the next time; perhaps the endpoint says when. `paid`: it may have cost something all the same."""
 
-    def __init__(self, why: str, after: float | None = None) -> None:
+    def __init__(self, why: str, after: float | None = None, paid: bool = False) -> None:
         super().__init__(why)
-        self.after = after
+        self.after, self.paid = after, paid
 
 
 class _NeverThis(Exception):
@@ -56,14 +63,15 @@ class Endpoint:
 
     def __post_init__(self) -> None:
         parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise InputError("endpoint-url", where=self.url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.password:
+            raise InputError("endpoint-url", where=parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl())
+        self.key = (self.key or "").strip() or None
+        if self.key and not (self.key.isascii() and self.key.isprintable()):
+            raise InputError("endpoint-key", where=self.url)
         if paths.offline():
             raise InputError("offline", where=self.url)
-        path = parts.path.rstrip("/")
-        self._address = (
-            self.url.rstrip("/") if path.endswith("/chat/completions") else f"{self.url.rstrip('/')}/chat/completions"
-        )
+        path = parts.path.rstrip("/").removesuffix(_ROUTE) + _ROUTE
+        self._address = urlunsplit((parts.scheme, parts.netloc, path, parts.query, ""))
         near = parts.hostname in ("localhost", "127.0.0.1", "::1")  # which no proxy knows
         proxies = [urllib.request.ProxyHandler({})] if near else []
         self._opener = urllib.request.build_opener(_NoRedirect, *proxies)
@@ -104,32 +112,34 @@ class Endpoint:
         except KitaeError as error:
             done.put((number, error))
         except Exception as error:  # a thread that dies in silence would be waited for until the end of days
-            done.put(
-                (number, KitaeError("endpoint-failed", where=self._address, why=f"{type(error).__name__}: {first_line(error)}"))
-            )
+            why = self._hidden(f"{type(error).__name__}: {first_line(error)}")
+            done.put((number, KitaeError("endpoint-failed", where=self._address, why=why)))
 
     def _patiently(self, request: Request) -> Reply:
-        why = ""
-        for attempt in range(self.tries):
+        """What may have been paid for is not asked again here, but by whoever keeps the budget."""
+        why, unwanted = "", 0
+        attempt = 0
+        while attempt < self.tries:
             self._wait_turn()
             try:
                 reply = self._once(request)
                 self._heard = True
                 return reply
             except _NeverThis as error:
-                return Reply("", failed=str(error))
+                return Reply("", failed=self._hidden(str(error)))
             except _Later as error:
-                why = str(error)
-                pause = (
-                    error.after
-                    if error.after is not None
-                    else min(_LONGEST_PAUSE, _PAUSE * 2.0**attempt) * random.uniform(0.5, 1.0)
-                )
-                if attempt + 1 < self.tries:
-                    self._postpone(min(pause, _LONGEST_PAUSE))
+                why = self._hidden(str(error))
+                if error.after == 0.0 and unwanted < len(_FIELDS):
+                    unwanted += 1
+                    continue
+                attempt += 1
+                pause = error.after if error.after is not None else _PAUSE * 2.0**attempt / 2 * random.uniform(0.5, 1.0)
+                self._postpone(min(pause, _LONGEST_PAUSE))
+                if error.paid:
+                    return Reply("", failed=why, passing=True)
         if not self._heard:
             raise KitaeError("endpoint-unreachable", where=self._address, why=why, tries=self.tries)
-        return Reply("", failed=why)
+        return Reply("", failed=why, passing=True)
 
     def _wait_turn(self) -> None:
         while True:
@@ -147,21 +157,23 @@ class Endpoint:
             self._next = max(self._next, time.monotonic() + seconds)
 
     def _once(self, request: Request) -> Reply:
-        status, headers, body = self._post(request)
+        fields = self._fields(request)
+        status, headers, body = self._post(fields)
         if status == 200:
             return _reply(body)
-        said = self._said(body)
+        said, named = _said(body)
         if status in _WRONG:
-            raise InputError("endpoint-refused", where=self._address, why=f"{status}: {said}", model=self.name)
+            raise InputError("endpoint-refused", where=self._address, why=self._hidden(f"{status}: {said}"), model=self.name)
         if status in _PASSING:
             raise _Later(f"{status}: {said}", _seconds(headers.get("Retry-After")))
-        for name, instead in (("max_tokens", "max_completion_tokens"), ("seed", "seed"), ("temperature", "temperature")):
-            if status in (400, 422) and instead in said and name not in self._unwanted:
+        for name in _FIELDS:  # each is left out for good only where it was given, and is what is wrong
+            spoken_of = name in said or (name == "max_tokens" and "max_completion_tokens" in said)
+            if status in (400, 422) and name in fields and (named == name or (spoken_of and _NOT_TAKEN.search(said))):
                 self._unwanted.add(name)
                 raise _Later(f"{status}: {said}", 0.0)
         raise _NeverThis(f"{status}: {said}")
 
-    def _post(self, request: Request) -> tuple[int, Headers, bytes]:
+    def _fields(self, request: Request) -> dict[str, Any]:
         value: dict[str, Any] = {
             "model": self.name,
             "messages": [m.as_dict() for m in request.messages],
@@ -171,30 +183,34 @@ class Endpoint:
         }
         if "max_tokens" in self._unwanted:
             value["max_completion_tokens"] = request.max_tokens
-        payload = json.dumps({name: part for name, part in value.items() if name not in self._unwanted}).encode()
+        return {name: part for name, part in value.items() if name not in self._unwanted}
+
+    def _post(self, value: dict[str, Any]) -> tuple[int, Headers, bytes]:
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
         if self.key:
             headers["Authorization"] = f"Bearer {self.key}"
-        asked = urllib.request.Request(self._address, payload, headers)
+        asked = urllib.request.Request(self._address, json.dumps(value).encode(), headers)
         deadline = time.monotonic() + self.timeout
+        paid = True
         try:
-            with self._opener.open(asked, timeout=self.timeout) as response:
-                return int(response.status), response.headers, _body(response, deadline)
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, error.headers, _body(error, deadline)
+            try:
+                with self._opener.open(asked, timeout=self.timeout) as response:
+                    return int(response.status), response.headers, _body(response, deadline)
+            except urllib.error.HTTPError as error:
+                paid = False
+                with error:
+                    return error.code, error.headers, _body(error, deadline)
         except (OSError, http.client.HTTPException, ValueError) as error:
-            raise _Later(f"{type(error).__name__}: {first_line(error)}") from error
+            reason = getattr(error, "reason", error)
+            paid = paid and not isinstance(reason, (ConnectionRefusedError, socket.gaierror))
+            raise _Later(f"{type(error).__name__}: {first_line(error)}", paid=paid) from error
 
-    def _said(self, body: bytes) -> str:
-        """What an endpoint says is wrong; without the key, which some repeat."""
-        text = body.decode("utf-8", "replace")
-        try:
-            error = json.loads(text)["error"]
-            text = str(error["message"] if isinstance(error, dict) else error)
-        except (ValueError, KeyError, TypeError):
-            pass
+    def _hidden(self, text: str) -> str:
+        """Without the key, which some endpoints repeat."""
         return " ".join((text.replace(self.key, "***") if self.key else text).split())[:_SHOWN]
+
+
+_FIELDS = ("max_tokens", "seed", "temperature")  # that some endpoints do not take
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -217,9 +233,23 @@ def _body(response: IO[bytes], deadline: float) -> bytes:
     return bytes(found)
 
 
+def _said(body: bytes) -> tuple[str, str | None]:
+    """What an endpoint says is wrong, and of which field."""
+    text = body.decode("utf-8", "replace")
+    try:
+        error = json.loads(text)["error"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return text, None
+    if not isinstance(error, dict):
+        return str(error), None
+    return str(error.get("message", error)), error.get("param") if isinstance(error.get("param"), str) else None
+
+
 def _reply(body: bytes) -> Reply:
     try:
         value = json.loads(body)
+        if value.get("error"):  # some say so under a status of success
+            raise ValueError(f"error: {str(value['error'])[:200]}")
         choice = value["choices"][0]
         content = choice["message"].get("content")
         if isinstance(content, list):  # in parts
@@ -228,13 +258,15 @@ def _reply(body: bytes) -> Reply:
             raise TypeError(f"content: {type(content).__name__}")
         usage = value.get("usage") or {}
         asked, said = int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise _Later(f"{type(error).__name__}: {first_line(error)} | {body[:80].decode('utf-8', 'replace')}") from error
-    return Reply(content or "", str(choice.get("finish_reason") or "stop"), asked, said)
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError, OverflowError) as error:
+        why = f"{type(error).__name__}: {first_line(error)} | {body[:80].decode('utf-8', 'replace')}"
+        raise _Later(why, paid=True) from error
+    text = (content or "").encode("utf-8", "replace").decode()  # JSON can spell half a character
+    return Reply(without_thought(text), str(choice.get("finish_reason") or "stop"), asked, said)
 
 
 def _seconds(said: str | None) -> float | None:
     try:
-        return max(0.0, float(said)) if said is not None else None
+        return max(0.01, float(said)) if said is not None else None
     except ValueError:  # a date, of a clock that may not be ours
         return None

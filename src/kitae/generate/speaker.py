@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Protocol
 
-from kitae.chat import Reply, Request
+from kitae.chat import Reply, Request, without_thought
 from kitae.generate.engine import Engine
 from kitae.generate.loop import complete
 from kitae.generate.settings import Settings
@@ -53,7 +53,7 @@ class Local:
         settings = Settings(max_tokens=first.max_tokens, temperature=first.temperature, seed=first.seed)
         answers = complete(self._engine, [prompts[number] for number in fitting], settings) if fitting else []
         replies = {
-            number: Reply(answer.text, answer.finish, len(prompts[number]), len(answer.tokens))
+            number: Reply(without_thought(answer.text), answer.finish, len(prompts[number]), len(answer.tokens))
             for number, answer in zip(fitting, answers, strict=True)
         }
         too_long = f"more than {self._engine.context} tokens"

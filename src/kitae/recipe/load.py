@@ -93,6 +93,8 @@ def resolve_paths(recipe: Recipe, folder: Path, name: str) -> Recipe:
     if model["chat_template"]:
         model["chat_template"] = str((folder / Path(model["chat_template"]).expanduser()).absolute())
     named: list[tuple[Any, Any]] = [(model, "source")] if model["new"] is None else [(model["new"], "tokenizer")]
+    if data["select"]:
+        named += [(data["select"], name) for name in ("model", "judge") if data["select"][name]]
     if value["train"]["distill"]:
         named.append((value["train"]["distill"], "teacher"))
     if value["train"]["blend"]:

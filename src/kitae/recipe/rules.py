@@ -50,7 +50,7 @@ def contradictions(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
 
 
 def _select(select: Select) -> Iterator[tuple[KeyPath, str]]:
-    path, ways = ("data", "select"), select.by.split("+")
+    path, ways = ("data", "select"), [way.strip() for way in select.by.split("+")]
     if not set(ways) <= set(get_args(Way)) or len(set(ways)) < len(ways):
         yield (*path, "by"), t("recipe.ways", known=", ".join(get_args(Way)))
     if sum(value is not None for value in (select.rows, select.share, select.tokens)) != 1:

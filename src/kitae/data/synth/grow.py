@@ -117,7 +117,7 @@ class _Garden:
                 break
             found.rounds += 1
             try:
-                self._round(ideas, self._growth.rows - before)
+                self._round(ideas)
             except _Spent:
                 found.ended = "budget"
                 break
@@ -127,16 +127,17 @@ class _Garden:
                 break
         return found
 
-    def _round(self, ideas: Sequence[Idea], left: int) -> None:
+    def _round(self, ideas: Sequence[Idea]) -> None:
         drafts = self._sieved(self._drafts(ideas))
         if self._method.grows:
             drafts = self._grown_apart(drafts)
-        for draft in drafts[left:]:
-            self._reject(draft, Finding("synth.surplus", "question", ""))
-        drafts = self._answered(drafts[:left])
-        drafts = self._rated(drafts) if self._growth.keep == "judged" else drafts
+        while drafts and len(self._found.kept) < self._growth.rows:
+            left = self._growth.rows - len(self._found.kept)
+            some, drafts = self._answered(drafts[:left]), drafts[left:]
+            for draft in self._rated(some) if self._growth.keep == "judged" else some:
+                self._keep(draft)
         for draft in drafts:
-            self._keep(draft)
+            self._reject(draft, Finding("synth.surplus", "question", ""))
 
     def _drafts(self, ideas: Sequence[Idea]) -> list[_Draft]:
         drafts = []
@@ -244,7 +245,7 @@ class _Garden:
     def _keep(self, draft: _Draft) -> None:
         grew = draft.idea.operation not in ("breadth", "tasks", "document", "plan")
         depth = draft.idea.parents[0].depth + 1 if grew else 0
-        task = Task(draft.sown.question, draft.answer, f"row {len(self._found.kept) + 1}", depth, written=True)
+        task = Task(draft.sown.question, draft.answer, f"row {len(self._found.kept) + 1}", depth)
         self._pool.written.append(task)
         self._found.kept.append(self._value(draft))
         self._on_row(len(self._found.kept))

@@ -27,7 +27,9 @@ _LONGEST_SHOWN = 1500  # characters of an example
 _PASSAGE = (300, 3000)  # characters, of a corpus
 _MARKER = "=== TASK ==="
 _NUMBERED = re.compile(r"^([ \t]*)(?:\**\s*(?:Task|課題)?\s*)?(\d{1,2})\s*[.)．、:：]\**\s*", re.IGNORECASE | re.MULTILINE)
-_PAIR = re.compile(r"QUESTION\s*[:：]\s*(.+?)\s*\n\W*ANSWER\W*[:：]\**\s*(.+)", re.DOTALL | re.IGNORECASE)
+_PAIR = re.compile(
+    r"QUESTION\W*?[:：]\**\s*(.+?)\s*\n\W*ANSWER\W*?[:：]\**\s*(.+?)\s*(?=\n\W*QUESTION\W*?[:：]|\Z)", re.DOTALL | re.IGNORECASE
+)
 _LABEL = re.compile(
     r"^\W*(?:(?:the |a )?(?:new |rewritten |evolved )?(?:task|prompt|instruction|question)|新しい課題|課題)\s*[:：]\W*", re.I
 )
@@ -39,7 +41,6 @@ class Task:
     answer: str
     where: str  # of a seed, or the name of a row that was written
     depth: int = 0  # how often it grew
-    written: bool = False
 
     @property
     def key(self) -> str:
@@ -145,7 +146,7 @@ def _cot_self_instruct(pool: Pool, rng: random.Random) -> Idea:
 def _listed(text: str) -> list[Sown]:
     """The entries of a numbered list. What stands before the first is talk."""
     wanted: list[re.Match[str]] = []
-    for mark in _NUMBERED.finditer(text):  # a list within a task stands farther in, or counts anew
+    for mark in _NUMBERED.finditer(text):  # a list within a task stands farther in
         if int(mark[2]) == len(wanted) + 1 and (not wanted or mark[1] == wanted[0][1]):
             wanted.append(mark)
     ends = [mark.start() for mark in wanted[1:]] + [len(text)]
@@ -157,8 +158,7 @@ def _alone(text: str) -> list[Sown]:
 
 
 def _paired(text: str) -> list[Sown]:
-    found = _PAIR.search(text)
-    return [Sown(_bare(found[1]), found[2].strip())] if found else []
+    return [Sown(_bare(question), answer.strip()) for question, answer in _PAIR.findall(text)]
 
 
 def _planned(text: str) -> list[Sown]:

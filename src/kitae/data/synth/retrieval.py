@@ -13,10 +13,13 @@ from kitae.data.identity import tokens
 from kitae.data.selection import in_turns
 from kitae.data.synth.ideas import Document, Task
 
+_EXAMPLES = 200  # that choose; more would choose no better, and need gigabytes
+
 
 def nearest_documents(tasks: Sequence[Task], documents: Sequence[Document]) -> list[Document]:
     """All of them; the examples choose in turns."""
-    asked = [Counter(_terms(f"{task.question} {task.answer}")) for task in tasks]
+    few = sorted(tasks, key=lambda task: task.key)[:_EXAMPLES]
+    asked = [Counter(_terms(f"{task.question} {task.answer}")) for task in few]
     wanted = {term: i for i, term in enumerate(dict.fromkeys(term for counts in asked for term in counts))}
     found = [Counter(term for term in _terms(document.text)) for document in documents]
     holders = Counter(term for counts in found for term in counts if term in wanted)

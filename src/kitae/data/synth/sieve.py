@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 from kitae.chat import Conversation, Message
 from kitae.data.identity import plain, tokens
@@ -18,7 +19,7 @@ _NO_GAIN = 0.9  # and from which it is its parent in other words
 _WORDS = (4, 150)
 _CHARACTERS = (6, 400)  # of languages without spaces
 _MEDIA = re.compile(
-    r"\b(?:images?|pictures?|photos?|photographs?|videos?|audio|diagrams?|flowcharts?|attached|attachments?|draw|sketch|plot a"
+    r"\b(?:images?|(?<!big )pictures?|photos?|photographs?|videos?|audio|diagrams?|flowcharts?|attached|attachments?"
     r"|(?:the|this|following) (?:file|graph|chart|map)|(?:click|follow|open) (?:the |this )?link)\b"
     r"|画像|写真|動画|音声|添付|ファイル|グラフを?[描書]|図を?[描書]",
     re.IGNORECASE,
@@ -38,12 +39,12 @@ _REFUSAL = re.compile(
     re.IGNORECASE,
 )
 _SHORT = 80  # words of what is nothing but a refusal
-_FINAL = (
-    re.compile(r"\\boxed\{([^{}]+)\}"),
+_RESULT = (  # where an answer marks what it comes to
     re.compile(r"####\s*(.+)"),
-    re.compile(r"(?:answer|答え|解答|回答)\s*(?:is|は)?\s*[:：]?\s*(.+)", re.IGNORECASE),
+    re.compile(r"\b(?:final )?answer(?:\s+is|\s*[:=])\s*(.+)|(?:答え|解答|正解)\s*(?:は|[:：])\s*(.+)", re.IGNORECASE),
 )
-_NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
+_NUMBER = re.compile(r"(?<![\w.])-?\d[\d,]*(?:\.\d+)?(?:\s*/\s*\d+)?")
+_FRACTION = re.compile(r"\\[dt]?frac\{(-?\d+)\}\{(\d+)\}")
 
 
 def rouge_l(a: Sequence[str], b: Sequence[str]) -> float:
@@ -148,17 +149,38 @@ def agreed(answers: Sequence[str]) -> tuple[int, int]:
 
 def final(answer: str) -> str:
     """What an answer comes to: what it marks as its result, else its last number, else its last line."""
-    for pattern in _FINAL:
-        found = pattern.findall(answer)
-        if found:
-            numbers = _NUMBER.findall(found[-1])
-            return _value(numbers[-1]) if numbers else plain(found[-1]).strip(" .。*$")
-    numbers = _NUMBER.findall(answer)
-    if numbers:
-        return _value(numbers[-1])
+    boxed = _boxed(answer)
+    if boxed is not None:
+        return _value(boxed)
+    for pattern in _RESULT:
+        if found := pattern.findall(answer):
+            last = found[-1]
+            return _value(last if isinstance(last, str) else next(part for part in last if part))
+    numbers = _NUMBER.findall(_FRACTION.sub(r"\1/\2", answer))
     lines = [line for line in answer.split("\n") if line.strip()]
-    return plain(lines[-1]).strip(" .。*$") if lines else ""
+    return _value(numbers[-1] if numbers else lines[-1] if lines else "")
 
 
-def _value(number: str) -> str:
-    return f"{float(number.replace(',', '')):g}"
+def _boxed(text: str) -> str | None:
+    """The inside of the last box, braces and all."""
+    start = text.rfind("\\boxed{")
+    if start < 0:
+        return None
+    depth, begin = 1, start + len("\\boxed{")
+    for i in range(begin, len(text)):
+        depth += {"{": 1, "}": -1}.get(text[i], 0)
+        if not depth:
+            return text[begin:i]
+    return text[begin:]
+
+
+def _value(text: str) -> str:
+    """As a number where there is one and no other, so that 4 and 4.0 are the same; else as it is written."""
+    text = _FRACTION.sub(r"\1/\2", text.split("\n")[0])
+    numbers = _NUMBER.findall(text)
+    if len(numbers) == 1:
+        try:
+            return str(Fraction(re.sub(r"[,\s]", "", numbers[0])))
+        except (ValueError, ZeroDivisionError, ArithmeticError):
+            pass
+    return plain(text).strip(" .。*$")
