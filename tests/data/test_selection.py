@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from kitae.chat import Reply
 from kitae.data.judging import rating
 from kitae.data.selection import Amount, Seen, in_turns, select
 
@@ -80,11 +81,27 @@ def test_targets_choose_in_turns() -> None:
 @pytest.mark.parametrize(
     ("text", "wanted"),
     [
-        *(("Rating (1-5): 4", 4.0), ("4 out of 5", 4.0), ("Score: 2. It has 12 flaws", 2.0), ("I give it a 3", 3.0)),
+        *(
+            ("Rating (1-5): 4", 4.0),
+            ("4 out of 5", 4.0),
+            ("On a scale of 1 to 5, I would rate this 4.", 4.0),
+            ("Score: 2. It has 12 flaws", 2.0),
+            ("I give it a 3", 3.0),
+        ),
         *(("5.7", None), ("-3", None), ("5点満点中4点", 4.0), ("評価：５", 5.0), ("3 - it names 4 rivers", 3.0)),
         *(("4", 4.0), ("Rating: 3", 3.0), ("4/5", 4.0), ("**5**", 5.0), ("４点", 4.0), ("4.5", 4.5), ("2.", 2.0)),
-        *(("", None), ("excellent", None), ("10", None), ("0", None), ("7 of 9", None), ("9", None), ("100 %", None)),
+        *(
+            ("", None),
+            ("excellent", None),
+            ("10", None),
+            ("0", None),
+            ("7 of 9", None),
+            ("9", None),
+            ("Score: 10/10", None),
+            ("100 %", None),
+        ),
     ],
 )
 def test_ratings_are_read(text: str, wanted: float | None) -> None:
-    assert rating(text) == wanted
+    assert rating(Reply(text)) == wanted
+    assert rating(Reply(text, "length")) is None and rating(Reply(text, failed="500")) is None

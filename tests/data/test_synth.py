@@ -211,6 +211,28 @@ def test_seeds_are_questions_with_answers(tmp_path: Path) -> None:
         ("課題1: 天気を説明する\n課題2: 手紙を書く", ["天気を説明する", "手紙を書く"]),
         ('1. "Quoted task"\n2. “Other”', ["Quoted task", "Other"]),
         ("No list here", []),
+        *(
+            (form, ["One task", "Another one"])
+            for form in (
+                "(1) One task\n(2) Another one",
+                "① One task\n② Another one",
+                "### 1. One task\n\n### 2. Another one",
+                "## Task 1\nOne task\n## Task 2\nAnother one",
+                "**Task 1**: One task\n**Task 2**: Another one",
+                "- One task\n- Another one",
+                "#1 - One task\n#2 - Another one",
+                "1 - One task\n2 - Another one",
+                "1\\. One task\n2\\. Another one",
+                '["One task", "Another one"]',
+                "一、One task\n二、Another one",
+                "9. One task\n10. Another one",
+                "1. One task\n1. Another one",
+                "1. One task\n2. Another one\n\nI hope these help!",
+                "```\n1. One task\n2. Another one\n```",
+                "**1.** **A title**: One task\n**2.** **Title:** Another one",
+                "My plan:\n1. think\nTasks:\n1. One task\n2. Another one",
+            )
+        ),
     ],
 )
 def test_lists_are_read(text: str, wanted: list[str]) -> None:
@@ -222,6 +244,8 @@ def test_pairs_and_plans_are_read() -> None:
     assert (pair.question, pair.answer) == ("Why?", "Because.\nTruly.")
     two = METHODS["craft"].read("QUESTION: a?\nANSWER: b.\n\nQUESTION: c?\nANSWER: d.\ne.")
     assert [(one.question, one.answer) for one in two] == [("a?", "b."), ("c?", "d.\ne.")]
+    for form in ("**QUESTION:** Why?\n**ANSWER:** So.", "### QUESTION:\nWhy?\n### ANSWER:\nSo.", "質問：Why?\n回答：So."):
+        assert [(one.question, one.answer) for one in METHODS["craft"].read(form)] == [("Why?", "So.")]
     assert METHODS["craft"].read("Why? Because.") == []
     assert [one.question for one in METHODS["cot-self-instruct"].read("Plan.\n=== TASK ===\nNew task: Do it.")] == ["Do it."]
     assert METHODS["cot-self-instruct"].read("Only a plan.") == []

@@ -78,7 +78,6 @@ def test_so_many_a_minute_and_no_more() -> None:
         Answer(raw=b"[" * 100_000),
         Answer("late", pause=0.9),
         Answer("an error, drop by drop", 503, drip=0.02),
-        Answer(raw=b'{"error": {"message": "no room"}}'),
         Answer(raw=b'{"choices": [{"message": {"content": "x"}}], "usage": {"prompt_tokens": 1e999}}'),
         Answer("drop by drop", drip=0.02),
     ],
@@ -108,6 +107,25 @@ def test_what_no_patience_mends_is_told_at_once(status: int) -> None:
             replies(made(server.url, key="secret-key", at_once=1), asked("a", "b"))
         assert caught.value.kind == "endpoint-refused" and caught.value.why.startswith(str(status))
         assert "secret-key" not in str(caught.value.as_dict()) and len(server.asked) == 1
+
+
+def test_errors_under_a_status_of_success() -> None:
+    with endpoint(lambda body, number: Answer(raw=b'{"error": {"message": "no credits", "code": 402}}')) as server:
+        (found,) = replies(made(server.url), asked("a"))
+        assert found.failed == "no credits" and not found.passing
+
+
+@pytest.mark.parametrize("usage", [{"prompt_tokens": 50}, {"prompt_tokens": -9, "completion_tokens": -9}, {}, None, "x"])
+def test_what_is_not_counted_is_estimated(tmp_path: Path, usage: object) -> None:
+    raw = json.dumps({"choices": [{"message": {"content": "one two three"}}], "usage": usage}).encode()
+    with endpoint(lambda body, number: Answer(raw=raw)) as server:
+        ledger = Ledger(tmp_path / "calls.jsonl")
+        if usage == "x":
+            with pytest.raises(KitaeError):
+                ledger.ask(made(server.url), asked("a"))
+            return
+        ledger.ask(made(server.url), asked("a"))
+        assert ledger.spent.asked >= 1 and ledger.spent.said >= 3
 
 
 def test_a_request_that_is_refused_takes_no_other_with_it() -> None:
@@ -151,8 +169,9 @@ def test_a_key_does_not_follow_to_another_address() -> None:
     with endpoint(echo) as other:
         there = {"Location": f"{other.url}/chat/completions"}
         with endpoint(lambda body, number: Answer("moved", 302, headers=there)) as server:
-            (found,) = replies(made(server.url, key="secret", tries=1), asked("a"))
-            assert found.failed.startswith("302") and not other.asked
+            with pytest.raises(InputError) as caught:
+                replies(made(server.url, key="secret"), asked("a"))
+            assert caught.value.kind == "endpoint-moved" and other.url in caught.value.why and not other.asked
 
 
 @pytest.mark.parametrize("url", ["localhost:80", "ftp://x/v1", "http://", "file:///etc/passwd", "http://me:secret@host/v1"])

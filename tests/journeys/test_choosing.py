@@ -110,6 +110,24 @@ def test_a_judge_rates(kitae: Kitae, rows: Path, tiny_model: Path, tmp_path: Pat
         assert len(server.asked) == asked  # what was rated stays rated
 
 
+def test_nothing_is_paid_for_before_all_is_known_to_be_there(
+    kitae: Kitae, rows: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    with endpoint(lambda body, number: Answer("5")) as server:
+        command = ["data", "select", rows, "--by", "judge+similar", "--rows", 2, "--model", tiny_model, "--limit", 5, "--json"]
+        done = kitae(*command, "--target", tmp_path / "nothing.jsonl", "--judge", f"{server.url}#m", "--out", tmp_path / "out")
+        assert done.code == 2 and done.json["error"]["kind"] == "file-missing" and not server.asked
+    for judge, kind in (
+        ("nothing", "model-missing"),
+        ("http://127.0.0.1:1/v1", "endpoint-model"),
+        ("ftp://x#m", "endpoint-url"),
+    ):
+        done = kitae(
+            "data", "select", rows, "--by", "judge", "--rows", 2, "--judge", judge, "--out", tmp_path / "out", "--json"
+        )
+        assert done.code == 2 and done.json["error"]["kind"] == kind, done.out
+
+
 def test_choices_are_compared_by_what_they_teach(kitae: Kitae, tiny_model: Path, tmp_path: Path) -> None:
     recipe = workplace(tmp_path, tiny_model)
     command = ["data", "select", "--compare", recipe, "--by", "diverse", "--tokens", 1500, "--model", tiny_model, "--json"]
@@ -159,6 +177,12 @@ def test_a_recipe_may_choose(kitae: Kitae, tiny_model: Path, tmp_path: Path) -> 
 def test_a_recipe_that_can_not_choose(kitae: Kitae, tiny_model: Path, tmp_path: Path, wrong: str) -> None:
     done = kitae("recipe", "check", workplace(tmp_path, tiny_model), "--set", f"data.select={wrong}", "--json")
     assert done.code == 2 and "data.select" in done.json["error"]["why"]
+
+
+@pytest.mark.parametrize("wrong", ["{by: similar, rows: 3, targets: [nothing.jsonl]}", "{by: judge, rows: 3, judge: nothing}"])
+def test_what_a_recipe_names_must_be_there(kitae: Kitae, tiny_model: Path, tmp_path: Path, wrong: str) -> None:
+    done = kitae("recipe", "check", workplace(tmp_path, tiny_model), "--set", f"data.select={wrong}", "--json")
+    assert done.code == 2 and done.json["error"]["kind"] in ("file-missing", "model-missing"), done.out
 
 
 def says(body: dict[str, Any], _: int) -> Answer:
@@ -238,6 +262,24 @@ def test_more_rows_and_larger_budgets_go_on(kitae: Kitae, seeds: Path, tmp_path:
         assert more.json["kept"] == 14 and more.json["spent"]["calls"] == len(server.asked)
         other = kitae(*command, "--rows", 10, "--max-tokens", 99, "--json")
         assert other.code == 2 and other.json["error"]["kind"] == "synth-other"
+
+
+def test_a_budget_for_nothing_is_told(kitae: Kitae, seeds: Path, tmp_path: Path) -> None:
+    with endpoint(says) as server:
+        command = ["data", "synth", seeds, "--writer", f"{server.url}#w", "--rows", 3, "--budget-tokens", 10, "--json"]
+        done = kitae(*command, "--out", tmp_path / "out")
+        assert done.code == 2 and done.json["error"]["kind"] == "budget-small" and not server.asked
+
+
+def test_a_key_is_for_whom_it_was_given(kitae: Kitae, seeds: Path, tmp_path: Path) -> None:
+    with endpoint(says) as writer, endpoint(says) as judge:
+        command = ["data", "synth", seeds, "--writer", f"{writer.url}#w", "--judge", f"{judge.url}#j", "--keep", "judged"]
+        command += ["--rows", 2, "--method", "evol-instruct", "--json", "--out"]
+        assert kitae(*command, tmp_path / "out", OPENAI_API_KEY="sk-writer").code == 0
+        assert set(writer.keys) == {"Bearer sk-writer"} and set(judge.keys) == {None}
+        other = kitae(*command, tmp_path / "other", "--judge-key-env", "JUDGE", OPENAI_API_KEY="sk-writer", JUDGE="sk-judge")
+        assert other.code == 0 and judge.keys[-1] == "Bearer sk-judge"
+        assert "sk-" not in "".join(file.read_text() for file in (tmp_path / "other").iterdir())
 
 
 def test_an_endpoint_that_breaks_down_loses_nothing(kitae: Kitae, seeds: Path, tmp_path: Path) -> None:

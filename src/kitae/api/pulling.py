@@ -63,4 +63,6 @@ def _write(stage: Path, files: list[Path], form: Format, limit: int | None, expe
                 rows.write(as_line(record))
             progress.update(counts.total())
     progress.close()
+    if not counts["rows"]:
+        raise InputError("all-unreadable" if counts["rejected"] else "data-empty", where=str(files[0]))
     return {"rows": counts["rows"], "rejected": counts["rejected"]}

@@ -45,16 +45,20 @@ def gather_rows(recipe: Recipe, reading: bool = True) -> Rows:
 def _chosen(recipe: Recipe, reading: bool, rows: list[Conversation]) -> list[Conversation]:
     wanted = recipe.data.select
     assert wanted is not None
-    amount = Amount(wanted.rows, wanted.share, wanted.tokens)
-    if not reading:
-        lengths = [max(1, round(len(row.text) / CHARACTERS_PER_TOKEN)) for row in rows]
-        order = sorted(range(len(rows)), key=lambda i: draw(rows[i], recipe.train.seed, "random"))
-        return [rows[i] for i in sorted(amount.take(order, lengths))]
     from kitae.api.selecting import Choice, choose, ways_of
     from kitae.api.speaking import Speaking
 
+    amount = Amount(wanted.rows, wanted.share, wanted.tokens)
     targets, judge = tuple(map(Path, wanted.targets)), Speaking(wanted.judge) if wanted.judge else None
     choice = Choice(ways_of(wanted.by), amount, wanted.model, targets, judge, wanted.sample, recipe.train.seed)
+    choice.check()
+    if not reading:
+        lengths = [max(1, round(len(row.text) / CHARACTERS_PER_TOKEN)) for row in rows]
+        order = sorted(range(len(rows)), key=lambda i: draw(rows[i], recipe.train.seed, "random"))
+        taken = amount.take(order, lengths)
+        if not taken:
+            raise InputError("none-chosen", where=wanted.by)
+        return [rows[i] for i in sorted(taken)]
     chosen = choose(rows, choice)
     console.say(t("select.chosen", **{name: chosen.report[name] for name in ("chosen", "rows", "tokens")}))
     return [rows[i] for i in sorted(chosen.rows)]

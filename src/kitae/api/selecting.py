@@ -26,13 +26,15 @@ from kitae.data import (
     as_line,
     draw,
     each_entry,
+    files_of,
+    is_hub,
     judge_request,
     rating,
     read_rows,
     select,
 )
 from kitae.errors import InputError, Interrupted
-from kitae.files import JsonDict, hash_text, staged_folder, write_json, write_jsonl
+from kitae.files import JsonDict, alone, hash_text, staged_folder, write_json, write_jsonl
 from kitae.formats import Format, Way
 from kitae.i18n import t
 
@@ -58,6 +60,14 @@ class Choice:
                 raise InputError("way-needs", where=way, needed=option)
             if given and way not in self.ways:
                 raise InputError("way-unread", where=option, why="+".join(self.ways), way=way)
+
+    def check(self) -> None:
+        """What can be wrong with those that are named, before anything is read or paid for."""
+        for target in self.targets:
+            if not any(file.is_file() or is_hub(file) for file in files_of(target)):
+                raise InputError("file-missing", where=str(target))
+        if self.judge is not None:
+            self.judge.check()
 
     def arguments(self) -> list[str]:
         said = ["--by", "+".join(self.ways)]
@@ -99,6 +109,7 @@ def select_data(
     said = [*choice.arguments(), *(["--format", form] if form != "auto" else [])]
     said += ["--limit", str(limit)] if limit is not None else []
     command = shlex.join(["kitae", "data", "select", *map(str, sources), "--out", str(out), *said])
+    choice.check()
     with interruption.heard():
         try:
             rows, rejected = read_rows(each_entry(sources, form, limit), form)
@@ -155,12 +166,12 @@ def choose(rows: Sequence[Conversation], choice: Choice) -> Chosen:
         vectors = None if found.vectors is None else _placed(found.vectors, able, len(rows))
     if difficulty is not None:  # from 1 on, the question is of no help: the row is odd, or its answer needs none
         left_out["ifd"][_able(left_out)] = ~(difficulty[_able(left_out)] < 1)
+    if "similar" in choice.ways:
+        targets = model.vectors_of(choice.targets)
     if choice.judge is not None:
         able = _able(left_out)
         judged = _placed(np.array(_judged([rows[i] for i in able], choice.judge), np.float64), able, len(rows))
         left_out["unjudged"][able] = ~np.isfinite(judged[able])
-    if "similar" in choice.ways:
-        targets = model.vectors_of(choice.targets)
     seen = Seen(lengths, answers, draws, difficulty, judged, vectors, targets, left_out)
     chosen = Chosen(select(choice.ways, seen, choice.amount), seen)
     if not chosen.rows:
@@ -186,19 +197,19 @@ def _judged(rows: Sequence[Conversation], judge: Speaking) -> list[float]:
 
     progress = Progress(t("select.judging"), len(rows))
     who = [] if judge.is_endpoint else find_target(judge.who).fingerprint()
-    file = paths.cache_dir() / "judgements" / f"{hash_text(judge.who, *who)}.jsonl"
-    file.parent.mkdir(parents=True, exist_ok=True)
-
-    def show(spent: Spent) -> None:
-        progress.update(min(len(rows), spent.calls + spent.lost - before))
-
-    ledger = Ledger(file, with_messages=False, on_reply=show)
-    before = ledger.spent.calls + ledger.spent.lost
+    folder = paths.cache_dir() / "judgements" / hash_text(judge.who, *who)
     speaker = judge.open()
     try:
-        replies = ledger.ask(speaker, [judge_request(row) for row in rows])
+        with alone(folder):
+            ledger = Ledger(folder / "calls.jsonl", with_messages=False, on_reply=lambda spent: show(spent))
+            before = ledger.spent.calls + ledger.spent.lost
+
+            def show(spent: Spent) -> None:
+                progress.update(min(len(rows), spent.calls + spent.lost - before))
+
+            replies = ledger.ask(speaker, [judge_request(row) for row in rows])
     finally:
         progress.close()
         speaker.close()
-    found = [rating(reply.text) if reply is not None and not reply.failed else None for reply in replies]
+    found = [rating(reply) if reply is not None else None for reply in replies]
     return [float("nan") if number is None else number for number in found]

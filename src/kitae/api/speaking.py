@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from kitae.errors import InputError
 
 if TYPE_CHECKING:
-    from kitae.generate import Speaker
+    from kitae.generate import Endpoint, Speaker
 
 
 @dataclass(frozen=True)
@@ -17,14 +17,14 @@ class Speaking:
     """`who`: a run, starter, folder, hub id or .gguf file; or the address of an OpenAI-compatible endpoint, # and its model."""
 
     who: str
-    key_env: str = "OPENAI_API_KEY"  # the variable that holds the key of an endpoint
+    key_env: str = "OPENAI_API_KEY"  # the variable that holds the key of an endpoint; "": it gets none
     at_once: int = 4
     per_minute: float | None = None
     timeout: float = 120.0
 
     @property
     def is_endpoint(self) -> bool:
-        return self.who.startswith(("http://", "https://"))
+        return "://" in self.who
 
     @property
     def model(self) -> str:
@@ -46,16 +46,30 @@ class Speaking:
             for part in (f"--{name}", str(value))
         ]
 
+    def check(self) -> None:
+        """Whether there is such a model, or may be such an endpoint. No endpoint is asked."""
+        if self.is_endpoint:
+            self._endpoint()
+            return
+        from kitae.api.talking import find_target
+
+        find_target(self.who)
+
     def open(self) -> Speaker:
-        from kitae.generate import Endpoint, Local
+        from kitae.generate import Local
 
         if not self.is_endpoint:
             from kitae.api.talking import open_target
 
             engine, _ = open_target(self.who)
             return Local(engine, self.who)
-        if not self.model:
-            raise InputError("endpoint-model", where=self.who)
+        return self._endpoint()
+
+    def _endpoint(self) -> Endpoint:
+        from kitae.generate import Endpoint
+
         url = self.who.partition("#")[0]
-        key = os.environ.get(self.key_env) or None
+        if not self.model:
+            raise InputError("endpoint-model", where=url)
+        key = os.environ.get(self.key_env) or None if self.key_env else None
         return Endpoint(url, self.model, key, self.at_once, self.per_minute, self.timeout)

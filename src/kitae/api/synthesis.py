@@ -16,7 +16,7 @@ from pathlib import Path
 from kitae import interruption
 from kitae.api.libraries import quiet_libraries
 from kitae.api.speaking import Speaking
-from kitae.console import Progress
+from kitae.console import Progress, console
 from kitae.data import Evaluations, contents, language_of, read_evaluations
 from kitae.data.prompts import version as prompts_version
 from kitae.data.synth import (
@@ -80,17 +80,25 @@ class Synthesis:
             said += [f"--{name}", str(value)] if value is not None else []
         for name, paths in (("corpus", self.corpus), ("evaluation", self.evaluations)):
             said += [part for path in paths for part in (f"--{name}", str(path))]
-        return said + (self.writer.arguments() or (self.judge.arguments() if self.judge else []))
+        if self.judge is not None and self.judge.is_endpoint and self.judge.key_env:
+            said += ["--judge-key-env", self.judge.key_env]
+        return said + self.writer.arguments()
 
 
 def synthesise(seeds: Sequence[Path], out: Path, wanted: Synthesis, limit: int | None = None) -> JsonDict:
     """Writes rows with their lineage, those that were not kept with their reasons, all calls, and a report."""
     wanted.check()
+    wanted.writer.check()
+    if wanted.judge is not None:
+        wanted.judge.check()
     limited = ["--limit", str(limit)] if limit is not None else []
     command = shlex.join(["kitae", "data", "synth", *map(str, seeds), "--out", str(out), *wanted.arguments(), *limited])
     with interruption.heard():
         try:
-            tasks = read_tasks(seeds, limit)
+            unreadable: list[InputError] = []
+            tasks = read_tasks(seeds, limit, unreadable.append)
+            if unreadable:
+                console.say(t("synth.unreadable", count=len(unreadable), first=unreadable[0].where))
             documents = nearest_documents(tasks, read_documents(wanted.corpus)) if wanted.corpus else []
             if wanted.corpus and not documents:
                 raise InputError("no-passages", where=", ".join(map(str, wanted.corpus)))
@@ -166,9 +174,10 @@ def _synthesise(
     write_jsonl(out / "kept.jsonl", grown.kept)
     write_jsonl(out / "rejected.jsonl", grown.rejected)
     write_json(out / "report.json", report)
+    if grown.ended == "budget" and not ledger.spent.calls:
+        raise InputError("budget-small", tokens=ledger.short_of)
     if grown.ended in ("barren", "nothing-left") and not grown.kept:
-        first = grown.rejected[0]["_reasons"][0] if grown.rejected else {"gate": "–", "evidence": ""}
-        raise KitaeError("synth-barren", where=str(out / "rejected.jsonl"), why=f"{first['gate']}: {first['evidence']}")
+        raise KitaeError("synth-barren", where=str(out / "rejected.jsonl"), why=_commonest(grown))
     return {**report, "folder": str(out)}
 
 
@@ -191,3 +200,11 @@ def _report(wanted: Synthesis, tasks: Sequence[Task], grown: Grown, ledger: Ledg
         "licence": ", ".join(growth.licences) or "unknown",
         "command": command,
     }
+
+
+def _commonest(grown: Grown) -> str:
+    """Why most drafts were rejected, with one of them."""
+    gate = next((gate for gate in grown.reasons() if gate != "synth.surplus"), "–")
+    reasons = (reason for row in grown.rejected for reason in row["_reasons"] if reason["gate"] == gate)
+    said = t(f"synth.because.{gate}") if gate.startswith("synth.") else gate
+    return f"{said}: {next(reasons, {'evidence': ''})['evidence']}"

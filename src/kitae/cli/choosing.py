@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 import typer
 
@@ -86,6 +87,7 @@ def data_synth(
     licence: Annotated[str, typer.Option(help=t("help.synth-licence"))] = "",
     seed: Annotated[int, typer.Option(min=0, help=t("help.seed"))] = 0,
     key_env: KeyEnv = "OPENAI_API_KEY",
+    judge_key_env: Annotated[str | None, typer.Option(metavar="NAME", help=t("help.judge-key-env"))] = None,
     at_once: AtOnce = 4,
     per_minute: PerMinute = None,
     timeout: Timeout = 120.0,
@@ -113,7 +115,10 @@ def data_synth(
         seed=seed,
     )
     written = Speaking(writer, key_env, at_once, per_minute, timeout)
-    judged = Speaking(judge, key_env, at_once, per_minute, timeout) if judge else None
+    judged = None
+    if judge:  # a key is for whom it was given
+        same = urlsplit(judge).netloc == urlsplit(writer).netloc
+        judged = Speaking(judge, judge_key_env or (key_env if same else ""), at_once, per_minute, timeout)
     cap = Budget(budget_tokens, budget, _price(price))
     value = synthesise(seeds, out, Synthesis(growth, written, judged, tuple(corpus or []), tuple(evaluation or []), cap), limit)
     return Result(value, "\n\n".join([_written(value), str(out)]))

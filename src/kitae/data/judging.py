@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from kitae.chat import Conversation, Message, Request
+from kitae.chat import Conversation, Message, Reply, Request
 from kitae.data.prompts import prompt
 from kitae.data.rules.language import language_of
 
+_ROOM = 512  # tokens, for models that think first
 _LONGEST = 12_000  # characters; what is longer is rated by its beginning and its end
 _SCALE = re.compile(r"\b1\s*(?:[-–~〜]|to)\s*5\b|(?:/|out of|of)\s*5\b|5\s*点満点(?:中)?", re.IGNORECASE)
 _NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?")
@@ -18,11 +19,14 @@ _NAMED = re.compile(r"(?:rating|score|評価|点数|採点)\W{0,6}(-?\d+(?:\.\d+
 def judge_request(row: Conversation) -> Request:
     said = (*row.prompt, Message("assistant", row.answer))
     shown = "\n\n".join(f"[{m.role}]\n{_shortened(m.content)}" for m in said)
-    return Request((Message("user", prompt("judge", language_of(row.answer) or "en", said=shown)),), max_tokens=16)
+    return Request((Message("user", prompt("judge", language_of(row.answer) or "en", said=shown)),), max_tokens=_ROOM)
 
 
-def rating(text: str) -> float | None:
-    """The number that a reply begins with, or names as its rating, or ends with; None if that is none from 1 to 5."""
+def rating(reply: Reply) -> float | None:
+    """The number that a whole reply begins with, or names as its rating, or ends with; None if that is none from 1 to 5."""
+    if reply.failed or reply.finish == "length":
+        return None
+    text = reply.text
     text = _SCALE.sub(" ", unicodedata.normalize("NFKC", text)).strip(" \n*_#`\"'")
     numbers = _NUMBER.findall(text)
     begins, named = _NUMBER.match(text), _NAMED.findall(text)

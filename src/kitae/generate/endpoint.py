@@ -162,6 +162,8 @@ class Endpoint:
         if status == 200:
             return _reply(body)
         said, named = _said(body)
+        if 300 <= status < 400:
+            raise InputError("endpoint-moved", where=self._address, why=f"{status}: {headers.get('Location', '')}")
         if status in _WRONG:
             raise InputError("endpoint-refused", where=self._address, why=self._hidden(f"{status}: {said}"), model=self.name)
         if status in _PASSING:
@@ -248,21 +250,26 @@ def _said(body: bytes) -> tuple[str, str | None]:
 def _reply(body: bytes) -> Reply:
     try:
         value = json.loads(body)
-        if value.get("error"):  # some say so under a status of success
-            raise ValueError(f"error: {str(value['error'])[:200]}")
+        if isinstance(value, dict) and value.get("error"):  # some say so under a status of success
+            raise _NeverThis(_said(body)[0])
         choice = value["choices"][0]
-        content = choice["message"].get("content")
+        message = choice["message"]
+        content = message.get("content")
         if isinstance(content, list):  # in parts
             content = "".join(part.get("text", "") for part in content if isinstance(part, dict))
         if content is not None and not isinstance(content, str):
-            raise TypeError(f"content: {type(content).__name__}")
+            raise TypeError
         usage = value.get("usage") or {}
         asked, said = int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)
+        finish = str(choice.get("finish_reason") or "stop")
+        if not content and finish == "stop":  # it did something else instead
+            finish = next(
+                (name for name in ("tool_calls", "refusal", "reasoning_content", "reasoning") if message.get(name)), finish
+            )
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError, OverflowError) as error:
-        why = f"{type(error).__name__}: {first_line(error)} | {body[:80].decode('utf-8', 'replace')}"
-        raise _Later(why, paid=True) from error
+        raise _Later(f"no reply of the usual kind: {body[:120].decode('utf-8', 'replace')}", paid=True) from error
     text = (content or "").encode("utf-8", "replace").decode()  # JSON can spell half a character
-    return Reply(without_thought(text), str(choice.get("finish_reason") or "stop"), asked, said)
+    return Reply(without_thought(text), finish, asked, said)
 
 
 def _seconds(said: str | None) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from kitae.generate.speaker import Numbered, Speaker
 
 _TRIES = 5  # of a request whose failures may have been paid for
 _IN_A_ROW = 8  # such failures, or refusals before anything was answered: no more is asked
-_OVERHEAD = 16  # tokens of a message beside its text, until an endpoint is seen to count more
+_OVERHEAD = 64  # tokens of a message beside its text, until an endpoint is seen to count more
 _BYTES_A_TOKEN = 3  # of replies that nobody counts
 _FIELDS = {field.name for field in fields(Reply)}
 
@@ -58,6 +58,7 @@ class Ledger:
         self._overhead = 0  # of a whole request, beside its messages' own
         self._failures = 0
         self._refusal: str | None = None  # why nothing more is asked
+        self.short_of: int | None = None  # tokens that a call may cost which the budget does not hold
         self._refused: list[list[object]] = []  # not written down yet
         for line in appended(file):
             self._remember(line)
@@ -141,6 +142,7 @@ class Ledger:
             most = self._most(request)
             while not self._may_cost(*most):
                 if not self._in_flight:
+                    self.short_of = sum(most)
                     return
                 yield None  # what is under way may turn out to cost less than it could
                 most = self._most(request)
@@ -181,8 +183,10 @@ def _bytes(request: Request) -> int:
 
 
 def _counted(request: Request, reply: Reply) -> Reply:
-    """With an estimate where an endpoint does not count."""
-    if reply.failed or reply.asked or reply.said:
+    """With an estimate of what an endpoint does not count."""
+    if reply.failed:
         return reply
     said = len(reply.text.encode("utf-8", "replace")) // _BYTES_A_TOKEN + 1
-    return Reply(reply.text, reply.finish, _bytes(request), said)
+    return replace(
+        reply, asked=reply.asked if reply.asked > 0 else _bytes(request), said=reply.said if reply.said > 0 else said
+    )

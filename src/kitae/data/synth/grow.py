@@ -147,7 +147,7 @@ class _Garden:
                 sown = sown[:-1]
             new = [_Draft(idea, one, [idea.request.key]) for one in sown if one.question]
             if not new:
-                why = reply.failed or ("cut off" if reply.finish == "length" else reply.text.strip()[:80])
+                why = reply.failed or ("cut off" if reply.finish == "length" else reply.text.strip()[:80] or _nothing(reply))
                 self._reject(_Draft(idea, Sown(""), [idea.request.key]), Finding("synth.reply", "no-task", why))
             drafts += new
         return drafts
@@ -211,7 +211,7 @@ class _Garden:
             reply.text.strip() for reply in replies if not reply.failed and reply.finish != "length" and reply.text.strip()
         ]
         if not whole:
-            why = replies[0].failed or ("cut off" if replies[0].finish == "length" else "empty")
+            why = replies[0].failed or ("cut off" if replies[0].finish == "length" else _nothing(replies[0]))
             return Finding("synth.reply", "no-answer", why)
         first, count = agreed(whole) if self._growth.keep == "consistent" else (0, 1)
         draft.answer = whole[first]
@@ -226,7 +226,7 @@ class _Garden:
         kept = []
         for draft, request, reply in zip(drafts, requests, _all(self._judge(requests)), strict=True):
             draft.calls.append(request.key)
-            found = None if reply.failed else rating(reply.text)
+            found = rating(reply)
             draft.notes["rating"] = found
             if found is None or found < _GOOD:
                 self._reject(draft, Finding("synth.judged", "rating", reply.failed or reply.text.strip()[:60]))
@@ -266,6 +266,10 @@ class _Garden:
         }
         licences = {"_licence": ", ".join(self._growth.licences)} if self._growth.licences else {}
         return {"messages": [m.as_dict() for m in _row(draft).messages], "_lineage": lineage, **licences}
+
+
+def _nothing(reply: Reply) -> str:
+    return "empty" if reply.finish == "stop" else f"nothing but {reply.finish}"
 
 
 def _row(draft: _Draft) -> Conversation:

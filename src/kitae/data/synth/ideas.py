@@ -6,6 +6,7 @@ passage of a corpus as a task like a few examples. CoT-Self-Instruct lets it pla
 
 from __future__ import annotations
 
+import json
 import random
 import re
 from collections.abc import Callable, Sequence
@@ -17,6 +18,7 @@ from kitae.data.prompts import prompt
 from kitae.data.readers import each_conversation
 from kitae.data.signature import whole
 from kitae.errors import InputError
+from kitae.formats import LANGUAGES_KNOWN
 
 _SHOWN_SEEDS, _SHOWN_NEW = 6, 2  # tasks that Self-Instruct shows: the mix keeps it near what people asked
 _MORE = 8  # tasks that it asks for at once
@@ -25,10 +27,24 @@ _DEEPEST = 4  # times that a task grows
 _OPERATIONS = ("constraint", "deepen", "concretise", "reason", "breadth")
 _LONGEST_SHOWN = 1500  # characters of an example
 _PASSAGE = (300, 3000)  # characters, of a corpus
+_NAMES = """English Japanese Chinese Korean German French Spanish Italian Portuguese Dutch Polish
+    Swedish Turkish Indonesian Vietnamese Romanian Russian Greek Arabic Hebrew Thai Hindi"""
+_LANGUAGES = dict(zip(LANGUAGES_KNOWN, _NAMES.split(), strict=True))
 _MARKER = "=== TASK ==="
-_NUMBERED = re.compile(r"^([ \t]*)(?:\**\s*(?:Task|課題)?\s*)?(\d{1,2})\s*[.)．、:：]\**\s*", re.IGNORECASE | re.MULTILINE)
+_DIGITS = {char: str(i) for i, char in enumerate("一二三四五六七八九", 1)} | {chr(0x245F + i): str(i) for i in range(1, 21)}
+_NUMBERED = re.compile(
+    r"^([ \t]*)[#>*_ ]*(?:(?:Task|Question|課題|問題|質問)\s*)?"
+    r"(?:[(（#]?(\d{1,2})[*_]*\s*(?:[)）.．、:：\\]+|[-–] )|([①-⑳])|([一二三四五六七八九])[、.．:：]"
+    r"|(?:Task|課題) (\d{1,2})$)[*_:：]*\s*",
+    re.IGNORECASE | re.MULTILINE,
+)
+_BULLET = re.compile(r"^[-*•・] +", re.MULTILINE)
+_TITLE = re.compile(r"^\*\*[^*\n]{1,60}?(?:\*\*\s*[:：]|[:：]\s*\*\*)\s*")
+_FENCE = re.compile(r"^```\w*\s*$", re.MULTILINE)
 _PAIR = re.compile(
-    r"QUESTION\W*?[:：]\**\s*(.+?)\s*\n\W*ANSWER\W*?[:：]\**\s*(.+?)\s*(?=\n\W*QUESTION\W*?[:：]|\Z)", re.DOTALL | re.IGNORECASE
+    r"(?:QUESTION|質問|問題)\W*?[:：]\**\s*(.+?)\s*\n\W*(?:ANSWER|回答|解答)\W*?[:：]\**\s*(.+?)"
+    r"\s*(?=\n\W*(?:QUESTION|質問|問題)\W*?[:：]|\Z)",
+    re.DOTALL | re.IGNORECASE,
 )
 _LABEL = re.compile(
     r"^\W*(?:(?:the |a )?(?:new |rewritten |evolved )?(?:task|prompt|instruction|question)|新しい課題|課題)\s*[:：]\W*", re.I
@@ -90,7 +106,7 @@ class Pool:
 
     @property
     def language_wish(self) -> str:
-        return "" if self.language == "en" else prompt("language", self.language, named=self.language)
+        return "" if self.language == "en" else prompt("language", self.language, named=_LANGUAGES[self.language])
 
 
 @dataclass(frozen=True)
@@ -144,13 +160,37 @@ def _cot_self_instruct(pool: Pool, rng: random.Random) -> Idea:
 
 
 def _listed(text: str) -> list[Sown]:
-    """The entries of a numbered list. What stands before the first is talk."""
-    wanted: list[re.Match[str]] = []
-    for mark in _NUMBERED.finditer(text):  # a list within a task stands farther in
-        if int(mark[2]) == len(wanted) + 1 and (not wanted or mark[1] == wanted[0][1]):
-            wanted.append(mark)
-    ends = [mark.start() for mark in wanted[1:]] + [len(text)]
-    return [Sown(_bare(text[mark.end() : end])) for mark, end in zip(wanted, ends, strict=False)]
+    """The entries of a list. What stands around it is talk."""
+    text = _FENCE.sub("", text).strip()
+    try:
+        entries = json.loads(text)
+    except (ValueError, RecursionError):
+        entries = None
+    if isinstance(entries, list):
+        return [Sown(_bare(entry)) for entry in entries if isinstance(entry, str)]
+    marks = max(_counted(text), key=len, default=[]) or list(_BULLET.finditer(text))
+    ends = [mark.start() for mark in marks[1:]] + [len(text)]
+    parts = [text[mark.end() : end].strip() for mark, end in zip(marks, ends, strict=False)]
+    if parts[1:] and not any("\n\n" in part for part in parts[:-1]):
+        parts[-1] = parts[-1].partition("\n\n")[0]
+    return [Sown(_bare(_TITLE.sub("", part))) for part in parts]
+
+
+def _counted(text: str) -> list[list[re.Match[str]]]:
+    """Numbers that go up by one, as far in as the first of them; or all of them 1, as Markdown allows."""
+    runs: list[list[re.Match[str]]] = []
+    ones: list[re.Match[str]] = []
+    last = 0
+    for mark in _NUMBERED.finditer(text):
+        number = int(next(_DIGITS.get(part, part) for part in mark.groups()[1:] if part))
+        if runs and number == last + 1 and mark[1] == runs[-1][0][1]:
+            runs[-1].append(mark)
+            last = number
+        elif not runs or (number == 1 and mark[1] == runs[-1][0][1]):
+            runs.append([mark])
+            last = number
+        ones += [mark] if number == 1 and (not ones or mark[1] == ones[0][1]) else []
+    return [*runs, ones]
 
 
 def _alone(text: str) -> list[Sown]:
@@ -158,7 +198,7 @@ def _alone(text: str) -> list[Sown]:
 
 
 def _paired(text: str) -> list[Sown]:
-    return [Sown(_bare(question), answer.strip()) for question, answer in _PAIR.findall(text)]
+    return [Sown(_bare(question), answer.strip()) for question, answer in _PAIR.findall(_FENCE.sub("", text))]
 
 
 def _planned(text: str) -> list[Sown]:
@@ -175,7 +215,8 @@ METHODS: dict[str, Method] = {
 
 
 def _bare(text: str) -> str:
-    """Without the label and the quotation marks that some models put around what they were asked for."""
+    """Without the label, the fence and the quotation marks that some models put around what they were asked for."""
+    text = _FENCE.sub("", text) if text.count("```") == 2 and text.strip().startswith("```") else text
     text = _LABEL.sub("", text.strip(), count=1).strip()
     for opening, closing in (('"', '"'), ("“", "”"), ("「", "」"), ("**", "**")):
         if len(text) > 2 * len(opening) and text.startswith(opening) and text.endswith(closing):
@@ -189,15 +230,18 @@ def _shown(text: str) -> str:
     return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]} […]"
 
 
-def read_tasks(paths: Sequence[Path], limit: int | None = None) -> list[Task]:
-    """Rows of one question and one answer; longer dialogues give their first exchange."""
+def read_tasks(
+    paths: Sequence[Path], limit: int | None = None, reject: Callable[[InputError], None] | None = None
+) -> list[Task]:
+    """Rows of one question and one answer; longer dialogues give their first exchange. `reject` is told what can't be read."""
     tasks: dict[str, Task] = {}
     for path in paths:
-        for row in each_conversation(path, limit=limit):
+        for row in each_conversation(path, limit=limit, reject=reject):
             if row.is_text:
                 raise InputError("seed-text", where=row.source)
             said = [m for m in row.messages if m.role != "system"]
-            if len(said) >= 2 and [m.role for m in said[:2]] == ["user", "assistant"] and said[0].content.strip():
+            spoken = [m.role for m in said[:2]] == ["user", "assistant"] and all(m.content.strip() for m in said[:2])
+            if spoken:
                 tasks.setdefault(said[0].content.strip(), Task(said[0].content.strip(), said[1].content.strip(), row.source))
     if not tasks:
         raise InputError("no-seeds", where=", ".join(map(str, paths)))
