@@ -3,7 +3,8 @@
 `kitae.train`, `kitae.verify`, `kitae.ship`, `kitae.generate`, `kitae.merge`, `kitae.blend`, `kitae.compare`, `kitae.export` and
 `kitae.quickstart` do what the commands of the same names do, and return the value that the command prints with `--json`; so do
 `kitae.evaluate` (`eval`), `kitae.train_tokenizer`, `kitae.inspect_tokenizer`, `kitae.clean_data`, `kitae.inspect_data`,
-`kitae.split_data` and `kitae.licences`. Importing this package imports neither torch nor transformers.
+`kitae.split_data`, `kitae.select_data`, `kitae.synthesise` (`data synth`), `kitae.pull` and `kitae.licences`. Importing this
+package imports neither torch nor transformers.
 """
 
 from __future__ import annotations
@@ -24,10 +25,13 @@ __all__ = [
     "inspect_tokenizer",
     "licences",
     "merge",
+    "pull",
     "quickstart",
+    "select_data",
     "ship",
     "split_data",
     "sweep",
+    "synthesise",
     "train",
     "train_tokenizer",
     "verify",

@@ -7,9 +7,12 @@ from kitae.api.estimate import estimate
 from kitae.api.evaluation import evaluate
 from kitae.api.licences import licences
 from kitae.api.preview import preview
+from kitae.api.pulling import pull
 from kitae.api.quickstart import quickstart
+from kitae.api.selecting import select_data
 from kitae.api.shipping import export, merge, ship, verify
 from kitae.api.sweep import sweep
+from kitae.api.synthesis import synthesise
 from kitae.api.talking import answer, conversation, generate, open_target
 from kitae.api.training import train
 from kitae.api.vocabulary import inspect_tokenizer, train_tokenizer
@@ -30,10 +33,13 @@ __all__ = [
     "merge",
     "open_target",
     "preview",
+    "pull",
     "quickstart",
+    "select_data",
     "ship",
     "split_data",
     "sweep",
+    "synthesise",
     "train",
     "train_tokenizer",
     "verify",
