@@ -66,9 +66,8 @@ def compare_selections(
     report = read_json(out / _REPORT)
     trained = sweep(recipe, [_grid(out, report)], _held_back(out, report))["trials"]
     for selection, trial in zip(report["selections"], trained, strict=True):
-        selection |= {
-            key: trial[key] for key in ("run", "failure", "bits_per_byte", "exact_match") if trial.get(key) is not None
-        }
+        for key in ("run", "failure", "bits_per_byte", "exact_match"):  # also where an earlier try left another
+            selection[key] = trial.get(key)
     runs = [selection["run"] for selection in report["selections"] if selection["bits_per_byte"] is not None]
     if len(set(runs)) > 1 and report["selections"][0]["bits_per_byte"] is not None:
         compared = {run["run"]: run for run in compare(runs, out / "comparison.html")["runs"]}

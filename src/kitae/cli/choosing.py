@@ -187,10 +187,14 @@ def _compared(value: JsonDict) -> str:
     for found in value["selections"]:
         score = found.get("bits_per_byte")
         apart = found.get("difference")
-        told = "" if apart is None else f"{apart['mean']:+.4f} ± {apart['plus_minus']:.4f}"
-        rows.append([found["by"], found["chosen"], found["tokens"], "–" if score is None else f"{score:.4f}", told])
+        told = "" if apart is None else f"{apart['mean']:+.4f} ± {_number(apart['plus_minus'])}"
+        rows.append([found["by"], found["chosen"], found["tokens"], _number(score), told])
     failed = [f"{found['by']}: {found['failure']}" for found in value["selections"] if found.get("failure")]
     return "\n".join([grid([head, *rows]), *failed])
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"
 
 
 def _written(value: JsonDict) -> str:

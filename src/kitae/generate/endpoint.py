@@ -32,7 +32,6 @@ _ROUTE = "/chat/completions"
 _NOT_TAKEN = re.compile(
     r"unsupported|unknown|unrecogni[sz]ed|unexpected|extra|not (?:permitted|allowed|supported)|instead", re.I
 )
-_THOUGHT = re.compile(r"\A\s*<think(?:ing)?>.*?</think(?:ing)?>\s*", re.DOTALL)
 
 
 class _Later(Exception):
