@@ -53,6 +53,7 @@ def recipe(tmp_path: Path) -> Path:
     return path
 
 
+BF16 = "train.precision=bf16"  # whatever this machine would choose
 FULL = ("train.method=full", "train.batch_tokens=8192", "train.micro_batch_tokens=8192")
 
 
@@ -105,9 +106,11 @@ def test_micro_batches_that_are_left_open_shrink_until_they_fit(recipe: Path, mo
 
 
 def test_every_method_holds_more_than_lora(recipe: Path) -> None:
-    lora, dora, full = (estimate(load_recipe(recipe, [f"train.method={m}"]))["memory_mb"] for m in ("lora", "dora", "full"))
+    lora, dora, full = (
+        estimate(load_recipe(recipe, [BF16, f"train.method={m}"]))["memory_mb"] for m in ("lora", "dora", "full")
+    )
     assert lora < dora < full
-    assert estimate(load_recipe(recipe, ["train.lora={dropout: 0.1}"]))["memory_mb"] == dora
+    assert estimate(load_recipe(recipe, [BF16, "train.lora={dropout: 0.1}"]))["memory_mb"] == dora
 
 
 def test_a_model_whose_file_has_other_names(recipe: Path, starter: Path, tmp_path: Path) -> None:
@@ -157,7 +160,7 @@ def test_fp32_holds_twice_as_much_of_all_but_what_is_learned(recipe: Path) -> No
 
 
 def test_one_process_asks_the_base_for_all(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    small = ("train.micro_batch_tokens=64",)
+    small = (BF16, "train.micro_batch_tokens=64")
     needed = estimate(load_recipe(recipe, small))["memory_mb"]
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=needed * 1.7e6))
@@ -166,17 +169,19 @@ def test_one_process_asks_the_base_for_all(recipe: Path, monkeypatch: pytest.Mon
 
 def test_processes_that_share_weights_hold_less_each(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "4")
-    apart, shared = (estimate(load_recipe(recipe, (*FULL, f"train.shard={how}")))["memory_mb"] for how in ("false", "true"))
+    apart, shared = (
+        estimate(load_recipe(recipe, (*FULL, BF16, f"train.shard={how}")))["memory_mb"] for how in ("false", "true")
+    )
     size = peek("smollm2-135m-instruct")
     quarter = size.parameters * 18 / 4 / 1e6  # of fp32 weights, bf16 copies, gradients and moments
     sent = size.vocabulary * size.hidden * 14 / 1e6
     assert apart - shared == pytest.approx(3 * quarter - sent, rel=0.01)
     needed = apart
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=(needed + 1) * 1e6))
-    estimate(load_recipe(recipe, FULL))
+    estimate(load_recipe(recipe, (*FULL, BF16)))
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")  # which all want as much
     with pytest.raises(InputError):
-        estimate(load_recipe(recipe, FULL))
+        estimate(load_recipe(recipe, (*FULL, BF16)))
 
 
 def test_checkpoints_of_shared_weights_are_whole(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -140,11 +140,22 @@ def test_choices_are_compared_by_what_they_teach(kitae: Kitae, tiny_model: Path,
     held_back = {json.dumps(row["messages"]) for row in read(tmp_path / "out" / "validation.jsonl")}
     for way in selections:
         assert not held_back & {json.dumps(row["messages"]) for row in read(tmp_path / "out" / way / "kept.jsonl")}
-    began = time.monotonic()
+    before = {path: path.stat().st_mtime_ns for path in (kitae.home / "runs").rglob("*.safetensors")}
     again = kitae(*command, "--out", tmp_path / "out")
     assert again.code == 0 and again.json["selections"] == done.json["selections"]
-    assert time.monotonic() - began < 60  # nothing was trained again
+    assert before == {path: path.stat().st_mtime_ns for path in (kitae.home / "runs").rglob("*.safetensors")}
     assert (tmp_path / "out" / "comparison.html").exists()
+
+
+def test_a_choice_that_can_not_be_trained_on_is_told(kitae: Kitae, tiny_model: Path, tmp_path: Path) -> None:
+    recipe = workplace(tmp_path, tiny_model)
+    recipe.write_text(recipe.read_text().replace("learning_rate: 1.0e-2", "learning_rate: 1.0e+30"))
+    command = ["data", "select", "--compare", recipe, "--by", "random", "--tokens", 1500, "--model", tiny_model]
+    done = kitae(*command, "--out", tmp_path / "out", "--json")
+    assert done.code == 0, done.err + done.out
+    assert all(found["failure"] and found["bits_per_byte"] is None for found in done.json["selections"])
+    table = kitae(*command, "--out", tmp_path / "out").out
+    assert all(f"{found['by']}: {found['failure']}" in table for found in done.json["selections"])
 
 
 def test_a_recipe_may_choose(kitae: Kitae, tiny_model: Path, tmp_path: Path) -> None:
@@ -260,8 +271,24 @@ def test_more_rows_and_larger_budgets_go_on(kitae: Kitae, seeds: Path, tmp_path:
         assert rich.json["spent"]["calls"] == len(server.asked) > asked
         more = kitae(*command, "--rows", 14, "--max-tokens", 64, "--json")
         assert more.json["kept"] == 14 and more.json["spent"]["calls"] == len(server.asked)
+        fewer = kitae(*command, "--rows", 9, "--max-tokens", 64, "--json")
+        assert fewer.code == 2 and fewer.json["error"]["kind"] == "synth-fewer"
+        assert len(read(tmp_path / "out" / "kept.jsonl")) == 14
         other = kitae(*command, "--rows", 10, "--max-tokens", 99, "--json")
         assert other.code == 2 and other.json["error"]["kind"] == "synth-other"
+
+
+def test_seeds_of_the_exam_do_not_grow(kitae: Kitae, seeds: Path, tmp_path: Path) -> None:
+    exam = written(tmp_path / "exam.jsonl", [{"question": row["instruction"]} for row in read(seeds)[:4]])
+    with endpoint(says) as server:
+        command = ["data", "synth", seeds, "--writer", f"{server.url}#w", "--rows", 6, "--json", "--method", "evol-instruct"]
+        done = kitae(*command, "--evaluation", exam, "--out", tmp_path / "out")
+        assert done.code == 0, done.out
+        parents = {parent["where"] for row in read(tmp_path / "out" / "kept.jsonl") for parent in row["_lineage"]["parents"]}
+        assert parents and not parents & {f"{seeds}:{line}" for line in range(1, 5)}
+        asked = len(server.asked)
+        nothing = kitae(*command, "--evaluation", seeds, "--out", tmp_path / "none")
+        assert nothing.code == 2 and nothing.json["error"]["kind"] == "seeds-examined" and len(server.asked) == asked
 
 
 def test_a_budget_for_nothing_is_told(kitae: Kitae, seeds: Path, tmp_path: Path) -> None:
@@ -291,10 +318,13 @@ def test_an_endpoint_that_breaks_down_loses_nothing(kitae: Kitae, seeds: Path, t
         command = ["data", "synth", seeds, "--method", "evol-instruct", "--writer", f"{server.url}#w", "--rows", 20, "--json"]
         done = kitae(*command, "--out", tmp_path / "out")
         assert done.code == 1 and done.json["error"]["kind"] == "endpoint-failing", done.out
+        whole = read(tmp_path / "out" / "kept.jsonl")
+        assert 0 < len(whole) < 20
         server.says = says
         asked = len(server.asked)
         again = kitae(*command, "--out", tmp_path / "out")
         assert again.code == 0 and again.json["kept"] == 20
+        assert read(tmp_path / "out" / "kept.jsonl")[: len(whole)] == whole
         first, later = server.asked[:30], server.asked[asked:]
         assert not set(map(asked_of, first)) & set(map(asked_of, later))
 

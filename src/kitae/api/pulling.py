@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from itertools import islice
 from pathlib import Path
@@ -51,8 +52,11 @@ def pull(name: str, out: Path | None = None, limit: int | None = None) -> JsonDi
 
 def _write(stage: Path, files: list[Path], form: Format, limit: int | None, expected: int | None) -> JsonDict:
     counts: Counter[str] = Counter()
-    progress = Progress(t("pull.writing"), expected)
-    with (stage / ROWS).open("wb") as rows, (stage / REJECTED).open("wb") as rejected:
+    with (
+        (stage / ROWS).open("wb") as rows,
+        (stage / REJECTED).open("wb") as rejected,
+        contextlib.closing(Progress(t("pull.writing"), expected)) as progress,
+    ):
         for entry in islice(each_entry(files, form, None), limit):
             why = readable_as(entry, form)
             counts["rejected" if why else "rows"] += 1
@@ -62,7 +66,6 @@ def _write(stage: Path, files: list[Path], form: Format, limit: int | None, expe
             else:
                 rows.write(as_line(record))
             progress.update(counts.total())
-    progress.close()
     if not counts["rows"]:
         raise InputError("all-unreadable" if counts["rejected"] else "data-empty", where=str(files[0]))
     return {"rows": counts["rows"], "rejected": counts["rejected"]}

@@ -86,8 +86,9 @@ class ReadingModel:
                 known = {name: _kept(file, len(part)) for name, file in files.items()}
                 missing = {name: files[name] for name, values in known.items() if values is None}
                 if missing:
-                    work.begin(self._reader)
-                    known |= self._read(some, missing)
+                    reader = self._reader
+                    work.begin()
+                    known |= _read(reader, some, missing)
                 work.done(sum(len(row.ids) for row in some), known=not missing)
                 for name, values in known.items():
                     assert values is not None
@@ -96,14 +97,6 @@ class ReadingModel:
             work.close()
         told = {name: np.array([values[i] for i in range(len(rows))], np.float32) for name, values in found.items()}
         return Readings(told.get("difficulty"), told.get("vectors"))
-
-    def _read(self, rows: Sequence[Read], files: Mapping[str, Path]) -> dict[str, Floats]:
-        found = self._reader.read(rows, "difficulty" in files, "vectors" in files)
-        values: dict[str, Floats] = {name: getattr(found, name) for name in files}
-        for name, file in files.items():
-            with staged_file(file) as stage, stage.open("wb") as opened:
-                np.save(opened, values[name])
-        return values
 
     def vectors_of(self, files: Sequence[Path]) -> Floats:
         rows = [row for file in files for row in read_conversations(file)]
@@ -132,6 +125,15 @@ class ReadingModel:
         return hash_text(__version__, *self.found.fingerprint(), digest.hexdigest(), name, how)
 
 
+def _read(reader: Reader, rows: Sequence[Read], files: Mapping[str, Path]) -> dict[str, Floats]:
+    found = reader.read(rows, "difficulty" in files, "vectors" in files)
+    values: dict[str, Floats] = {name: getattr(found, name) for name in files}
+    for name, file in files.items():
+        with staged_file(file) as stage, stage.open("wb") as opened:
+            np.save(opened, values[name])
+    return values
+
+
 def _kept(file: Path, rows: int) -> Floats | None:
     """What was read before; what a full disk or a broken one made of it is not."""
     try:
@@ -151,7 +153,7 @@ class _Work:
         self._before = monotonic()
         self._progress = Progress(t("select.reading"), tokens)
 
-    def begin(self, _: Reader) -> None:
+    def begin(self) -> None:
         """The model is open now; that took its own time."""
         self._before = monotonic()
 

@@ -36,7 +36,7 @@ from kitae.files import JsonDict, alone, hash_text, read_json, write_json, write
 from kitae.generate import Budget, Ledger, Spent
 from kitae.i18n import t
 
-_SETTINGS, _CALLS = "settings.json", "calls.jsonl"
+_SETTINGS, _CALLS, _REPORT = "settings.json", "calls.jsonl", "report.json"
 
 
 @dataclass(frozen=True)
@@ -99,14 +99,15 @@ def synthesise(seeds: Sequence[Path], out: Path, wanted: Synthesis, limit: int |
             tasks = read_tasks(seeds, limit, unreadable.append)
             if unreadable:
                 console.say(t("synth.unreadable", count=len(unreadable), first=unreadable[0].where))
+            evaluations = read_evaluations(wanted.evaluations)
+            tasks = _unexamined(tasks, evaluations)
             documents = nearest_documents(tasks, read_documents(wanted.corpus)) if wanted.corpus else []
             if wanted.corpus and not documents:
                 raise InputError("no-passages", where=", ".join(map(str, wanted.corpus)))
-            evaluations = read_evaluations(wanted.evaluations)
             settings = _settings(seeds, limit, wanted)
             growth = replace(wanted.growth, language=_language(wanted.growth, tasks), writer=wanted.writer.model)
             wanted = replace(wanted, growth=growth)
-            _take(out, settings)
+            _take(out, settings, growth.rows)
             with alone(out):
                 return _synthesise(wanted, tasks, documents, evaluations, out, command)
         except KeyboardInterrupt as error:
@@ -130,13 +131,28 @@ def _settings(seeds: Sequence[Path], limit: int | None, wanted: Synthesis) -> Js
     return {"method": growth.method, "writer": wanted.writer.who, "settings": made}
 
 
-def _take(out: Path, settings: JsonDict) -> None:
+def _unexamined(tasks: Sequence[Task], evaluations: Evaluations | None) -> list[Task]:
+    """What grows from an exam is about the exam, however unlike it looks."""
+    found = [(task, evaluations.find(task.row) if evaluations else None) for task in tasks]
+    leaks = [finding for _, finding in found if finding is not None]
+    if leaks:
+        console.say(t("synth.examined", count=len(leaks), first=leaks[0].evidence))
+    left = [task for task, finding in found if finding is None]
+    if not left:
+        raise InputError("seeds-examined", where=leaks[0].evidence)
+    return left
+
+
+def _take(out: Path, settings: JsonDict, rows: int) -> None:
     """A new folder, or one in which the same was begun."""
     if out.exists():
         if not out.is_dir() or (any(out.iterdir()) and not (out / _SETTINGS).is_file()):
             raise InputError("out-not-empty", where=str(out))
         if (out / _SETTINGS).is_file() and read_json(out / _SETTINGS) != settings:
             raise InputError("synth-other", where=str(out))
+        kept = read_json(out / _REPORT)["kept"] if (out / _REPORT).is_file() else 0
+        if kept > rows:
+            raise InputError("synth-fewer", where=str(out), count=kept)
     write_json(out / _SETTINGS, settings)
 
 
@@ -173,7 +189,9 @@ def _synthesise(
     report = _report(wanted, tasks, grown, ledger, command)
     write_jsonl(out / "kept.jsonl", grown.kept)
     write_jsonl(out / "rejected.jsonl", grown.rejected)
-    write_json(out / "report.json", report)
+    write_json(out / _REPORT, report)
+    if grown.failure is not None:
+        raise grown.failure
     if grown.ended == "budget" and not ledger.spent.calls:
         raise InputError("budget-small", tokens=ledger.short_of)
     if grown.ended in ("barren", "nothing-left") and not grown.kept:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kitae import processes
+from kitae import __version__, processes
 from kitae.console import console
 from kitae.errors import EXIT_FAILED, EXIT_INTERRUPTED, InputError, KitaeError
 from kitae.i18n import LANGUAGES, set_language, t
@@ -56,18 +56,19 @@ def _run(arguments: list[str], flags: Flags) -> int:
     from typer.exceptions import Exit, TyperException
 
     from kitae.cli.commands import app
+    from kitae.cli.result import Result
 
     shown = io.StringIO()
     try:
         with contextlib.redirect_stdout(shown) if flags.json else contextlib.nullcontext():
-            result = app(arguments or ["--help"], standalone_mode=False, prog_name="kitae")
+            version = Result({"version": __version__}, f"kitae {__version__}")
+            asked = arguments or ["--help"]
+            result = version if asked == ["--version"] else app(asked, standalone_mode=False, prog_name="kitae")
     except TyperException as error:
         message = error.format_message() if hasattr(error, "format_message") else str(error)
         return _failed(InputError("usage", why=message), flags)
     except Exit as error:
         return int(error.exit_code)
-    from kitae.cli.result import Result
-
     if not isinstance(result, Result):
         if result == EXIT_INTERRUPTED:  # typer swallowed Ctrl-C
             raise KeyboardInterrupt

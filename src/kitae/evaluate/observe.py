@@ -1,13 +1,11 @@
 """What an artifact does, seen from outside: loaded from disk in a fresh process, asked, and written down.
 
-`observe` starts `python -m kitae.evaluate.observe JOB`; nothing of the process that made the artifact can help it.
+Nothing of the process that made the artifact can help it.
 """
 
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -18,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kitae.chat import Conversation, Encoded, Message
-from kitae.children import finish
+from kitae.copies import run_fresh
 from kitae.errors import InputError, KitaeError
 from kitae.files import JsonDict, read_json, write_json
 from kitae.generate import Completion, Engine, Settings, complete, open_engine
@@ -102,16 +100,8 @@ def observe(job: Job, folder: Path) -> Observation:
     with tempfile.TemporaryDirectory(dir=folder, prefix=".job.") as scratch:
         job_file, result_file = Path(scratch) / "job.json", Path(scratch) / "result.json"
         write_json(job_file, asdict(job))
-        command = [
-            sys.executable,
-            "-m",
-            "kitae.evaluate.observe",
-            str(job_file),
-            str(result_file),
-            str(folder.absolute()),
-        ]
-        # From an empty folder, so that nothing lying about can pose as a module.
-        code, printed = _watched(command, scratch)
+        places = [str(path.absolute()) for path in (job_file, result_file, folder)]
+        code, printed = run_fresh(_main, *places, imports=_imports(job), label=t("say.asking"))
         if not result_file.exists():
             tail = "\n".join(printed.strip().splitlines()[-6:])
             raise KitaeError("observation", where=job.path, why=tail or f"exit {code}")
@@ -125,15 +115,9 @@ def observe(job: Job, folder: Path) -> Observation:
     return Observation.from_dict(result)
 
 
-def _watched(command: Sequence[str], folder: str) -> tuple[int, str]:
-    """Its exit code, and what it printed."""
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder) as process:
-        try:
-            out, err = finish(process, t("say.asking"))
-        except BaseException:
-            process.kill()
-            raise
-    return process.returncode, err or out
+def _imports(job: Job) -> list[str]:
+    """Of what a folder needs, and a GGUF file does not."""
+    return ["kitae.evaluate.folders", *(["peft"] if job.base else [])] if Path(job.path).is_dir() else []
 
 
 def _look(job: Job, folder: Path) -> Observation:
@@ -206,7 +190,3 @@ def _main(job_file: str, result_file: str, folder: str) -> None:
         fields = {key: str(value) for key, value in error.fields.items()}
         is_input = isinstance(error, InputError)
         write_json(Path(result_file), {"error": error.as_dict(), "fields": fields, "input": is_input})
-
-
-if __name__ == "__main__":
-    _main(*sys.argv[1:4])

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import ctypes
+import importlib
 import os
-import subprocess
+import runpy
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kitae.copies import run_fresh
 from kitae.errors import InputError, KitaeError
 from kitae.files import read_json, staged_file
 from kitae.models import NEWLLM, library
@@ -22,17 +24,7 @@ if TYPE_CHECKING:
 
     Importance = Mapping[str, npt.NDArray[np.float32]]
 
-# The converter knows pre-tokenizers by what a vocabulary makes of one text, so it knows none of vocabularies made here. They
-# say themselves which of llama.cpp's they were made with; `gguf.tokens` then proves it.
-_WITH_PRE_TOKENIZER = """
-import runpy, sys
-home, pre = sys.argv[1:3]
-del sys.argv[1:3]
-sys.path.insert(0, home)
-from conversion.base import TextModel
-TextModel.get_vocab_base_pre = lambda self, tokenizer: pre
-runpy.run_path(f"{home}/convert_hf_to_gguf.py", run_name="__main__")
-"""
+_IMPORTS = ("torch", "transformers.models.auto.tokenization_auto")
 _FTYPE = {
     "F16": "LLAMA_FTYPE_MOSTLY_F16",
     "Q8_0": "LLAMA_FTYPE_MOSTLY_Q8_0",
@@ -53,13 +45,24 @@ def to_gguf(folder: Path, target: Path) -> Path:
     home = converter()
     with staged_file(target) as stage:
         pre = made_here(folder).get("llama_cpp_pre")
-        script = [str(home / "convert_hf_to_gguf.py")] if pre is None else ["-c", _WITH_PRE_TOKENIZER, str(home), pre]
-        command = [sys.executable, *script, str(folder), "--outfile", str(stage), "--outtype", "f16"]
-        process = subprocess.run(command, capture_output=True, text=True, check=False)
-        if process.returncode:
-            why = "\n".join((process.stderr or process.stdout).strip().splitlines()[-4:])
+        arguments = [str(folder.absolute()), "--outfile", str(stage.absolute()), "--outtype", "f16"]
+        code, printed = run_fresh(_convert, str(home), pre or "", *arguments, imports=_IMPORTS)
+        if code:
+            why = "\n".join(printed.strip().splitlines()[-4:])
             raise KitaeError("gguf-convert", where=str(folder), why=why)
     return target
+
+
+def _convert(home: str, pre: str, *arguments: str) -> None:
+    """`pre`: the converter knows pre-tokenizers by what a vocabulary makes of one text, so it knows none of vocabularies made
+    here. They say themselves which of llama.cpp's they were made with; `gguf.tokens` then proves it."""
+    script = f"{home}/convert_hf_to_gguf.py"
+    sys.argv = [script, *arguments]
+    sys.path.insert(0, home)
+    if pre:
+        base = importlib.import_module("conversion.base")
+        base.TextModel.get_vocab_base_pre = lambda self, tokenizer: pre
+    runpy.run_path(script, run_name="__main__")
 
 
 def check_convertible(folder: Path) -> None:

@@ -18,10 +18,11 @@ from kitae.data.prompts import prompt, version
 from kitae.data.rules import Finding
 from kitae.data.synth.ideas import METHODS, Document, Idea, Pool, Sown, Task
 from kitae.data.synth.sieve import Likeness, Sieve, agreed
+from kitae.errors import KitaeError
 from kitae.files import JsonDict
 
 Keep = Literal["all", "consistent", "judged"]
-Ended = Literal["enough", "budget", "nothing-left", "barren"]
+Ended = Literal["enough", "budget", "nothing-left", "barren", "failed"]
 _TASKS = 8  # that are thought of in a round, if all replies are good
 _BARREN = 6  # rounds in which nothing is kept, after which nothing is hoped for
 _AGREE = 0.5  # of the answers to one task
@@ -49,6 +50,7 @@ class Grown:
     kept: list[JsonDict] = field(default_factory=list)
     rejected: list[JsonDict] = field(default_factory=list)
     ended: Ended = "enough"
+    failure: KitaeError | None = None
     rounds: int = 0
 
     def reasons(self) -> dict[str, int]:
@@ -120,6 +122,9 @@ class _Garden:
                 self._round(ideas)
             except _Spent:
                 found.ended = "budget"
+                break
+            except KitaeError as error:  # what was kept until then is worth writing
+                found.ended, found.failure = "failed", error
                 break
             barren = 0 if len(found.kept) > before else barren + 1
             if barren == _BARREN:

@@ -59,9 +59,12 @@ class Task:
     depth: int = 0  # how often it grew
 
     @property
+    def row(self) -> Conversation:
+        return Conversation((Message("user", self.question), Message("assistant", self.answer)), self.where)
+
+    @property
     def key(self) -> str:
-        row = Conversation((Message("user", self.question), Message("assistant", self.answer)))
-        return f"{whole(row):016x}"
+        return f"{whole(self.row):016x}"
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,169 @@
+"""Work in fresh processes, which have nothing of this one but its settings.
+
+They begin as copies of a process that has imported libraries and done nothing else, because importing them takes longer than
+most of the work. That process is started when it is first needed, and ends with this one or when it was idle for a while.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from kitae.console import Progress
+
+_IDLE = 30  # seconds, after which what it holds is worth more than what it saves
+_POLL = 0.02
+_LONGEST_LINE = 1 << 20
+_lock = threading.Lock()
+_server: socket.socket | None = None
+
+
+def run_fresh(work: Callable[..., None], *arguments: str, imports: Sequence[str] = (), label: str = "") -> tuple[int, str]:
+    """Its exit code, and what it printed. `imports`: modules that work of this kind needs. It runs in an empty folder, so that
+    nothing lying about can pose as a module."""
+    with _lock, tempfile.TemporaryDirectory() as scratch:
+        place, printed = Path(scratch) / "empty", Path(scratch) / "printed"
+        place.mkdir()
+        wanted = {
+            "work": [work.__module__, work.__name__],
+            "arguments": arguments,
+            "imports": [work.__module__, *imports],
+            "environment": dict(os.environ),
+            "place": str(place),
+            "printed": str(printed),
+        }
+        code = _answer(json.dumps(wanted), label)
+        return code, printed.read_text(encoding="utf-8", errors="replace") if printed.exists() else ""
+
+
+def _answer(wanted: str, label: str) -> int:
+    progress = Progress(label, None)
+    try:
+        for _ in range(2):  # it may have become idle just now
+            server = _running()
+            with contextlib.suppress(ConnectionError):
+                server.sendall(f"{wanted}\n".encode())
+                while not select.select([server], [], [], 0.2)[0]:
+                    progress.update(0)
+                if said := server.recv(64):
+                    return int(said)
+            forget()
+        return 1
+    except BaseException:
+        forget()  # it ends its copy when nobody listens any more
+        raise
+    finally:
+        progress.close()
+
+
+def _running() -> socket.socket:
+    global _server
+    if _server is None:
+        _server, other = socket.socketpair()
+        with other, tempfile.TemporaryDirectory() as empty:
+            subprocess.Popen(
+                [sys.executable, "-c", f"from kitae.copies import serve_at; serve_at({other.fileno()})"],
+                pass_fds=[other.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                cwd=empty,
+            )
+            _server.recv(1)  # until it has looked into its folder for modules, that has to be there
+    return _server
+
+
+def connect(server: socket.socket) -> None:
+    """To one that something else has started."""
+    global _server
+    _server = server
+
+
+def forget() -> None:
+    global _server
+    if _server is not None:
+        _server.close()
+        _server = None
+
+
+os.register_at_fork(after_in_child=forget)
+
+
+def serve_at(number: int) -> None:
+    connection = socket.socket(fileno=number)
+    connection.sendall(b" ")
+    serve(connection)
+
+
+def serve(connection: socket.socket) -> None:
+    """One copy after the other, until nobody asks any more."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever asks hears it, too
+    while select.select([connection], [], [], _IDLE)[0]:
+        line = b""
+        while not line.endswith(b"\n"):
+            part = connection.recv(_LONGEST_LINE)
+            if not part:
+                return
+            line += part
+        wanted = json.loads(line)
+        for module in wanted["imports"]:
+            with contextlib.suppress(Exception):  # the copy will fail by the same, and say so
+                importlib.import_module(module)
+        copy = os.fork()
+        if not copy:
+            connection.close()
+            _become(wanted)
+        code = _watched(copy, connection)
+        if code is None:
+            return
+        connection.sendall(f"{code}\n".encode())
+
+
+def _watched(copy: int, connection: socket.socket) -> int | None:
+    """Its exit code; or nothing, because nobody asks for it any more."""
+    while True:
+        ended, status = os.waitpid(copy, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status)
+        if select.select([connection], [], [], _POLL)[0] and not connection.recv(1, socket.MSG_PEEK):
+            os.kill(copy, signal.SIGKILL)
+            os.waitpid(copy, 0)
+            return None
+
+
+def _become(wanted: dict[str, Any]) -> None:
+    code = 1
+    try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        os.environ.clear()
+        os.environ.update(wanted["environment"])
+        os.chdir(wanted["place"])
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        printed = os.open(wanted["printed"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(printed, 1)
+        os.dup2(printed, 2)
+        module, name = wanted["work"]
+        getattr(importlib.import_module(module), name)(*wanted["arguments"])
+        code = 0
+    except SystemExit as error:
+        code = error.code if isinstance(error.code, int) else int(error.code is not None)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        with contextlib.suppress(Exception):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)

@@ -1,0 +1,5 @@
+"""Knows when it was imported."""
+
+import time
+
+WHEN = time.time_ns()

@@ -1,0 +1,44 @@
+"""What fresh processes are asked to do."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+REMEMBERED: list[str] = []
+
+
+def prints(word: str, code: str) -> None:
+    print(word)
+    sys.exit(int(code))
+
+
+def fails() -> None:
+    raise ValueError("on purpose")
+
+
+def aborts() -> None:
+    os.abort()
+
+
+def remembers(word: str) -> None:
+    REMEMBERED.append(word)
+    print(*REMEMBERED)
+
+
+def prints_variable(name: str) -> None:
+    print(os.environ.get(name))
+
+
+def prints_import() -> None:
+    """When a module was imported that is imported beforehand."""
+    from tests import counted
+
+    print(counted.WHEN)
+
+
+def waits(file: str) -> None:
+    Path(file).write_text(str(os.getpid()))
+    time.sleep(600)
