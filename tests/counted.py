@@ -1,5 +1,7 @@
-"""Knows when it was imported."""
+"""Knows when it was imported, and with which setting."""
 
+import os
 import time
 
 WHEN = time.time_ns()
+WORD = os.environ.get("KITAE_WORD")

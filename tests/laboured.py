@@ -33,10 +33,10 @@ def prints_variable(name: str) -> None:
 
 
 def prints_import() -> None:
-    """When a module was imported that is imported beforehand."""
+    """When a module was imported that is imported beforehand, and with which setting."""
     from tests import counted
 
-    print(counted.WHEN)
+    print(counted.WHEN, counted.WORD)
 
 
 def waits(file: str) -> None:

@@ -53,6 +53,12 @@ def test_libraries_are_imported_once() -> None:
     assert said[0] == said[1] != ""
 
 
+def test_libraries_are_imported_with_the_settings_of_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    run_fresh(laboured.prints, "begun", "0")
+    monkeypatch.setenv("KITAE_WORD", "of now")
+    assert run_fresh(laboured.prints_import, imports=["tests.counted"])[1].split(maxsplit=1)[1] == "of now\n"
+
+
 def test_files_that_lie_about_are_no_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("kitae", "json", "socket", "numpy"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit(77)")

@@ -119,6 +119,8 @@ def serve(connection: socket.socket) -> None:
                 return
             line += part
         wanted = json.loads(line)
+        os.environ.clear()
+        os.environ.update(wanted["environment"])  # some libraries read it when they are imported
         for module in wanted["imports"]:
             with contextlib.suppress(Exception):  # the copy will fail by the same, and say so
                 importlib.import_module(module)
@@ -148,8 +150,6 @@ def _become(wanted: dict[str, Any]) -> None:
     code = 1
     try:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        os.environ.clear()
-        os.environ.update(wanted["environment"])
         os.chdir(wanted["place"])
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         printed = os.open(wanted["printed"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)

@@ -149,7 +149,7 @@ def test_choices_are_compared_by_what_they_teach(kitae: Kitae, tiny_model: Path,
 
 def test_a_choice_that_can_not_be_trained_on_is_told(kitae: Kitae, tiny_model: Path, tmp_path: Path) -> None:
     recipe = workplace(tmp_path, tiny_model)
-    recipe.write_text(recipe.read_text().replace("learning_rate: 1.0e-2", "learning_rate: 1.0e+30"))
+    recipe.write_text(recipe.read_text().replace("data:\n", "data:\n  evaluations: [train.jsonl]\n"))
     command = ["data", "select", "--compare", recipe, "--by", "random", "--tokens", 1500, "--model", tiny_model]
     done = kitae(*command, "--out", tmp_path / "out", "--json")
     assert done.code == 0, done.err + done.out
