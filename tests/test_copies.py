@@ -28,7 +28,7 @@ def _none_before() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _helpers_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent.parent))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent.parent), prepend=os.pathsep)
 
 
 def test_what_it_prints_and_how_it_ends() -> None:
