@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -17,6 +18,16 @@ def prints(word: str, code: str) -> None:
 
 def fails() -> None:
     raise ValueError("on purpose")
+
+
+def leaves(why: str) -> None:
+    sys.exit(why)
+
+
+def kills_parent(file: str) -> None:
+    with Path(file).open("a") as begun:
+        begun.write("begun\n")
+    os.kill(os.getppid(), signal.SIGKILL)
 
 
 def aborts() -> None:

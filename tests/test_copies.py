@@ -35,6 +35,7 @@ def test_what_it_prints_and_how_it_ends() -> None:
     assert run_fresh(laboured.prints, "said", "3") == (3, "said\n")
     code, printed = run_fresh(laboured.fails)
     assert code == 1 and "ValueError: on purpose" in printed
+    assert run_fresh(laboured.leaves, "for a reason") == (1, "for a reason\n")
     assert run_fresh(laboured.aborts)[0] == -signal.SIGABRT
 
 
@@ -77,6 +78,17 @@ def test_one_that_was_idle_is_followed_by_another(monkeypatch: pytest.MonkeyPatc
     copies.connect(mine)
     time.sleep(0.5)
     assert run_fresh(laboured.prints, "still", "0") == (0, "still\n")
+
+
+def test_one_that_can_not_begin_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    assert run_fresh(laboured.prints, "never", "0") == (1, "")
+
+
+def test_work_that_was_begun_is_not_begun_again(tmp_path: Path) -> None:
+    """Where the process of which it is a copy is killed: it may have been for want of memory."""
+    code, _ = run_fresh(laboured.kills_parent, str(tmp_path / "begun"))
+    assert code == 1 and (tmp_path / "begun").read_text() == "begun\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])

@@ -26,6 +26,7 @@ from kitae.console import Progress
 
 _IDLE = 30  # seconds, after which what it holds is worth more than what it saves
 _POLL = 0.02
+_TAKEN = b"+"  # what is said before work begins, which then is not asked for again
 _LONGEST_LINE = 1 << 20
 _lock = threading.Lock()
 _server: socket.socket | None = None
@@ -56,10 +57,10 @@ def _answer(wanted: str, label: str) -> int:
             server = _running()
             with contextlib.suppress(ConnectionError):
                 server.sendall(f"{wanted}\n".encode())
-                while not select.select([server], [], [], 0.2)[0]:
-                    progress.update(0)
-                if said := server.recv(64):
-                    return int(said)
+                if server.recv(1) == _TAKEN:
+                    while not select.select([server], [], [], 0.2)[0]:
+                        progress.update(0)
+                    return int(server.recv(64) or 1)
             forget()
         return 1
     except BaseException:
@@ -73,16 +74,17 @@ def _running() -> socket.socket:
     global _server
     if _server is None:
         _server, other = socket.socketpair()
-        with other, tempfile.TemporaryDirectory() as empty:
-            subprocess.Popen(
-                [sys.executable, "-c", f"from kitae.copies import serve_at; serve_at({other.fileno()})"],
-                pass_fds=[other.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                cwd=empty,
-            )
-            _server.recv(1)  # until it has looked into its folder for modules, that has to be there
+        with tempfile.TemporaryDirectory() as empty:
+            with other:
+                subprocess.Popen(
+                    [sys.executable, "-c", f"from kitae.copies import serve_at; serve_at({other.fileno()})"],
+                    pass_fds=[other.fileno()],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    cwd=empty,
+                )
+            _server.recv(1)  # until it has looked into its folder for modules, that has to be there; or has ended
     return _server
 
 
@@ -118,6 +120,7 @@ def serve(connection: socket.socket) -> None:
             if not part:
                 return
             line += part
+        connection.sendall(_TAKEN)
         wanted = json.loads(line)
         os.environ.clear()
         os.environ.update(wanted["environment"])  # some libraries read it when they are imported
@@ -160,6 +163,8 @@ def _become(wanted: dict[str, Any]) -> None:
         code = 0
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else int(error.code is not None)
+        if isinstance(error.code, str):
+            print(error.code)
     except BaseException:
         traceback.print_exc()
     finally:

@@ -46,7 +46,7 @@ def to_gguf(folder: Path, target: Path) -> Path:
     with staged_file(target) as stage:
         pre = made_here(folder).get("llama_cpp_pre")
         arguments = [str(folder.absolute()), "--outfile", str(stage.absolute()), "--outtype", "f16"]
-        code, printed = run_fresh(_convert, str(home), pre or "", *arguments, imports=_IMPORTS, label="llama.cpp")
+        code, printed = run_fresh(_convert, str(home.absolute()), pre or "", *arguments, imports=_IMPORTS, label="llama.cpp")
         if code:
             why = "\n".join(printed.strip().splitlines()[-4:])
             raise KitaeError("gguf-convert", where=str(folder), why=why)
