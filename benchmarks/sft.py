@@ -37,6 +37,9 @@ def _trl(rows: int = ROWS_A_STEP, **more: object) -> dict[str, Any]:
 
 _GROUPED: dict[str, Any] = {"gradient_checkpointing": False, "train_sampling_strategy": "group_by_length"}
 _BF16: dict[str, Any] = {"model_init_kwargs": {"dtype": "bfloat16"}}
+_FP32: dict[str, Any] = {
+    "bf16": False
+}  # TRL computes in bf16 unless told otherwise, also where a processor has no products of bf16
 OURS = "kitae"
 SETTINGS: dict[str, dict[str, Any]] = {
     OURS: {},
@@ -45,6 +48,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     **{f"trl, grouped, {n} at once": _trl(n, **_GROUPED) for n in (8, 4, 2, 1)},
     **{f"trl, grouped, {n} at once, bf16 weights": _trl(n, **_GROUPED, **_BF16) for n in (4, 2, 1)},
     "trl, checkpointing, 1 at once, bf16 weights": _trl(1, **_BF16),
+    **{f"trl, grouped, {n} at once, fp32": _trl(n, **_GROUPED, **_FP32) for n in (4, 2, 1)},
+    "trl, checkpointing, 1 at once, fp32": _trl(1, **_FP32),
 }
 DEFAULTS = ("trl, its defaults", "trl, no checkpointing")
 

@@ -17,6 +17,7 @@ from kitae.api.selecting import _REASONS
 from kitae.data.catalogue import catalogue as data_sets
 from kitae.data.synth.grow import Ended
 from kitae.i18n import LANGUAGES, catalogue, language, set_language, t
+from kitae.recipe.wrong import KINDS
 from kitae.verify.gate import GATES, Outcome
 
 SOURCE = Path(kitae.__file__).parent
@@ -44,6 +45,7 @@ COMPUTED = {
     *(f"data.report.{name}" for name in ["examples", "sources", "lengths", "languages"]),
     *(f"catalogue.{name}" for name in data_sets()),
     *(f"select.left-out.{reason}" for reason in _REASONS),
+    *(f"recipe.wrong.{kind}" for kind in KINDS.values()),
     *(f"synth.ended.{ended}" for ended in get_args(Ended)),
     *(key for key in catalogue() if key.startswith("synth.because.")),  # tests/data/test_synth.py looks for each
 }

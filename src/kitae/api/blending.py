@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from kitae.api.training import train
 from kitae.errors import InputError
 from kitae.files import JsonDict
-from kitae.recipe import Blend, load_recipe
+from kitae.recipe import Blend, in_words, load_recipe
 from kitae.runs import find_run, is_run
 
 
@@ -31,7 +31,7 @@ def blend(
     try:
         Blend.model_validate(settings)
     except ValidationError as error:
-        wrong = (f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        wrong = (f"{'.'.join(map(str, one['loc']))}: {in_words(one)}" for one in error.errors())
         raise InputError("usage", where=" ".join(models), why="\n".join(wrong)) from error
     run = next((name for name in models if is_run(name)), None)
     if recipe is None and run is None:

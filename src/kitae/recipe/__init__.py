@@ -3,6 +3,7 @@
 from kitae.recipe.load import load_recipe, parse_recipe, recipe_yaml, resolve_paths
 from kitae.recipe.schema import NO_GGUF, QUANTS, STARTER, Blend, Evaluate, New, Phases, Recipe, Source, Thresholds, Train
 from kitae.recipe.starter import commented_recipe
+from kitae.recipe.wrong import in_words
 
 __all__ = [
     "NO_GGUF",
@@ -17,6 +18,7 @@ __all__ = [
     "Thresholds",
     "Train",
     "commented_recipe",
+    "in_words",
     "load_recipe",
     "parse_recipe",
     "recipe_yaml",

@@ -20,6 +20,7 @@ from kitae.files import read_text
 from kitae.i18n import t
 from kitae.recipe.rules import contradictions
 from kitae.recipe.schema import Recipe
+from kitae.recipe.wrong import in_words
 
 KeyPath = tuple[str | int, ...]
 _BRIEF = reprlib.Repr()
@@ -173,6 +174,8 @@ def _distinct(errors: Sequence[ErrorDetails], raw: object) -> list[ErrorDetails]
     """One error a place. Of a union's members, the one whose complaint goes deepest is the one that was meant."""
     paths = [tuple(_real_path(error, raw)) for error in errors]
     kept: dict[KeyPath, ErrorDetails] = {}
+    for error in errors:
+        error["msg"] = in_words(error)
     for path, error in zip(paths, errors, strict=True):
         in_union = len(error["loc"]) > len(path)
         if in_union and any(len(other) > len(path) and other[: len(path)] == path for other in paths):
