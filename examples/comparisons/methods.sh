@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What four methods make of the same rows: a table, and methods.html beside this script.
+# What four methods make of the same rows: a table, and methods.html beside this script. QLoRA needs `pip install bitsandbytes` first.
 set -euo pipefail
 cd "$(dirname "$0")/../methods"
 python prepare.py

@@ -10,6 +10,7 @@ import pytest
 
 import kitae
 import kitae.hardware
+from kitae.api import estimate
 from kitae.errors import InputError, RecipeError
 from kitae.recipe import parse_recipe
 
@@ -28,8 +29,26 @@ def test_kernels_that_can_not_run_here_are_told_before_anything_is_loaded(
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps({"messages": chat}) + "\n" for chat in chats))
     (tmp_path / "recipe.yaml").write_text("name: a\ndata: {train: [{path: rows.jsonl}]}\ntrain: {kernels: liger}\n")
     monkeypatch.setattr(kitae.hardware, "_GPUS", ())
-    for found, kind in ((None, "kernels-missing"), (True, "kernels-gpu")):
+    for found, kind in ((None, "package-missing"), (True, "kernels-gpu")):
         monkeypatch.setattr(importlib.util, "find_spec", lambda name, found=found: found)
         with pytest.raises(InputError) as caught:
             kitae.train(tmp_path / "recipe.yaml")
         assert caught.value.kind == kind
+
+
+@pytest.mark.parametrize(
+    ("settings", "package"),
+    [
+        (["train.method=qlora"], "bitsandbytes"),
+        (["train.report_to=[tensorboard]"], "tensorboardX"),
+        (["train.kernels=liger"], "liger-kernel"),
+    ],
+)
+def test_a_package_that_is_not_there_is_named_with_the_command_before_rows_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: list[str], package: str
+) -> None:
+    recipe = parse_recipe("name: a\ndata: {train: [{path: nowhere.jsonl}]}\n", "recipe.yaml", settings)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(InputError) as caught:
+        estimate(recipe)
+    assert (caught.value.kind, f"pip install {package};" in caught.value.fix) == ("package-missing", True)

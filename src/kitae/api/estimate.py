@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from kitae import processes
+from kitae.api.packages import find_packages
 from kitae.api.rows import CHARACTERS_PER_TOKEN, gather_rows
 from kitae.data import Rows
 from kitae.errors import InputError
@@ -20,12 +21,13 @@ _ASKING = 700e6  # the same in the process in which the base is asked, and what 
 _FOUR_BITS = 0.28  # of two bytes: half a byte, and a scale for every 64 of them
 _HEAD = 60e6  # logits, block by block
 _HOLES = 1.25  # memory that is free, but between what is not
-_FLOPS = 250e9  # what two ordinary cores reach in training, all losses included
+_FLOPS_BF16, _FLOPS_FP32 = 250e9, 70e9  # what two ordinary cores reach in training, all losses included
 _FASTEST = 10_000  # tokens a second; a small model's time goes into other things than multiplying
 _LEAST_AT_ONCE = 64  # tokens; below that a smaller micro-batch is no advice
 
 
 def estimate(recipe: Recipe) -> JsonDict:
+    find_packages(recipe.train)
     rows = gather_rows(recipe, reading=False)
     taught = recipe.train.distill is not None and recipe.train.distill.learn == "answers"
     answered, least = sum(row.teaches or taught for row in rows.validation), recipe.verify.min_validation_rows
@@ -34,7 +36,8 @@ def estimate(recipe: Recipe) -> JsonDict:
     train, size, tokens = recipe.train, _size(recipe), _tokens(recipe, rows)
     recipe, memory = _fitting(recipe, size, tokens)
     tokens *= 0 if train.method == "blend" else train.epochs + (train.phases.epochs if train.method == "newllm" else 0)
-    seconds = tokens * max(size.parameters * (6 if train.whole else 4) / _FLOPS, 1 / _FASTEST)
+    flops = _FLOPS_BF16 if computes_in_bf16(train.precision) else _FLOPS_FP32
+    seconds = tokens * max(size.parameters * (6 if train.whole else 4) / flops, 1 / _FASTEST)
     return {
         "name": recipe.name,
         "model": recipe.model.source,

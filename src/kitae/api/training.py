@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 from kitae import interruption, processes
 from kitae.api.estimate import fitted
 from kitae.api.libraries import quiet_libraries
+from kitae.api.packages import find_packages
 from kitae.api.rows import gather_rows
 from kitae.api.teaching import taught
 from kitae.chat import Conversation
@@ -19,10 +19,10 @@ from kitae.console import console
 from kitae.data import UNREADABLE, Rows, overlap
 from kitae.errors import InputError, Interrupted, KitaeError, Refused, first_line
 from kitae.files import JsonDict, read_text, remove_leftovers, write_json
-from kitae.hardware import has_gpu, ran_out_of_memory
+from kitae.hardware import ran_out_of_memory
 from kitae.i18n import t
 from kitae.models import locate, locate_tokenizer
-from kitae.recipe import Recipe, Train, load_recipe, parse_recipe, recipe_yaml, resolve_paths
+from kitae.recipe import Recipe, load_recipe, parse_recipe, recipe_yaml, resolve_paths
 from kitae.runs import Run, create_run, find_run, is_run
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ def _begin(recipe: Recipe | str | Path, overrides: Sequence[str]) -> tuple[Run, 
     else:
         wanted = load_recipe(Path(recipe), overrides)
     rows = gather_rows(wanted)
-    _find_packages(wanted.train)
+    find_packages(wanted.train)
     quiet_libraries()
     new = wanted.model.new
     base = locate(wanted.model.source) if new is None else locate_tokenizer(new.tokenizer)
@@ -204,31 +204,6 @@ def _find_others(recipe: Recipe, base: Path, rows: Rows) -> None:
         check_teacher(base, train.distill.teacher)
 
 
-def _find_packages(train: Train) -> None:
-    """What a recipe asks for beside Kitae's own."""
-    _find_trackers(train.report_to)
-    _find_kernels(train.kernels)
-
-
-_TRACKERS = {"tensorboard": ("tensorboard", "tensorboardX")}  # packages, where they are called otherwise
-
-
-def _find_trackers(wanted: Sequence[str]) -> None:
-    for tracker in wanted:
-        packages = _TRACKERS.get(tracker, (tracker,))
-        if not any(importlib.util.find_spec(package) for package in packages):
-            raise InputError("tracker-missing", where=f"train.report_to: {tracker}", package=packages[-1])
-
-
-def _find_kernels(wanted: str) -> None:
-    if wanted == "plain":
-        return
-    if not importlib.util.find_spec("liger_kernel"):
-        raise InputError("kernels-missing", where=f"train.kernels: {wanted}")
-    if not has_gpu():
-        raise InputError("kernels-gpu", where=f"train.kernels: {wanted}")
-
-
 def _new_run(recipe: Recipe) -> Run:
     """The run keeps its own copy of a template, which the user is free to edit afterwards."""
     if recipe.model.chat_template is None:
@@ -243,7 +218,7 @@ def _go_on(run: Run) -> None:
         raise InputError("run-running", where=run.id)
     if run.state in ("trained", "shipped"):
         raise InputError("run-finished", where=run.id, why=run.state)
-    _find_packages(load_recipe(run.recipe_path).train)
+    find_packages(load_recipe(run.recipe_path).train)
     run.set_state("running")
     console.say(t("say.resume", run=run.id))
     remove_leftovers(run.path)

@@ -29,7 +29,6 @@ _ROUNDS = 4  # in which a matrix must come to be one that rounding leaves as it 
 
 def nf4(dtype: torch.dtype) -> Any:
     """How transformers is told."""
-    _library()
     from transformers import BitsAndBytesConfig
 
     return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type=_KIND, bnb_4bit_compute_dtype=dtype)
@@ -38,8 +37,10 @@ def nf4(dtype: torch.dtype) -> Any:
 def stay_trainable(model: PreTrainedModel) -> None:
     """On some CPUs a matrix that was asked once without gradients is packed for that, stays so, and lets no gradient through:
     after its first validation a run would learn from wrong ones, without a word."""
+    import bitsandbytes
+
     for module in model.modules():
-        if isinstance(module, _library().nn.Linear4bit):
+        if isinstance(module, bitsandbytes.nn.Linear4bit):
             module.support_avx512bf16_for_cpu = False
 
 
@@ -76,6 +77,7 @@ def _round(folder: Path, stage: Path) -> None:
 
 def _matrices(folder: Path) -> set[str]:
     """Those that are rounded when the model is opened in four bits: transformers leaves out what must stay exact."""
+    import bitsandbytes
     import torch
     from torch import nn
     from transformers import AutoModelForCausalLM
@@ -83,7 +85,7 @@ def _matrices(folder: Path) -> set[str]:
     model = AutoModelForCausalLM.from_pretrained(
         folder, dtype=torch.bfloat16, quantization_config=nf4(torch.bfloat16), local_files_only=True
     )
-    found = {name: module for name, module in model.named_modules() if isinstance(module, _library().nn.Linear4bit)}
+    found = {name: module for name, module in model.named_modules() if isinstance(module, bitsandbytes.nn.Linear4bit)}
     turned = [name for name, module in found.items() if getattr(module, "source_cls", nn.Linear) is not nn.Linear]
     if turned:  # as GPT-2's, which lie the other way in their files than they are rounded
         raise InputError("four-bits", where=str(folder), why=f"{type(model).__name__}: {turned[0]}")
@@ -92,8 +94,8 @@ def _matrices(folder: Path) -> set[str]:
 
 def _stable(tensor: torch.Tensor, name: str) -> torch.Tensor:
     import torch
+    from bitsandbytes import functional
 
-    functional = _library().functional
     now = tensor.to(torch.bfloat16).contiguous()
     for _ in range(_ROUNDS):
         before = now
@@ -101,11 +103,3 @@ def _stable(tensor: torch.Tensor, name: str) -> torch.Tensor:
         if torch.equal(before, now):
             return before
     raise InputError("four-bits", where=name, why=f"{float((now - before).abs().max()):.3g}")
-
-
-def _library() -> Any:
-    try:
-        import bitsandbytes
-    except ImportError as error:
-        raise InputError("extra-missing", where="method: qlora", why=str(error), extra="qlora") from error
-    return bitsandbytes

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import platform
 from importlib.metadata import version
 from pathlib import Path
 
+import yaml
+
 from kitae.chat import ChatCodec
-from kitae.files import hash_text, sha256
+from kitae.files import hash_text, read_text, sha256
 from kitae.models import count_parameters, deciding_files
 from kitae.runs import Run
 from kitae.train.prepare import Prepared
@@ -16,9 +19,11 @@ _VERSIONS = ("torch", "transformers", "peft", "tokenizers", "llama-cpp-python")
 
 
 def ingredients(run: Run, base: Path, codec: ChatCodec) -> dict[str, str]:
-    """A hash of each file that decides what the model reads and learns. The recipe is kept beside them, whole."""
+    """A hash of each file that decides what the model reads and learns, and of that part of the recipe which does."""
+    asked = yaml.safe_load(read_text(run.recipe_path))
     return {
         **{f"model/{path.name}": sha256(path) for path in deciding_files(base)},
+        "recipe": hash_text(json.dumps([asked.get(section) for section in ("model", "data", "train")], sort_keys=True)),
         "template": hash_text(codec.template.source),
         **{f"data/{path.name}": sha256(path) for path in sorted(run.data.glob("*.jsonl"))},
     }
