@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file, save_file
 
 from kitae.verify.gate import GATES
@@ -69,6 +70,16 @@ def test_what_was_not_measured_is_not_proven(kitae: Kitae, copied: Path) -> None
 def test_rows_changed_after_training(kitae: Kitae, copied: Path, part: str) -> None:
     path = copied / part
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    assert ship_refused(kitae, copied) == {"train.inputs"}
+
+
+def test_a_recipe_changed_after_training(kitae: Kitae, copied: Path) -> None:
+    """What is shipped may be asked for otherwise; what was trained may not."""
+    path = copied / "recipe.yaml"
+    recipe = yaml.safe_load(path.read_text())
+    path.write_text(yaml.safe_dump(recipe | {"evaluate": recipe["evaluate"] | {"max_new_tokens": 30}}))
+    assert kitae("verify", copied.name, "--json").json["verdict"] == "ship"
+    path.write_text(yaml.safe_dump(recipe | {"train": recipe["train"] | {"seed": 99}}))
     assert ship_refused(kitae, copied) == {"train.inputs"}
 
 

@@ -94,6 +94,8 @@ def _tokens(prepared: Prepared, phases: Phases | None, resume: bool) -> None:
     recipe, run = prepared.recipe, prepared.run
     train, plan = recipe.train, prepared.plan
     set_seed(train.seed)
+    if train.shard and processes.count() == 1:
+        console.say("  " + t("say.shard-alone"))
     model = model_to_train(prepared)
     remembered = None
     if phases and phases.freeze:
