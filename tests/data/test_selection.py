@@ -30,7 +30,8 @@ def test_each_way_has_its_order() -> None:
 
 def test_several_ways_share_the_say() -> None:
     judged = np.array([1.0, 2, 3, 4, 5, 6])
-    assert select(["longest", "judge"], seen(judged=judged, answers=[6, 5, 4, 1, 2, 3]), Amount(rows=1)) == [5]
+    for ways in (["longest", "judge"], ["judge", "longest"]):
+        assert select(ways, seen(judged=judged, answers=[6, 5, 4, 1, 2, 3]), Amount(rows=1)) == [5]
     assert set(select(["longest", "judge"], seen(judged=judged), Amount(rows=6))) == set(range(6))
 
 
@@ -59,6 +60,14 @@ def test_spread_rows_are_far_from_each_other() -> None:
     assert both == [0, 2] or both == [0, 4]  # the best first, then the farthest among the best six
     narrow = select(["judge", "diverse"], seen(vectors=corners, judged=rated), Amount(rows=1))
     assert narrow == [0]
+
+
+def test_spread_rows_are_far_from_all_that_were_taken() -> None:
+    """And not from the last one only, whose opposite may lie beside the first."""
+    angles = np.radians([0, 2, 90, 92, 180, 182, 270, 272])
+    around = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+    same = {"lengths": [9] * 8, "answers": [1] * 8, "draws": np.zeros(8)}
+    assert {row // 2 for row in select(["diverse"], seen(vectors=around, **same), Amount(rows=4))} == {0, 1, 2, 3}
 
 
 def test_a_long_row_that_does_not_fit_stands_for_nothing() -> None:
