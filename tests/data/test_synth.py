@@ -61,6 +61,11 @@ def test_new_tasks_grow_further_but_not_for_ever() -> None:
     found = grown(rows=60)
     names = {parent["where"] for row in found.kept for parent in row["_lineage"]["parents"]}
     assert any(name.startswith("row ") for name in names) and any(name.startswith("seeds:") for name in names)
+    grew: dict[str, int] = {}
+    for i, row in enumerate(found.kept, 1):
+        (parent,) = row["_lineage"]["parents"]
+        grew[f"row {i}"] = grew.get(parent["where"], 0) + 1 if row["_lineage"]["operation"] != "breadth" else 0
+    assert max(grew.values()) == 4
     operations = {row["_lineage"]["operation"] for row in found.kept}
     assert operations == {"constraint", "deepen", "concretise", "reason", "breadth"}
 
@@ -70,7 +75,7 @@ def thinking(said: str) -> Says:
     return lambda text: said if "Task:\n" in text else reply(text)
 
 
-def answering(said: Callable[[str], str]) -> Says:
+def answering(said: Callable[[str], str | Reply]) -> Says:
     """Says this wherever a task is answered."""
     return lambda text: reply(text) if "Task:\n" in text or "SAME or" in text else said(reply(text))
 
@@ -87,7 +92,9 @@ BAD: dict[str, tuple[str, Says]] = {
     "another seed": ("synth.similar", thinking(SEEDS[0].question)),
     "a picture": ("synth.impossible", thinking("Describe what you see in the attached picture.")),
     "the instructions": ("synth.meta", thinking("Rewrite the given task so that it has three more conditions.")),
-    "the same to a reader": ("synth.no-gain", lambda text: "SAME" if "SAME or DIFFERENT" in text else reply(text)),
+    "an answer that is cut off": ("synth.reply", answering(lambda said: Reply(said, "length"))),
+    "a task that is cut off": ("synth.reply", lambda text: Reply(str(reply(text)), "length" if "Task:\n" in text else "stop")),
+    "the same to a reader": ("synth.no-gain", lambda text: "**Same**." if "SAME or DIFFERENT" in text else reply(text)),
 }
 
 
@@ -158,6 +165,40 @@ def test_what_a_model_will_be_examined_on_is_not_written() -> None:
     assert "data.leak" in again.reasons()
 
 
+def test_an_exam_is_looked_for_in_tasks_and_in_rows() -> None:
+    asked, answer = task("exam"), "It is best to begin with what is known, and to go on from there."
+    sieve = Sieve(Likeness(), Evaluations([Conversation((Message("user", asked),), "exam:1")]))
+    found = sieve.question(asked, None)
+    assert found is not None and found.gate == "data.leak"
+    row = Conversation((Message("user", asked), Message("assistant", answer)))
+    assert "data.leak" in {finding.gate for finding in sieve.row(row)}
+
+
+def test_how_alike_is_too_alike() -> None:
+    """A task that grew has most of its parent's words, so it may be more like others than a new one."""
+    known = Likeness()
+    known.add("Name three rivers in the south of France.", "seed")
+    sieve = Sieve(known)
+    found = sieve.question("Name three rivers in the north of France.", None)
+    assert found is not None and found.gate == "synth.similar"
+    assert sieve.question("Name three rivers in the north of France.", "Name a river.") is None
+
+
+@pytest.mark.parametrize(("token", "most"), [("word ", 150), ("雨", 400)])
+def test_how_long_a_task_may_be(token: str, most: int) -> None:
+    assert Sieve(Likeness()).question(token * most, None) is None
+    found = Sieve(Likeness()).question(token * (most + 1), None)
+    assert found is not None and found.gate == "synth.length"
+
+
+def test_an_answer_that_only_begins_like_a_refusal_is_none() -> None:
+    sieve = Sieve(Likeness())
+    long = "I'm sorry to hear that your tomatoes died. " + " ".join(f"Then try the {i}th remedy." for i in range(30))
+    for answer, gates in ((long, set()), ("I'm sorry, I can't say.", {"synth.refusal"})):
+        row = Conversation((Message("user", "What killed my tomatoes?"), Message("assistant", answer)))
+        assert {finding.gate for finding in sieve.row(row)} & {"synth.refusal"} == gates
+
+
 def test_passages_end() -> None:
     found = grown("craft", rows=100)
     assert found.ended == "nothing-left" and 10 < len(found.kept) <= len(DOCUMENTS)
@@ -174,6 +215,20 @@ def test_passages_near_the_examples_come_first() -> None:
         Document("A glacier is a body of dense ice that keeps moving under its own weight.", "3"),
     ]
     assert {document.where for document in nearest_documents(tasks, documents)[:2]} == {"2", "3"}
+
+
+def test_a_rare_word_in_common_says_more_than_many_common_ones() -> None:
+    texts = [
+        "What does the market do in the winter of the year?",
+        "What does the baker do in the winter of the day?",
+        "What does the plumber do in the morning of the year?",
+        "Glacier ice.",
+    ]
+    found = nearest_documents(
+        [Task("What does the glacier do in the winter of the year?", "It grows.", "a")],
+        [Document(text, str(i)) for i, text in enumerate(texts)],
+    )
+    assert found[0].where == "3"
 
 
 def test_a_corpus_in_passages(tmp_path: Path) -> None:
@@ -277,6 +332,7 @@ def test_likeness_is_that_of_the_longest_common_subsequence() -> None:
     "text",
     [
         "Write a Python function that opens a file and counts its lines.",
+        "Write a Python script that makes the attached images smaller.",
         "Explain why the French Revolution failed to draw in the peasants of the west.",
         "What is the big picture of the causes that led to the war? Draw three conclusions.",
         "次の文章を要約してください。今日は朝から雨が降り、夕方には上がりました。",
@@ -293,6 +349,8 @@ def test_good_tasks_pass(text: str) -> None:
         (["It is 4.", "#### 4", "So 5", "\\boxed{4.0}"], 0, 3),
         (["Answer: 1,200", "about 1200", "12"], 0, 2),
         (["Red", "Blue", "blue."], 1, 2),
+        (["\\boxed{7}, found in 3 steps", "3", "7"], 0, 2),
+        (["2 and 2 make 4", "2", "4"], 0, 2),
         (["答え：3個", "3", "4"], 0, 2),
         (["1234567", "1234568", "1,234,568"], 1, 2),
         (["1/4", "3/4", "0.75"], 1, 2),

@@ -284,6 +284,29 @@ def test_calls_that_a_kill_lost_count_as_paid(tmp_path: Path) -> None:
     assert Ledger(file).spent.lost == 1 and Ledger(file).spent.calls == 1  # for ever
 
 
+def test_a_call_that_two_kills_lost_counts_twice(tmp_path: Path) -> None:
+    file = tmp_path / "calls.jsonl"
+    file.write_text(2 * (json.dumps({"begun": [["model k", 100, 20]]}) + "\n"))
+    spent = Ledger(file).spent
+    assert (spent.lost, spent.asked, spent.said) == (2, 200, 40)
+
+
+def test_an_endpoint_that_counts_more_than_a_text_has_is_expected_to_go_on_so(tmp_path: Path) -> None:
+    raw = json.dumps({"choices": [{"message": {"content": "A"}}], "usage": {"prompt_tokens": 500, "completion_tokens": 1}})
+    with endpoint(lambda body, number: Answer(raw=raw.encode())) as server:
+        ledger = Ledger(tmp_path / "calls.jsonl", Budget(tokens=1650))
+        found = ledger.ask(made(server.url, at_once=1), asked(*"abcdef"))
+        assert [reply is not None for reply in found] == [True] * 3 + [False] * 3
+        assert ledger.spent.asked + ledger.spent.said == 1503
+
+
+def test_a_reply_without_an_end_is_not_listened_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kitae.generate.endpoint._LARGEST", 1000)
+    with endpoint(lambda body, number: Answer("long " * 1000)) as server:
+        (found,) = replies(made(server.url, tries=1), asked("a"))
+        assert not found.text and "more than 1000 bytes" in found.failed
+
+
 @pytest.mark.parametrize(
     "line", ["[]", "3", '{"replies": 5}', '{"replies": [[1]]}', '{"begun": [["k", "x", {}]]}', '{"lost": {}}']
 )
