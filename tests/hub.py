@@ -15,6 +15,7 @@ class Hub:
     def __init__(self, sets: Mapping[str, Mapping[str, bytes]]) -> None:
         self.sent = 0  # bytes of files
         self.asked: list[str] = []
+        self.instead: bytes | None = None  # of every file, as a proxy does that wants to be signed in to
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -54,6 +55,9 @@ class Hub:
                 content = self._file()
                 if content is None:
                     self._send(404, b"{}", {"X-Error-Code": "RepoNotFound"})
+                    return
+                if outer.instead is not None:
+                    self._send(200, outer.instead, {"Content-Type": "text/html"})
                     return
                 wanted = self.headers.get("Range", "")
                 if wanted:

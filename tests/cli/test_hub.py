@@ -93,6 +93,13 @@ def test_only_what_is_read_is_fetched(kitae, there: Hub, tmp_path: Path) -> None
     assert read(tmp_path / "clean" / "kept.jsonl")[0]["instruction"] == "Question 0?"
 
 
+def test_what_is_sent_instead_of_a_file_is_not_read(kitae, there: Hub, tmp_path: Path) -> None:
+    there.instead = b"<html>Please sign in.</html>"
+    error = kitae("data", "clean", "hub:someone/large", "--out", "clean", code=1)["error"]
+    assert error["kind"] == "hub-data" and "200" in error["why"]
+    assert not (tmp_path / "clean" / "kept.jsonl").exists()
+
+
 def test_a_recipe_may_name_one(kitae, tmp_path: Path) -> None:
     recipe = "name: x\ndata:\n  train: [{path: 'hub:someone/parts', licence: MIT}]\n  validation: {fraction: 0.4}\n"
     (tmp_path / "recipe.yaml").write_text(recipe)
