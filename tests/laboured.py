@@ -53,3 +53,9 @@ def prints_import() -> None:
 def waits(file: str) -> None:
     Path(file).write_text(str(os.getpid()))
     time.sleep(600)
+
+
+def multiplies() -> None:
+    import torch
+
+    print(float((torch.ones(2, 2) @ torch.full((2, 2), 2.0)).sum() / 2))

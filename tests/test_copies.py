@@ -67,6 +67,18 @@ def test_files_that_lie_about_are_no_modules(tmp_path: Path, monkeypatch: pytest
     assert run_fresh(laboured.prints, "well", "0") == (0, "well\n")
 
 
+def test_libraries_that_load_others_can_be_imported() -> None:
+    """Which torch's can't in a folder that is gone."""
+    code, printed = run_fresh(laboured.multiplies, imports=["torch"])
+    assert (code, printed) == (0, "8.0\n")
+
+
+def test_what_a_library_says_when_it_ends_everything_is_told() -> None:
+    code, printed = run_fresh(laboured.prints, "never", "0", imports=["tests.dying"])
+    assert code == 1 and "a part is missing" in printed
+    assert run_fresh(laboured.prints, "well", "0") == (0, "well\n")
+
+
 def test_one_that_was_idle_is_followed_by_another(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(copies, "_IDLE", 0.1)
     mine, other = socket.socketpair()

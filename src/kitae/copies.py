@@ -20,7 +20,7 @@ import threading
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from kitae.console import Progress
 
@@ -30,6 +30,7 @@ _TAKEN = b"+"  # what is said before work begins, which then is not asked for ag
 _LONGEST_LINE = 1 << 20
 _lock = threading.Lock()
 _server: socket.socket | None = None
+_errors: IO[str] | None = None  # what the server prints, which is what it died of
 
 
 def run_fresh(work: Callable[..., None], *arguments: str, imports: Sequence[str] = (), label: str = "") -> tuple[int, str]:
@@ -47,7 +48,8 @@ def run_fresh(work: Callable[..., None], *arguments: str, imports: Sequence[str]
             "printed": str(printed),
         }
         code = _answer(json.dumps(wanted), label)
-        return code, printed.read_text(encoding="utf-8", errors="replace") if printed.exists() else ""
+        said = printed.read_text(encoding="utf-8", errors="replace") if printed.exists() else ""
+        return code, said if said or not code else _complaint()
 
 
 def _answer(wanted: str, label: str) -> int:
@@ -70,10 +72,18 @@ def _answer(wanted: str, label: str) -> int:
         progress.close()
 
 
+def _complaint() -> str:
+    if _errors is None:
+        return ""
+    _errors.seek(0)
+    return _errors.read()
+
+
 def _running() -> socket.socket:
-    global _server
+    global _server, _errors
     if _server is None:
         _server, other = socket.socketpair()
+        _errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115 - read when it has died
         with tempfile.TemporaryDirectory() as empty:
             with other:
                 subprocess.Popen(
@@ -81,10 +91,10 @@ def _running() -> socket.socket:
                     pass_fds=[other.fileno()],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
-                    stderr=subprocess.DEVNULL,
+                    stderr=_errors,
                     cwd=empty,
                 )
-            _server.recv(1)  # until it has looked into its folder for modules, that has to be there; or has ended
+            _server.recv(1)  # until it has left its folder, or has ended
     return _server
 
 
@@ -105,6 +115,8 @@ os.register_at_fork(after_in_child=forget)
 
 
 def serve_at(number: int) -> None:
+    sys.path = [place for place in sys.path if place]  # no module from wherever it is
+    os.chdir(os.sep)  # which stays; some libraries can't be imported in a folder that is gone
     connection = socket.socket(fileno=number)
     connection.sendall(b" ")
     serve(connection)
