@@ -195,7 +195,9 @@ def read_text(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise InputError("file-missing", where=str(path)) from error
-    except (OSError, ValueError) as error:  # a folder, no permission, not UTF-8
+    except IsADirectoryError as error:
+        raise InputError("file-folder", where=str(path)) from error
+    except (OSError, ValueError) as error:  # no permission, not UTF-8
         raise InputError("file-unreadable", where=str(path), why=str(error)) from error
 
 

@@ -87,7 +87,7 @@ def test_what_cannot_fit_is_refused_with_settings_that_do(
     free(100)
     with pytest.raises(InputError) as caught:
         estimate(load_recipe(recipe, changes))
-    assert not caught.value.why
+    assert (caught.value.kind, caught.value.why) == ("too-large-anyway", "")
 
 
 def test_micro_batches_that_are_left_open_shrink_until_they_fit(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,3 +196,12 @@ def test_checkpoints_of_shared_weights_are_whole(recipe: Path, monkeypatch: pyte
     free.available = 2 * (560e6 + parameters * 8 * 0.99)
     with pytest.raises(InputError):
         estimate(load_recipe(recipe, small))
+
+
+def test_a_template_that_is_no_template_is_told_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "bad.jinja").write_text("{{ messages }}\n{% if %}\n")
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("name: a\nmodel: {chat_template: bad.jinja}\ndata: {train: [{path: nowhere.jsonl}]}\n")
+    with pytest.raises(InputError) as caught:
+        estimate(load_recipe(recipe))
+    assert (caught.value.kind, caught.value.where) == ("template-syntax", f"{tmp_path / 'bad.jinja'}:2")

@@ -24,6 +24,12 @@ def problems(text: str, *overrides: str) -> list[tuple[str, str, str]]:
     return [(p.where, p.key, f"{p.message} {p.fix}".strip()) for p in caught.value.problems]
 
 
+def test_settings_that_have_no_place() -> None:
+    for override in ("train.epochs.x=4", "data.train.7.path=x"):
+        (found,) = [problem for problem in problems(BASE, "train.epochs=2", override) if override in problem[0]]
+        assert found[2] == "no section or list holds this key."
+
+
 def only(text: str, *overrides: str) -> tuple[str, str, str]:
     (problem,) = problems(text, *overrides)
     return problem
@@ -291,10 +297,10 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         load_recipe(tmp_path / "none.yaml")
     assert caught.value.kind == "file-missing"
     (tmp_path / "latin.yaml").write_bytes("name: caf\xe9\n".encode("latin-1"))
-    for path in (tmp_path / "latin.yaml", tmp_path):
+    for path, kind in ((tmp_path / "latin.yaml", "file-unreadable"), (tmp_path, "file-folder")):
         with pytest.raises(InputError) as caught:
             load_recipe(path)
-        assert caught.value.kind == "file-unreadable"
+        assert caught.value.kind == kind
         assert caught.value.where == str(path)
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from kitae import processes
 from kitae.api.packages import find_packages
 from kitae.api.rows import CHARACTERS_PER_TOKEN, gather_rows
+from kitae.chat import ChatTemplate
 from kitae.data import Rows
 from kitae.errors import InputError
-from kitae.files import JsonDict
+from kitae.files import JsonDict, read_text
 from kitae.hardware import computes_in_bf16, free_gpu_memory, free_memory, has_gpu
 from kitae.models import Design, Size, locate_tokenizer, peek, size_of
 from kitae.recipe import Recipe
@@ -28,6 +30,8 @@ _LEAST_AT_ONCE = 64  # tokens; below that a smaller micro-batch is no advice
 
 def estimate(recipe: Recipe) -> JsonDict:
     find_packages(recipe.train)
+    if recipe.model.chat_template:
+        ChatTemplate(read_text(Path(recipe.model.chat_template)), {}, recipe.model.chat_template)
     rows = gather_rows(recipe, reading=False)
     taught = recipe.train.distill is not None and recipe.train.distill.learn == "answers"
     answered, least = sum(row.teaches or taught for row in rows.validation), recipe.verify.min_validation_rows
@@ -94,7 +98,13 @@ def _fitting(recipe: Recipe, size: Size, tokens: float) -> tuple[Recipe, Memory]
         ]
         wanting = (needed.training, free.training) if needed.training > free.training else (needed.around_all, free.around)
         wanted, available = (f"{round(memory / 1e6):,}" for memory in wanting)
-        raise InputError("too-large", where=recipe.name, why="; ".join(fitting[:2]), needed=wanted, available=available)
+        raise InputError(
+            "too-large" if fitting else "too-large-anyway",
+            where=recipe.name,
+            why="; ".join(fitting[:2]),
+            needed=wanted,
+            available=available,
+        )
     return recipe, needed
 
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from jinja2 import Template, TemplateError, nodes
+from jinja2 import Template, TemplateError, TemplateSyntaxError, nodes
 from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -50,6 +50,10 @@ class ChatTemplate:
     """`render` turns messages into text; `closing` is what the template puts after an answer."""
 
     def __init__(self, source: str, special_tokens: dict[str, str], origin: str = "") -> None:
+        try:
+            _compile(source)
+        except TemplateSyntaxError as error:
+            raise InputError("template-syntax", where=f"{origin}:{error.lineno}", why=str(error.message)) from error
         self.source = source
         self.origin = origin
         self._special_tokens = special_tokens

@@ -154,6 +154,8 @@ def _apply(raw: dict[str, Any], override: str, lines: dict[KeyPath, str], proble
         target[parts[-1]] = value
     except (ValueError, TypeError, LookupError, RecursionError, yaml.YAMLError) as error:
         message = error.problem if isinstance(error, yaml.MarkedYAMLError) else None
+        if isinstance(error, (TypeError, LookupError)):
+            message = t("recipe.set-into")
         problems.append(Problem(message or str(error), where, key))
         return
     for inner in [key for key in lines if key[: len(parts)] == parts]:  # what stood in the file there doesn't any more
