@@ -33,7 +33,8 @@ def inputs(run: Run, base: Path, codec: ChatCodec) -> Gate:
     if not recorded:
         return skipped(gate, "not-recorded")
     now = ingredients(run, base, codec)
-    changed = sorted(name for name in recorded.keys() | now.keys() if recorded.get(name) != now.get(name))
+    names = (recorded.keys() | now.keys()) - ({"recipe"} - recorded.keys())  # which runs of earlier versions did not record
+    changed = sorted(name for name in names if recorded.get(name) != now.get(name))
     if changed:
         return refused(gate, "changed", len(changed), 0, [f"{base}: {', '.join(changed[:_SHOWN])}"])
     return passed(gate, 0, 0, [f"{len(recorded)} hashes"])
