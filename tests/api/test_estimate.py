@@ -10,6 +10,7 @@ import psutil
 import pytest
 import torch
 from safetensors.torch import save_file
+from tests.conftest import Tiny
 from transformers import GPT2Config, GPT2LMHeadModel
 
 import kitae.hardware
@@ -205,3 +206,19 @@ def test_a_template_that_is_no_template_is_told_with_its_line(tmp_path: Path) ->
     with pytest.raises(InputError) as caught:
         estimate(load_recipe(recipe))
     assert (caught.value.kind, caught.value.where) == ("template-syntax", f"{tmp_path / 'bad.jinja'}:2")
+
+
+@pytest.mark.parametrize(
+    ("setting", "kind"),
+    [
+        ("train.lora={targets: [nonexistent]}", "target-unknown"),
+        ("train.lora={tokens: ['<|nonexistent|>']}", "token-unknown"),
+        ("model.stop_tokens=['<|nonexistent|>']", "token-unknown"),
+    ],
+)
+def test_parts_of_the_model_that_are_none_are_named(tiny_llama: Tiny, tmp_path: Path, setting: str, kind: str) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(f"name: a\nmodel: {{source: '{tiny_llama()}'}}\ndata: {{train: [{{path: nowhere.jsonl}}]}}\n")
+    with pytest.raises(InputError) as caught:
+        estimate(load_recipe(recipe, [setting]))
+    assert caught.value.kind == kind and "nonexistent" in caught.value.why

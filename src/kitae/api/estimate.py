@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from kitae import processes
-from kitae.api.packages import find_packages
+from kitae.api.libraries import quiet_libraries
+from kitae.api.named import check_parts, check_template, find_packages, names_parts
 from kitae.api.rows import CHARACTERS_PER_TOKEN, gather_rows
-from kitae.chat import ChatTemplate
 from kitae.data import Rows
 from kitae.errors import InputError
-from kitae.files import JsonDict, read_text
+from kitae.files import JsonDict
 from kitae.hardware import computes_in_bf16, free_gpu_memory, free_memory, has_gpu
 from kitae.models import Design, Size, locate_tokenizer, peek, size_of
 from kitae.recipe import Recipe
@@ -30,8 +29,10 @@ _LEAST_AT_ONCE = 64  # tokens; below that a smaller micro-batch is no advice
 
 def estimate(recipe: Recipe) -> JsonDict:
     find_packages(recipe.train)
-    if recipe.model.chat_template:
-        ChatTemplate(read_text(Path(recipe.model.chat_template)), {}, recipe.model.chat_template)
+    check_template(recipe)
+    if names_parts(recipe):
+        quiet_libraries()
+        check_parts(recipe)
     rows = gather_rows(recipe, reading=False)
     taught = recipe.train.distill is not None and recipe.train.distill.learn == "answers"
     answered, least = sum(row.teaches or taught for row in rows.validation), recipe.verify.min_validation_rows

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from kitae import interruption, processes
 from kitae.api.estimate import fitted
 from kitae.api.libraries import quiet_libraries
-from kitae.api.packages import find_packages
+from kitae.api.named import check_parts, check_template, find_base, find_packages
 from kitae.api.rows import gather_rows
 from kitae.api.teaching import taught
 from kitae.chat import Conversation
@@ -21,7 +21,7 @@ from kitae.errors import InputError, Interrupted, KitaeError, Refused, first_lin
 from kitae.files import JsonDict, read_text, remove_leftovers, write_json
 from kitae.hardware import ran_out_of_memory
 from kitae.i18n import t
-from kitae.models import locate, locate_tokenizer
+from kitae.models import locate
 from kitae.recipe import Recipe, load_recipe, parse_recipe, recipe_yaml, resolve_paths
 from kitae.runs import Run, create_run, find_run, is_run
 
@@ -161,11 +161,11 @@ def _begin(recipe: Recipe | str | Path, overrides: Sequence[str]) -> tuple[Run, 
         wanted = load_recipe(Path(recipe), overrides)
     rows = gather_rows(wanted)
     find_packages(wanted.train)
+    check_template(wanted)
     quiet_libraries()
-    new = wanted.model.new
-    base = locate(wanted.model.source) if new is None else locate_tokenizer(new.tokenizer)
-    _check_names(wanted, base)
-    if wanted.train.kernels == "liger" and new is None:
+    base = find_base(wanted)
+    check_parts(wanted)
+    if wanted.train.kernels == "liger" and wanted.model.new is None:
         from kitae.train.kernels import check_liger
 
         check_liger(base)
@@ -177,13 +177,6 @@ def _begin(recipe: Recipe | str | Path, overrides: Sequence[str]) -> tuple[Run, 
     if rows.duplicates:
         console.say(t("say.duplicates", count=rows.duplicates))
     return run, rows
-
-
-def _check_names(recipe: Recipe, base: Path) -> None:
-    from kitae.models import open_codec
-    from kitae.train.prepare import check_names
-
-    check_names(recipe, base, open_codec(base, recipe.model.chat_template))
 
 
 def _find_others(recipe: Recipe, base: Path, rows: Rows) -> None:
