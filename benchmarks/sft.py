@@ -37,9 +37,7 @@ def _trl(rows: int = ROWS_A_STEP, **more: object) -> dict[str, Any]:
 
 _GROUPED: dict[str, Any] = {"gradient_checkpointing": False, "train_sampling_strategy": "group_by_length"}
 _BF16: dict[str, Any] = {"model_init_kwargs": {"dtype": "bfloat16"}}
-_FP32: dict[str, Any] = {
-    "bf16": False
-}  # TRL computes in bf16 unless told otherwise, also where a processor has no products of bf16
+_FP32: dict[str, Any] = {"bf16": False}  # which TRL has to be told, also where a processor can't multiply bf16
 OURS = "kitae"
 SETTINGS: dict[str, dict[str, Any]] = {
     OURS: {},

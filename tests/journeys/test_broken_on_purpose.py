@@ -77,10 +77,17 @@ def test_a_recipe_changed_after_training(kitae: Kitae, copied: Path) -> None:
     """What is shipped may be asked for otherwise; what was trained may not."""
     path = copied / "recipe.yaml"
     recipe = yaml.safe_load(path.read_text())
-    path.write_text(yaml.safe_dump(recipe | {"evaluate": recipe["evaluate"] | {"max_new_tokens": 30}}))
+    found = [{**source, "licence": "MIT"} for source in recipe["data"]["train"]]  # as data.licence asks for
+    allowed = {"evaluate": recipe["evaluate"] | {"max_new_tokens": 30}, "data": recipe["data"] | {"train": found}}
+    path.write_text(yaml.safe_dump(recipe | allowed))
     assert kitae("verify", copied.name, "--json").json["verdict"] == "ship"
     path.write_text(yaml.safe_dump(recipe | {"train": recipe["train"] | {"seed": 99}}))
     assert ship_refused(kitae, copied) == {"train.inputs"}
+    manifest = json.loads((copied / "manifest.json").read_text())
+    del manifest["ingredients"]["recipe"]  # as earlier versions left it
+    (copied / "manifest.json").write_text(json.dumps(manifest))
+    done = kitae("verify", copied.name, "--only", "train.inputs", "--json")
+    assert [gate["verdict"] for gate in done.json["gates"]] == ["pass"]
 
 
 def test_base_changed_after_training(kitae: Kitae, tiny_model: Path, tmp_path: Path) -> None:

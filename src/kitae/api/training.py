@@ -159,9 +159,9 @@ def _begin(recipe: Recipe | str | Path, overrides: Sequence[str]) -> tuple[Run, 
         wanted = resolve_paths(parse_recipe(recipe_yaml(recipe), recipe.name, overrides), Path.cwd(), recipe.name)
     else:
         wanted = load_recipe(Path(recipe), overrides)
-    rows = gather_rows(wanted)
     find_packages(wanted.train)
     check_template(wanted)
+    rows = gather_rows(wanted)
     quiet_libraries()
     base = find_base(wanted)
     check_parts(wanted)

@@ -6,6 +6,7 @@ import json
 import platform
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -20,13 +21,20 @@ _VERSIONS = ("torch", "transformers", "peft", "tokenizers", "llama-cpp-python")
 
 def ingredients(run: Run, base: Path, codec: ChatCodec) -> dict[str, str]:
     """A hash of each file that decides what the model reads and learns, and of that part of the recipe which does."""
-    asked = yaml.safe_load(read_text(run.recipe_path))
+    asked = _without_licences(yaml.safe_load(read_text(run.recipe_path)))
     return {
         **{f"model/{path.name}": sha256(path) for path in deciding_files(base)},
         "recipe": hash_text(json.dumps([asked.get(section) for section in ("model", "data", "train")], sort_keys=True)),
         "template": hash_text(codec.template.source),
         **{f"data/{path.name}": sha256(path) for path in sorted(run.data.glob("*.jsonl"))},
     }
+
+
+def _without_licences(value: Any) -> Any:
+    """What is found out about them later may be written into a run's recipe; it changes nothing that was learned."""
+    if isinstance(value, dict):
+        return {key: _without_licences(inner) for key, inner in value.items() if key != "licence"}
+    return [_without_licences(inner) for inner in value] if isinstance(value, list) else value
 
 
 def manifest(prepared: Prepared) -> dict[str, object]:
