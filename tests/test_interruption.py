@@ -25,6 +25,18 @@ def test_what_was_swallowed_is_raised_again(number: signal.Signals) -> None:
     interruption.check()  # it is over
 
 
+def test_two_signals_at_once_are_one_interruption(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[object] = []
+    monkeypatch.setattr("sys.unraisablehook", told.append)
+    both = (signal.SIGINT, signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt), interruption.heard():
+        signal.pthread_sigmask(signal.SIG_BLOCK, both)
+        for number in both:
+            os.kill(os.getpid(), number)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, both)
+    assert not told
+
+
 def test_an_error_that_it_caused_is_an_interruption() -> None:
     with pytest.raises(KeyboardInterrupt), interruption.heard():
         try:

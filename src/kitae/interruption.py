@@ -56,5 +56,11 @@ def check() -> None:
 def _ask(number: int, frame: FrameType | None) -> None:
     global _asked
     _asked = True
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a launcher, and a cluster behind it, may each pass it on
+    overhear_sigterm()
     raise KeyboardInterrupt
+
+
+def overhear_sigterm() -> None:
+    """A launcher, and a cluster behind it, may each pass it on. With SIG_IGN Python would print a traceback where it is on its
+    way already."""
+    signal.signal(signal.SIGTERM, lambda *_: None)

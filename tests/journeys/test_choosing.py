@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from kitae.errors import EXIT_INTERRUPTED
+from kitae.errors import EXIT_FAILED, EXIT_INTERRUPTED
 from tests.scripted import Answer, endpoint
 from tests.writer import reply, task
 
@@ -152,7 +152,7 @@ def test_a_choice_that_can_not_be_trained_on_is_told(kitae: Kitae, tiny_model: P
     recipe.write_text(recipe.read_text().replace("data:\n", "data:\n  evaluations: [train.jsonl]\n"))
     command = ["data", "select", "--compare", recipe, "--by", "random", "--tokens", 1500, "--model", tiny_model]
     done = kitae(*command, "--out", tmp_path / "out", "--json")
-    assert done.code == 0, done.err + done.out
+    assert done.code == EXIT_FAILED, done.err + done.out
     assert all(found["failure"] and found["bits_per_byte"] is None for found in done.json["selections"])
     table = kitae(*command, "--out", tmp_path / "out").out
     assert all(f"{found['by']}: {found['failure']}" in table for found in done.json["selections"])

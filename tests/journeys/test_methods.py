@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -288,6 +289,13 @@ def test_a_soft_prompt_must_leave_room(kitae: Kitae, rows: Path, tiny_model: Pat
     done = kitae("train", rows / "soft-prompt.yaml", *settings)
     assert done.code == 2
     assert "512" in done.err
+
+
+def test_rows_lie_within_the_positions_of_the_model(kitae: Kitae, rows: Path, tiny_llama: Callable[..., Path]) -> None:
+    short = tiny_llama(max_position_embeddings=16)
+    done = kitae("train", rows / "lora.yaml", "--set", f"model.source={short}")
+    assert done.code == 2
+    assert "16 positions" in done.err
 
 
 def test_a_silent_teacher_is_told_of(kitae: Kitae, rows: Path, tiny_model: Path) -> None:

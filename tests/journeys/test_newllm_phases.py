@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -185,6 +186,32 @@ def test_a_sweep_that_is_stopped_saves_what_it_has_and_goes_on(kitae: Kitae, tex
     (trial,) = kitae("sweep", path, "--grid", "train.seed=0", "--json").json["trials"]
     assert trial["run"] == run.name
     assert only_run(kitae) == run
+
+
+def test_a_sweep_is_stopped_before_its_trial_can_hear_it(kitae: Kitae, texts: Path, tmp_path: Path) -> None:
+    path = recipe(tmp_path, texts, "method: full, epochs: 4").rename(tmp_path / "grid.yaml")
+    process = kitae.start("sweep", path, "--grid", "train.seed=0,1", group=True)
+    while not (trials := psutil.Process(process.pid).children()):
+        assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert not any(trial.is_running() for trial in trials)
+    assert not list(kitae.home.glob("runs/*"))
+
+
+def test_a_trial_that_outlives_its_sweep_is_no_failure(kitae: Kitae, texts: Path, tmp_path: Path) -> None:
+    path = recipe(tmp_path, texts, "method: full, epochs: 40").rename(tmp_path / "grid.yaml")
+    command = ("sweep", path, "--grid", "train.seed=0,1", "--json")
+    process = kitae.start(*command, group=True)
+    while not any('"event": "step"' in file.read_text() for file in kitae.home.glob("runs/*/events.jsonl")):
+        assert process.poll() is None
+    process.kill()
+    again = kitae(*command)
+    assert again.code == 2 and again.json["error"]["kind"] == "run-busy", again.out
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    only_run(kitae)
 
 
 def test_a_failing_trial_does_not_end_a_sweep(kitae: Kitae, texts: Path, tmp_path: Path) -> None:

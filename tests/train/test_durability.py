@@ -109,6 +109,7 @@ def alike(one: Run, other: Run) -> None:
         torch.testing.assert_close(ours[name], tensor, atol=1e-6, rtol=0, msg=lambda text, name=name: f"{name}: {text}")
 
 
+@pytest.mark.timeout(300 * POINTS)
 @pytest.mark.parametrize("method", METHODS)
 def test_a_killed_run_ends_as_if_it_had_not_been(method: str, begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = METHODS[method]
@@ -171,6 +172,12 @@ def test_a_lost_best_checkpoint_is_no_end(begin: Begin, monkeypatch: pytest.Monk
     weights_file.write_bytes(weights_file.read_bytes()[:100])
     train(run, resume=True)
     alike(run, whole)
+
+
+def test_shares_of_one_process_are_told_of(begin: Begin, capsys: Any) -> None:
+    for share in (False, True):
+        train(begin(f"train.shard={share}", "train.epochs=1"))
+        assert ("train.shard" in capsys.readouterr().err) is share
 
 
 def test_so_many_checkpoints_are_kept(begin: Begin) -> None:
@@ -304,6 +311,22 @@ def test_the_rows_of_a_hopeless_loss_are_named(
     named = [line.rpartition(": ")[0] for line in str(caught.value.why).splitlines()]
     assert len(named) == 1
     assert named[0].endswith("rows.jsonl:5")
+
+
+def test_the_dearest_row_is_named_first(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
+    from kitae.train.loss import LabelledLoss
+
+    original, dear = LabelledLoss.__call__, {"2": 1e4, "7": 3e4, "11": 2e4}
+
+    def spoilt(self: Any, batch: Any) -> torch.Tensor:
+        losses: torch.Tensor = original(self, batch)
+        return losses * torch.tensor([dear.get(source.rpartition(":")[2], 1.0) for source in batch.sources])
+
+    monkeypatch.setattr(LabelledLoss, "__call__", spoilt)
+    with pytest.raises(KitaeError) as caught:
+        train(begin("train.batch_tokens=4000", "train.evaluations=1"))
+    named = [line.rpartition(": ")[0] for line in str(caught.value.why).splitlines()]
+    assert [source.rpartition(":")[2] for source in named] == ["7", "11", "2"]
 
 
 def test_a_gradient_that_is_no_number_moves_nothing(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:

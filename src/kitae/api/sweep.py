@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -19,6 +18,7 @@ from pathlib import Path
 
 import yaml
 
+from kitae import interruption
 from kitae.children import finish
 from kitae.console import console
 from kitae.errors import EXIT_INTERRUPTED, InputError, KitaeError, first_line
@@ -70,14 +70,15 @@ def sweep(recipe: Path, grid: Sequence[str], overrides: Sequence[str] = ()) -> J
             raise InputError("grid-twice", where=key)
     trials = [_trial(recipe, [*overrides, *settings]) for settings in itertools.product(*axes)]
     rows = []
-    for number, trial in enumerate(trials, 1):
-        label = ", ".join(trial.settings[len(overrides) :])
-        console.say(t("say.trial", number=number, count=len(trials), settings=label))
-        try:
-            rows.append({**_values(trial.settings[len(overrides) :]), **_outcome(trial)})
-        except KeyboardInterrupt:
-            console.say(t("say.sweep-goes-on"))
-            raise
+    try:
+        with interruption.heard():
+            for number, trial in enumerate(trials, 1):
+                settings = trial.settings[len(overrides) :]
+                console.say(t("say.trial", number=number, count=len(trials), settings=", ".join(settings)))
+                rows.append({**_values(settings), **_outcome(trial)})
+    except KeyboardInterrupt:
+        console.say(t("say.sweep-goes-on"))
+        raise
     return {"recipe": str(recipe), "trials": rows, "means": list(_means(rows))}
 
 
@@ -103,6 +104,8 @@ def _values(settings: Sequence[str]) -> JsonDict:
 def _outcome(trial: Trial) -> JsonDict:
     """Trains and scores what is not yet there; a failure is told in the table."""
     run, settings = trial.run, [part for setting in trial.settings for part in ("--set", setting)]
+    if run is not None and not (run.reports / "eval.json").exists():
+        run.check_free()  # a killed sweep may have left its trial at work
     if run is None or run.state in ("failed", "refused"):
         failure = _kitae("train", trial.path, *settings, "--set", f"name={trial.name}")
     else:
@@ -119,14 +122,12 @@ def _kitae(*arguments: object) -> str | None:
     """None, or what went wrong."""
     command = [sys.executable, "-m", "kitae.cli.main", *map(str, arguments), "--json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())  # the trial saves what it has, and says so
         try:
             out, _ = finish(process, t("say.trial-runs"))
-        except KeyboardInterrupt:  # it reached the trial too
+        except KeyboardInterrupt:
+            process.terminate()  # it saves what it has, and says so
             process.wait()
             raise
-        finally:
-            signal.signal(signal.SIGTERM, before)
     if process.returncode == EXIT_INTERRUPTED:
         raise KeyboardInterrupt
     if process.returncode == 0:

@@ -48,7 +48,7 @@ def data_select(
     from kitae.api.selections import compare_selections
     from kitae.api.speaking import Speaking
     from kitae.data import Amount
-    from kitae.errors import InputError
+    from kitae.errors import EXIT_FAILED, InputError
 
     speaking = Speaking(judge, key_env, at_once, per_minute, timeout) if judge is not None else None
     amount = Amount(rows, share, tokens)
@@ -56,7 +56,8 @@ def data_select(
         if sources or form != "auto" or limit is not None:
             raise InputError("compare-sources", where=str(compare))
         value = compare_selections(compare, out, by, amount, model, tuple(target or []), speaking, sample, seed)
-        return Result(value, "\n\n".join([_compared(value), str(out)]))
+        failed = any(found.get("failure") for found in value["selections"])
+        return Result(value, "\n\n".join([_compared(value), str(out)]), EXIT_FAILED if failed else 0)
     if not sources or len(by) != 1:
         raise InputError("select-one", where=" ".join(by))
     choice = Choice(ways_of(by[0]), amount, model, tuple(target or []), speaking, sample, seed)

@@ -7,7 +7,7 @@ from kitae.data.hub import HubSet, downloaded, is_hub
 from kitae.data.identity import draw
 from kitae.data.judging import judge_request, rating
 from kitae.data.leaks import Evaluations, read_evaluations
-from kitae.data.licences import ACTS, Claim, Verdict, judge
+from kitae.data.licences import ACTS, Claim, Kind, Verdict, judge
 from kitae.data.partition import Shares, is_disjoint, partition
 from kitae.data.places import contents, files_of
 from kitae.data.readers import each_found, read_conversations
@@ -33,6 +33,7 @@ __all__ = [
     "Finding",
     "HubSet",
     "Inputs",
+    "Kind",
     "Overlap",
     "Rows",
     "Rules",

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from pydantic_core import PydanticCustomError
 
 from kitae.formats import NEAR, Action, Format, RowGate
-from kitae.hardware import Precision
+from kitae.hardware import Precision, computes_in_bf16
 
 STARTER = "smollm2-135m-instruct"
 QUANTS = ("F16", "Q8_0", "Q6_K", "Q5_K_M", "Q5_K_S", "Q4_K_M", "Q4_K_S", "Q4_0", "Q3_K_M", "Q2_K")
@@ -23,7 +23,9 @@ READ_BY = {
     "newllm": ("newllm",),
 }
 NO_GGUF = ("gru", "mingru", "newllm")  # llama.cpp has no graph for them
-AT_ONCE = 1024  # tokens; with those adapters that keep little of each, twice as many, which is a tenth faster on a CPU
+AT_ONCE = (
+    1024  # tokens; those adapters that keep little of each are a tenth faster with twice as many in bf16, and slower in fp32
+)
 Quant = Literal["F16", "Q8_0", "Q6_K", "Q5_K_M", "Q5_K_S", "Q4_K_M", "Q4_K_S", "Q4_0", "Q3_K_M", "Q2_K"]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -256,7 +258,7 @@ class Train(Section):
     micro_batch_tokens: Annotated[int, Field(ge=16)] | Literal["auto"] = Field(
         "auto",
         description="tokens held in memory at once; changes no result but those of dropout, newllm.variety and mixing; "
-        "auto: 1024, or 2048 for adapters that keep little of each (lora, dpo, distill; no dropout), or as many as fit",
+        "auto: 1024, or in bf16 2048 for adapters that keep little of each (lora, dpo, distill; no dropout), or as many as fit",
     )
     precision: Precision = "auto"
     evaluations: int = Field(4, ge=1, description="times the validation rows are scored, evenly over the run")
@@ -295,7 +297,7 @@ class Train(Section):
     def tokens_at_once(self) -> int:
         if self.micro_batch_tokens != "auto":
             return self.micro_batch_tokens
-        return 2 * AT_ONCE if self.lean else AT_ONCE
+        return 2 * AT_ONCE if self.lean and computes_in_bf16(self.precision) else AT_ONCE
 
     @property
     def phases(self) -> Phases:

@@ -125,6 +125,11 @@ class Run:
                 raise InputError("run-busy", where=self.id) from error
             yield
 
+    def check_free(self) -> None:
+        """Raises an error where another command is at work on it."""
+        with self.alone():
+            pass
+
     def remove(self) -> None:
         with self.alone():
             shutil.rmtree(self.path)

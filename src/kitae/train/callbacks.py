@@ -160,7 +160,7 @@ class StopWhenAsked(TrainerCallback):  # type: ignore[misc]
         self.asked = True
         console.say("\n  " + t("say.stopping"))
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a launcher, and a cluster behind it, may each pass it on
+        interruption.overhear_sigterm()
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         if processes.summed(torch.tensor(int(self.asked), device=args.device)):  # all stop, or none

@@ -139,12 +139,15 @@ def prepare(recipe: Recipe, run: Run, rows: Rows) -> Prepared:
 
 
 def _check_room(prepared: Prepared) -> None:
-    context, method = prepared.facts.context, prepared.recipe.train.method
-    if method != "soft-prompt" or context is None:
+    """A model knows only so many positions, and reads on past them without an error."""
+    train, context = prepared.recipe.train, prepared.facts.context
+    if context is None:
         return
-    tokens = prepared.recipe.train.prompt_settings.tokens
-    longest = max(len(row.ids) for row in (*prepared.train, *prepared.validation))
-    if longest + tokens > context:
+    longest = max(len(sequence.ids) for row in (*prepared.train, *prepared.validation) for sequence in row.sequences)
+    if longest > context:
+        raise InputError("rows-past-positions", where="model.max_length", longest=longest, context=context)
+    tokens = train.prompt_settings.tokens
+    if train.method == "soft-prompt" and longest + tokens > context:
         raise InputError("soft-prompt-long", where="train.soft_prompt.tokens", longest=longest, tokens=tokens, context=context)
 
 

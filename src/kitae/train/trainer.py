@@ -201,7 +201,8 @@ class KitaeTrainer(Trainer):  # type: ignore[misc]
         """Stops at a loss that can't be learned from, and says which rows had it."""
         if total < self._hopeless:
             return
-        worst = [row for row in rows if not row[1] < self._hopeless] or sorted(rows, key=lambda row: -row[1])
+        hopeless = [row for row in rows if not row[1] < self._hopeless]
+        worst = sorted(hopeless or rows, key=lambda row: (math.isfinite(row[1]), -row[1]))
         why = "\n".join(f"{source}: {loss:.4g}" for source, loss, _ in worst[:_SHOWN])
         step, loss = self.state.global_step + 1, f"{total:.4g}"
         raise KitaeError("loss-exploded" if math.isfinite(total) else "loss-not-finite", step=step, why=why, loss=loss)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import yaml
 
-from kitae.data import ACTS, Claim, Verdict, judge
+from kitae.data import ACTS, Claim, Kind, Verdict, judge
 from kitae.files import JsonDict
 from kitae.i18n import t
 from kitae.models import STARTERS
-from kitae.recipe import Recipe
+from kitae.recipe import Recipe, load_recipe
+from kitae.runs import find_run, is_run
 from kitae.verify.gate import Gate, passed, refused, warned
 
 
@@ -19,28 +21,33 @@ def claims_of(recipe: Recipe) -> list[Claim]:
     """Who says what of which part. What nobody says anything of is unknown, never free."""
     found: list[Claim] = []
     if recipe.model.new is None:
-        found += _claims(recipe.model.source, "model", _licence(recipe.model.source, recipe.model.licence))
+        found += _of_model(recipe.model.source, "model", recipe.model.licence)
     for source in recipe.data.train:
         found += _claims(Path(source.path).name, "data", source.licence)
     train = recipe.train
     if train.distill is not None:
-        found += _claims(train.distill.teacher, "outputs", _licence(train.distill.teacher, train.distill.licence))
+        found += _of_model(train.distill.teacher, "outputs", train.distill.licence)
     for model in train.blend.models if train.blend is not None else []:
-        found += _claims(model, "model", _licence(model, "auto"))
+        found += _of_model(model, "model", "auto")
     return found
 
 
-def _claims(subject: str, kind: str, said: str) -> Iterator[Claim]:
-    for licence in said.split(","):
-        yield Claim(subject, kind, licence.strip())  # type: ignore[arg-type]  # one of three, given above
-
-
-def _licence(source: str, said: str) -> str:
+def _of_model(source: str, kind: Kind, said: str) -> Iterator[Claim]:
+    """Of a run all claims count that its own model was made under."""
     if said != "auto":
-        return said
-    if source in STARTERS:
-        return STARTERS[source][1]
-    return _card_licence(Path(source) / "README.md") or "unknown"
+        yield from _claims(source, kind, said)
+    elif source in STARTERS:
+        yield from _claims(source, kind, STARTERS[source][1])
+    elif is_run(source):
+        for claim in claims_of(load_recipe(find_run(source).recipe_path)):
+            yield replace(claim, kind=kind) if claim.kind == "model" else claim
+    else:
+        yield from _claims(source, kind, _card_licence(Path(source) / "README.md") or "unknown")
+
+
+def _claims(subject: str, kind: Kind, said: str) -> Iterator[Claim]:
+    for licence in said.split(","):
+        yield Claim(subject, kind, licence.strip())
 
 
 def _card_licence(card: Path) -> str | None:
