@@ -232,13 +232,14 @@ def test_runs_beside_each_other(
 
 
 def test_what_cannot_be_blended(
-    session_kitae: Kitae, shaped: dict[str, Path], two_runs: tuple[str, str], tmp_path: Path
+    session_kitae: Kitae, shaped: dict[str, Path], two_runs: tuple[str, str], tiny_llama: Callable[..., Path], tmp_path: Path
 ) -> None:
-    kitae = session_kitae
+    kitae, narrow = session_kitae, tiny_llama(hidden_size=32)
     cases = {
         (two_runs[0],): "2",
         (two_runs[0], str(tmp_path / "none")): "none",
         (two_runs[0], str(shaped["qwen3"])): "≠",
+        (two_runs[0], str(narrow)): "hidden",
         (str(shaped["llama"]), str(shaped["llama"])): "--recipe",
         (*two_runs, "--how", "stir"): "linear",
         (*two_runs, "--how", "ties", "--density", "2"): "density",
@@ -247,9 +248,12 @@ def test_what_cannot_be_blended(
         (two_runs[0], two_runs[0]): "twice",
     }
     for arguments, word in cases.items():
+        before = sorted((kitae.home / "runs").iterdir())
         done = kitae("blend", *arguments)
         assert done.code == 2, (arguments, done.err, done.out)
-        assert word in done.err, (arguments, done.err)
+        assert word in done.err and "--set" not in done.err, (arguments, done.err)
+        if arguments != (two_runs[0], str(shaped["qwen3"])):  # which only its tensors tell
+            assert sorted((kitae.home / "runs").iterdir()) == before, arguments
 
 
 def test_what_does_not_go_together_is_told_before_anything_starts(
@@ -292,10 +296,20 @@ def test_a_soft_prompt_must_leave_room(kitae: Kitae, rows: Path, tiny_model: Pat
 
 
 def test_rows_lie_within_the_positions_of_the_model(kitae: Kitae, rows: Path, tiny_llama: Callable[..., Path]) -> None:
-    short = tiny_llama(max_position_embeddings=16)
+    short = tiny_llama(max_position_embeddings=64)
     done = kitae("train", rows / "lora.yaml", "--set", f"model.source={short}")
     assert done.code == 2
-    assert "16 positions" in done.err
+    assert "64 positions" in done.err
+    done = kitae("train", rows / "lora.yaml", "--set", f"model.source={short}", "--set", "model.max_length=64")
+    assert done.code == 3
+    assert "64 positions" in done.err
+
+
+def test_a_target_that_the_base_has_reached_is_told(kitae: Kitae, rows: Path, tiny_model: Path) -> None:
+    settings = (*SMALL, "train.early_stopping={perplexity: 1000000}", f"model.source={tiny_model}")
+    done = kitae("train", rows / "lora.yaml", *(part for setting in settings for part in ("--set", setting)))
+    assert done.code == 2
+    assert "nothing to train for" in done.err
 
 
 def test_a_silent_teacher_is_told_of(kitae: Kitae, rows: Path, tiny_model: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from kitae.api.training import train
-from kitae.errors import InputError
+from kitae.errors import InputError, RecipeError
 from kitae.files import JsonDict
 from kitae.recipe import Blend, in_words, load_recipe
 from kitae.runs import find_run, is_run
@@ -43,4 +43,10 @@ def blend(
         changes["model"] = {**like.model.model_dump(), "source": find_run(str(run)).manifest["model"]["folder"]}
     if like.train.method == "soft-prompt":  # what was said of a soft prompt doesn't hold for whole models
         changes["ship"] = {**like.ship.model_dump(), "gguf": None}
-    return train(path, [f"{key}={json.dumps(value)}" for key, value in changes.items()])
+    overrides = [f"{key}={json.dumps(value)}" for key, value in changes.items()]
+    try:
+        load_recipe(path, overrides)
+    except RecipeError as error:  # the recipe itself is fine, so it is what was asked for
+        wrong = (f"{problem.key.rpartition('.')[2]}: {problem.message}" for problem in error.problems)
+        raise InputError("usage", where=" ".join(models), why="\n".join(wrong)) from error
+    return train(path, overrides)

@@ -22,9 +22,9 @@ def find_packages(train: Train) -> None:
     if train.method == "qlora":
         _find("train.method: qlora", "bitsandbytes")
     if train.kernels == "liger":
-        _find("train.kernels: liger", "liger_kernel")
         if not has_gpu():
             raise InputError("kernels-gpu", where="train.kernels: liger")
+        _find("train.kernels: liger", "liger_kernel")
 
 
 def find_base(recipe: Recipe) -> Path:

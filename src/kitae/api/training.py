@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import shutil
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kitae import interruption, processes
-from kitae.api.estimate import fitted
+from kitae.api.estimate import fitted, size_of_other
 from kitae.api.libraries import quiet_libraries
 from kitae.api.named import check_parts, check_template, find_base, find_packages
 from kitae.api.rows import gather_rows
@@ -21,7 +22,7 @@ from kitae.errors import InputError, Interrupted, KitaeError, Refused, first_lin
 from kitae.files import JsonDict, read_text, remove_leftovers, write_json
 from kitae.hardware import ran_out_of_memory
 from kitae.i18n import t
-from kitae.models import locate
+from kitae.models import locate, peek
 from kitae.recipe import Recipe, load_recipe, parse_recipe, recipe_yaml, resolve_paths
 from kitae.runs import Run, create_run, find_run, is_run
 
@@ -191,6 +192,13 @@ def _find_others(recipe: Recipe, base: Path, rows: Rows) -> None:
     for other in [*([train.distill.teacher] if train.distill else []), *(train.blend.models if train.blend else [])]:
         if not is_run(other):
             locate(other)
+    for model in train.blend.models if train.blend else []:
+        ours, theirs = (asdict(size) for size in (peek(recipe.model.source), size_of_other(model)))
+        unlike = [
+            f"{name}: {theirs[name]} ≠ {ours[name]}" for name in ours if name != "parameters" and ours[name] != theirs[name]
+        ]
+        if unlike:
+            raise InputError("blend-shapes", where=model, why="\n".join(unlike))
     if train.distill is not None and train.distill.learn == "logits":
         from kitae.train.methods import check_teacher
 

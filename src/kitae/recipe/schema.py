@@ -210,7 +210,11 @@ class EarlyStopping(Section):
         "loss",
         description="what has to improve, and whose best weights are kept; exact_match: share of whole answers that are right",
     )
-    patience: int = Field(3, ge=1, description="validations without an improvement after which training stops")
+    patience: int = Field(
+        3,
+        ge=1,
+        description="validations without an improvement after which training stops; not before its end, if these are all",
+    )
     min_delta: float = Field(0.001, ge=0.0, description="the least that counts as one")
     perplexity: float | None = Field(None, gt=1.0, description="stop as soon as validation rows cost no more than this")
 

@@ -15,6 +15,7 @@ from transformers.trainer_callback import ExportableState
 
 from kitae import interruption, processes
 from kitae.console import Progress, console
+from kitae.errors import InputError
 from kitae.files import append_json
 from kitae.i18n import t
 from kitae.runs import Run
@@ -130,6 +131,9 @@ class EarlyStop(TrainerCallback, ExportableState):  # type: ignore[misc]
         else:
             self.waited += 1
         if self.perplexity is not None and math.exp(metrics[LOSS]) <= self.perplexity:
+            if state.global_step == 0:
+                found = f"{math.exp(metrics[LOSS]):,.1f}"
+                raise InputError("perplexity-reached", where="train.early_stopping.perplexity", found=found)
             self.over = "perplexity"
         elif self.waited >= self.patience and self.may_stop(metrics):
             self.over = "patience"
