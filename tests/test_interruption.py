@@ -37,6 +37,16 @@ def test_two_signals_at_once_are_one_interruption(monkeypatch: pytest.MonkeyPatc
     assert not told
 
 
+def test_what_is_begun_is_begun_whole() -> None:
+    begun = []
+    with pytest.raises(KeyboardInterrupt), interruption.heard():
+        with interruption.held():
+            os.kill(os.getpid(), signal.SIGTERM)
+            begun.append(True)
+        begun.append(False)
+    assert begun == [True]
+
+
 def test_an_error_that_it_caused_is_an_interruption() -> None:
     with pytest.raises(KeyboardInterrupt), interruption.heard():
         try:

@@ -12,6 +12,7 @@ from kitae.errors import InputError, Interrupted, Refused
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _asked = False
+_held = False
 
 
 @contextlib.contextmanager
@@ -53,11 +54,24 @@ def check() -> None:
         raise KeyboardInterrupt
 
 
+@contextlib.contextmanager
+def held() -> Iterator[None]:
+    """What is begun here is begun whole: both signals are heard at its end."""
+    global _held
+    _held = True
+    try:
+        yield
+    finally:
+        _held = False
+    check()
+
+
 def _ask(number: int, frame: FrameType | None) -> None:
     global _asked
     _asked = True
     overhear_sigterm()
-    raise KeyboardInterrupt
+    if not _held:
+        raise KeyboardInterrupt
 
 
 def overhear_sigterm() -> None:

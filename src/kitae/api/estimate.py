@@ -154,7 +154,7 @@ def _memory(recipe: Recipe, size: Size, tokens: float) -> Memory:
         weights = (outside * width + inside) / sharing
         learned = _learned(recipe, size) * 16
     if train.method == "distill" and train.distillation.learn == "logits":
-        weights += size_of_other(train.distillation.teacher).parameters * width
+        weights += _other(train.distillation.teacher).parameters * width
     kept = at_once * size.layers * _kept(recipe, size) * width / 2
     training = _PROGRAM + weights + learned + kept * _HOLES + _HEAD
     if train.whole:
@@ -165,8 +165,7 @@ def _memory(recipe: Recipe, size: Size, tokens: float) -> Memory:
     return Memory(training, _ASKING + size.parameters * 4)  # only the first process asks
 
 
-def size_of_other(source: str) -> Size:
-    """Of a run or a model."""
+def _other(source: str) -> Size:
     return peek(str(find_run(source).manifest["model"]["folder"]) if is_run(source) else source)
 
 

@@ -69,16 +69,23 @@ def sweep(recipe: Path, grid: Sequence[str], overrides: Sequence[str] = ()) -> J
         if keys.count(key) > 1 or len(set(axis)) < len(axis):
             raise InputError("grid-twice", where=key)
     trials = [_trial(recipe, [*overrides, *settings]) for settings in itertools.product(*axes)]
-    rows = []
+    rows, busy = [], None
     try:
         with interruption.heard():
             for number, trial in enumerate(trials, 1):
                 settings = trial.settings[len(overrides) :]
                 console.say(t("say.trial", number=number, count=len(trials), settings=", ".join(settings)))
-                rows.append({**_values(settings), **_outcome(trial)})
+                try:
+                    rows.append({**_values(settings), **_outcome(trial)})
+                except InputError as error:
+                    if error.kind != "run-busy":
+                        raise
+                    busy = error  # the others need not wait for it
     except KeyboardInterrupt:
         console.say(t("say.sweep-goes-on"))
         raise
+    if busy is not None:
+        raise busy
     return {"recipe": str(recipe), "trials": rows, "means": list(_means(rows))}
 
 
@@ -121,13 +128,16 @@ def _outcome(trial: Trial) -> JsonDict:
 def _kitae(*arguments: object) -> str | None:
     """None, or what went wrong."""
     command = [sys.executable, "-m", "kitae.cli.main", *map(str, arguments), "--json"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            out, _ = finish(process, t("say.trial-runs"))
-        except KeyboardInterrupt:
+    process = None
+    try:
+        with interruption.held():
+            process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        out, _ = finish(process, t("say.trial-runs"))
+    except KeyboardInterrupt:
+        if process is not None:
             process.terminate()  # it saves what it has, and says so
-            process.wait()
-            raise
+            process.communicate()
+        raise
     if process.returncode == EXIT_INTERRUPTED:
         raise KeyboardInterrupt
     if process.returncode == 0:

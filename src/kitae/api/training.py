@@ -5,12 +5,11 @@ from __future__ import annotations
 import contextlib
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kitae import interruption, processes
-from kitae.api.estimate import fitted, size_of_other
+from kitae.api.estimate import fitted
 from kitae.api.libraries import quiet_libraries
 from kitae.api.named import check_parts, check_template, find_base, find_packages
 from kitae.api.rows import gather_rows
@@ -22,7 +21,7 @@ from kitae.errors import InputError, Interrupted, KitaeError, Refused, first_lin
 from kitae.files import JsonDict, read_text, remove_leftovers, write_json
 from kitae.hardware import ran_out_of_memory
 from kitae.i18n import t
-from kitae.models import locate, peek
+from kitae.models import locate
 from kitae.recipe import Recipe, load_recipe, parse_recipe, recipe_yaml, resolve_paths
 from kitae.runs import Run, create_run, find_run, is_run
 
@@ -62,7 +61,7 @@ def _lead(recipe: Recipe | str | Path | None, overrides: Sequence[str], resume: 
 
 def _train(run: Run, rows: Rows | None, shared: Sequence[str]) -> JsonDict:
     """`rows`: those of a new run; None goes on with an interrupted one. `shared`: what a launcher sets."""
-    from kitae.train import manifest, prepare
+    from kitae.train import check_positions, manifest, prepare
     from kitae.train.fit import fit
     from kitae.verify import RunVerifier, Verdict, after_training, inputs
 
@@ -78,6 +77,7 @@ def _train(run: Run, rows: Rows | None, shared: Sequence[str]) -> JsonDict:
     if run.has_manifest:
         _stop_if_refused(run, [inputs(run, prepared.base, prepared.codec)])
     else:
+        check_positions(prepared)
         run.write_manifest({**manifest(prepared), "system": _shared_system(rows.train)})
     report: JsonDict = {"run": run.id, "path": str(run.path)}
     before = list(_before_gates(prepared, RunVerifier(run)))
@@ -171,6 +171,7 @@ def _begin(recipe: Recipe | str | Path, overrides: Sequence[str]) -> tuple[Run, 
 
         check_liger(base)
     _find_others(wanted, base, rows)
+    wanted = _settled(wanted)
     run = _new_run(fitted(wanted, rows))
     console.say(t("say.run", run=run.id))
     if rows.unreadable:
@@ -178,6 +179,20 @@ def _begin(recipe: Recipe | str | Path, overrides: Sequence[str]) -> tuple[Run, 
     if rows.duplicates:
         console.say(t("say.duplicates", count=rows.duplicates))
     return run, rows
+
+
+def _settled(recipe: Recipe) -> Recipe:
+    """With whole ids in the place of their beginnings, which may mean another run one day."""
+    train = recipe.train
+    if train.blend is not None:
+        train = train.model_copy(update={"blend": train.blend.model_copy(update={"models": [*map(_id, train.blend.models)]})})
+    if train.distill is not None:
+        train = train.model_copy(update={"distill": train.distill.model_copy(update={"teacher": _id(train.distill.teacher)})})
+    return recipe.model_copy(update={"train": train})
+
+
+def _id(source: str) -> str:
+    return find_run(source).id if is_run(source) else source
 
 
 def _find_others(recipe: Recipe, base: Path, rows: Rows) -> None:
@@ -192,13 +207,6 @@ def _find_others(recipe: Recipe, base: Path, rows: Rows) -> None:
     for other in [*([train.distill.teacher] if train.distill else []), *(train.blend.models if train.blend else [])]:
         if not is_run(other):
             locate(other)
-    for model in train.blend.models if train.blend else []:
-        ours, theirs = (asdict(size) for size in (peek(recipe.model.source), size_of_other(model)))
-        unlike = [
-            f"{name}: {theirs[name]} ≠ {ours[name]}" for name in ours if name != "parameters" and ours[name] != theirs[name]
-        ]
-        if unlike:
-            raise InputError("blend-shapes", where=model, why="\n".join(unlike))
     if train.distill is not None and train.distill.learn == "logits":
         from kitae.train.methods import check_teacher
 

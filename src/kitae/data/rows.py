@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from kitae.chat import Conversation
+from kitae.console import watched
 from kitae.data.entries import REJECTED
 from kitae.data.identity import draw
 from kitae.data.leaks import read_evaluations
@@ -19,6 +20,7 @@ from kitae.data.survey import ACTIONS, Rules, tidied
 from kitae.errors import InputError
 from kitae.files import JsonDict, read_json, read_text, staged_folder, write_json, write_jsonl
 from kitae.formats import Action, Format, RowGate
+from kitae.i18n import t
 
 _SOURCE = "_source"
 _COUNTS = "counts.json"
@@ -113,7 +115,7 @@ class Rows:
         duplicates = len(every) - len(training)
         rejected: list[JsonDict] = []
         if clean is not None:  # before the split, so that no copy of a validation row stays among the others
-            training, left_out = tidied(training, clean, content)
+            training, left_out = watched(t("data.looking"), partial(tidied, training, clean, content))
             rejected = [
                 {**content(row), _SOURCE: row.source, "_reasons": [f.as_dict() for f in found]} for row, found in left_out
             ]

@@ -15,7 +15,8 @@ class Facts:
     architecture: str
     parameters: int
     vocabulary: int
-    context: int | None
+    context: int | None  # tokens that it was made for
+    stretched: bool  # whether its positions are scaled, so that it may read more
     terminator: int | None  # what the template ends an answer with
     stops: dict[str, list[int]]  # place → token ids it names
 
@@ -40,10 +41,16 @@ def folder_facts(folder: Path, codec: ChatCodec) -> Facts:
         architecture=str((config.get("architectures") or [config.get("model_type", "?")])[0]),
         parameters=count_parameters(folder),
         vocabulary=int(text.get("vocab_size", 0)),
-        context=text.get("max_position_embeddings"),
+        context=text.get("max_position_embeddings") or text.get("n_positions"),
+        stretched=_stretched(text.get("rope_scaling") or text.get("rope_parameters") or {}),
         terminator=codec.terminator,
         stops=stops,
     )
+
+
+def _stretched(rope: JsonDict) -> bool:
+    """`rope`: as a config has it, for all layers or for each kind of them."""
+    return "factor" in rope or any(isinstance(part, dict) and "factor" in part for part in rope.values())
 
 
 def count_parameters(folder: Path) -> int:

@@ -213,7 +213,7 @@ class EarlyStopping(Section):
     patience: int = Field(
         3,
         ge=1,
-        description="validations without an improvement after which training stops; not before its end, if these are all",
+        description="validations without an improvement after which training stops; never, if there are no more of them",
     )
     min_delta: float = Field(0.001, ge=0.0, description="the least that counts as one")
     perplexity: float | None = Field(None, gt=1.0, description="stop as soon as validation rows cost no more than this")

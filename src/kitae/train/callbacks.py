@@ -15,7 +15,6 @@ from transformers.trainer_callback import ExportableState
 
 from kitae import interruption, processes
 from kitae.console import Progress, console
-from kitae.errors import InputError
 from kitae.files import append_json
 from kitae.i18n import t
 from kitae.runs import Run
@@ -130,11 +129,8 @@ class EarlyStop(TrainerCallback, ExportableState):  # type: ignore[misc]
             self.best, self.waited = value, 0
         else:
             self.waited += 1
-        if self.perplexity is not None and math.exp(metrics[LOSS]) <= self.perplexity:
-            if state.global_step == 0:
-                found = f"{math.exp(metrics[LOSS]):,.1f}"
-                raise InputError("perplexity-reached", where="train.early_stopping.perplexity", found=found)
-            self.over = "perplexity"
+        if self.perplexity is not None and state.global_step and math.exp(metrics[LOSS]) <= self.perplexity:
+            self.over = "perplexity"  # not before a step is taken, which would leave weights that were never scored
         elif self.waited >= self.patience and self.may_stop(metrics):
             self.over = "patience"
         control.should_training_stop = control.should_training_stop or bool(self.over)

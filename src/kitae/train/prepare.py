@@ -139,16 +139,23 @@ def prepare(recipe: Recipe, run: Run, rows: Rows) -> Prepared:
 
 
 def _check_room(prepared: Prepared) -> None:
-    """A model knows only so many positions, and reads on past them without an error."""
-    train, context = prepared.recipe.train, prepared.facts.context
-    if context is None:
+    context, method = prepared.facts.context, prepared.recipe.train.method
+    if method != "soft-prompt" or context is None:
         return
-    longest = max(len(sequence.ids) for row in (*prepared.train, *prepared.validation) for sequence in row.sequences)
-    if longest > context:
-        raise InputError("rows-past-positions", where="model.max_length", longest=longest, context=context)
-    tokens = train.prompt_settings.tokens
-    if train.method == "soft-prompt" and longest + tokens > context:
+    tokens, longest = prepared.recipe.train.prompt_settings.tokens, _longest(prepared)
+    if longest + tokens > context:
         raise InputError("soft-prompt-long", where="train.soft_prompt.tokens", longest=longest, tokens=tokens, context=context)
+
+
+def check_positions(prepared: Prepared) -> None:
+    """Past the positions that a model was made for it reads on without an error, and learns nonsense."""
+    context, longest = prepared.facts.context, _longest(prepared)
+    if context is not None and longest > context and not prepared.facts.stretched:
+        raise InputError("rows-past-positions", where="model.max_length", longest=longest, context=context)
+
+
+def _longest(prepared: Prepared) -> int:
+    return max(len(sequence.ids) for row in (*prepared.train, *prepared.validation) for sequence in row.sequences)
 
 
 def _encode(encode: Encode, rows: Sequence[Conversation], limit: int) -> tuple[list[Encoded], list[tuple[str, int]]]:

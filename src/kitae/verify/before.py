@@ -72,11 +72,8 @@ class BeforeTraining:
         if lost and self._prepared.recipe.data.too_long == "refuse":
             evidence = [f"{source}: {tokens} tokens" for source, tokens in lost[:_SHOWN]]
             longest = max(tokens for _, tokens in lost)
-            limit, context = self._prepared.recipe.model.max_length, self._prepared.facts.context
-            known = context is None or longest <= context
-            return refused(
-                gate, "cut" if known else "cut-anyway", len(lost), 0, evidence, allowed=limit, longest=longest, context=context
-            )
+            limit = self._prepared.recipe.model.max_length
+            return refused(gate, "cut", len(lost), 0, evidence, allowed=limit, longest=longest)
         bad = [row.row.source for row in self._rows if "cut" not in row.row.notes and not _ends_labelled(row, terminator)]
         rate = 1 - len(bad) / max(1, len(self._rows))
         if bad:
@@ -176,8 +173,7 @@ def stop_token_trainable(prepared: Prepared, ask: Callable[[], float]) -> Gate:
     probability = ask()
     evidence = [f"P({text}) = {probability:.3g}", method]
     if probability < limit:
-        adapts = prepared.recipe.train.adapts
-        return refused(gate, "frozen" if adapts else "frozen-soft", probability, limit, evidence, token=text)
+        return refused(gate, "frozen", probability, limit, evidence, token=text)
     return passed(gate, probability, limit, evidence)
 
 

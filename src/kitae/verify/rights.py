@@ -21,33 +21,37 @@ def claims_of(recipe: Recipe) -> list[Claim]:
     """Who says what of which part. What nobody says anything of is unknown, never free."""
     found: list[Claim] = []
     if recipe.model.new is None:
-        found += _of_model(recipe.model.source, "model", recipe.model.licence)
+        found += _claims(recipe.model.source, "model", _licence(recipe.model.source, recipe.model.licence))
     for source in recipe.data.train:
         found += _claims(Path(source.path).name, "data", source.licence)
     train = recipe.train
     if train.distill is not None:
-        found += _of_model(train.distill.teacher, "outputs", train.distill.licence)
+        found += _of_other(train.distill.teacher, "outputs", train.distill.licence)
     for model in train.blend.models if train.blend is not None else []:
-        found += _of_model(model, "model", "auto")
+        found += _of_other(model, "model", "auto")
     return found
 
 
-def _of_model(source: str, kind: Kind, said: str) -> Iterator[Claim]:
+def _of_other(source: str, kind: Kind, said: str) -> Iterator[Claim]:
     """Of a run all claims count that its own model was made under."""
-    if said != "auto":
-        yield from _claims(source, kind, said)
-    elif source in STARTERS:
-        yield from _claims(source, kind, STARTERS[source][1])
-    elif is_run(source):
+    if said == "auto" and is_run(source):
         for claim in claims_of(load_recipe(find_run(source).recipe_path)):
-            yield replace(claim, kind=kind) if claim.kind == "model" else claim
+            yield replace(claim, subject=f"{source}: {claim.subject}", kind=kind if claim.kind == "model" else claim.kind)
     else:
-        yield from _claims(source, kind, _card_licence(Path(source) / "README.md") or "unknown")
+        yield from _claims(source, kind, _licence(source, said))
 
 
 def _claims(subject: str, kind: Kind, said: str) -> Iterator[Claim]:
     for licence in said.split(","):
         yield Claim(subject, kind, licence.strip())
+
+
+def _licence(source: str, said: str) -> str:
+    if said != "auto":
+        return said
+    if source in STARTERS:
+        return STARTERS[source][1]
+    return _card_licence(Path(source) / "README.md") or "unknown"
 
 
 def _card_licence(card: Path) -> str | None:
