@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 
 import pytest
 
@@ -29,11 +30,15 @@ def test_two_signals_at_once_are_one_interruption(monkeypatch: pytest.MonkeyPatc
     told: list[object] = []
     monkeypatch.setattr("sys.unraisablehook", told.append)
     both = (signal.SIGINT, signal.SIGTERM)
-    with pytest.raises(KeyboardInterrupt), interruption.heard():
-        signal.pthread_sigmask(signal.SIG_BLOCK, both)
-        for number in both:
-            os.kill(os.getpid(), number)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, both)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, both)
+    try:
+        with pytest.raises(KeyboardInterrupt), interruption.heard():
+            for number in both:  # to this thread: another one would not wait until both are there
+                signal.pthread_kill(threading.main_thread().ident or 0, number)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, both)
+            interruption.check()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     assert not told
 
 

@@ -94,7 +94,8 @@ def test_what_cannot_fit_is_refused_with_settings_that_do(
 def test_micro_batches_that_are_left_open_shrink_until_they_fit(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = estimate(load_recipe(recipe, ["train.method=dora"]))
     assert whole["micro_batch_tokens"] == 1024
-    assert estimate(load_recipe(recipe))["micro_batch_tokens"] == 2048
+    assert estimate(load_recipe(recipe, [BF16]))["micro_batch_tokens"] == 2048
+    assert estimate(load_recipe(recipe, ["train.precision=fp32"]))["micro_batch_tokens"] == 1024
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=whole["memory_mb"] * 0.9e6))
     smaller = estimate(load_recipe(recipe, ["train.method=dora"]))
     assert smaller["micro_batch_tokens"] in (256, 512)
@@ -154,10 +155,12 @@ def test_memory_is_looked_for_where_training_runs(recipe: Path, monkeypatch: pyt
 
 
 def test_fp32_holds_twice_as_much_of_all_but_what_is_learned(recipe: Path) -> None:
-    half, exact = (estimate(load_recipe(recipe, [f"train.precision={p}"]))["memory_mb"] for p in ("bf16", "fp32"))
+    half, exact, auto = (
+        estimate(load_recipe(recipe, [f"train.precision={p}", "train.micro_batch_tokens=2048"]))["memory_mb"]
+        for p in ("bf16", "fp32", "auto")
+    )
     assert 1.4 * half < exact < 2 * half
-    monkeypatched = estimate(load_recipe(recipe))["memory_mb"]
-    assert monkeypatched == (half if compute_dtype("auto") == torch.bfloat16 else exact)
+    assert auto == (half if compute_dtype("auto") == torch.bfloat16 else exact)
 
 
 def test_one_process_asks_the_base_for_all(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
