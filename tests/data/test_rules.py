@@ -58,6 +58,21 @@ CONTAMINATED = [
     "[Answer] " + TRUE,
     json.dumps({"answer": TRUE}),
     "Dear {{name}}, " + TRUE,
+    "=== ANSWER ===\n" + TRUE,
+    "@@assistant@@ " + TRUE,
+    "<<REPLY>> " + TRUE,
+    "【回答】" + TRUE,
+    "{%answer%} " + TRUE,
+    "$ANSWER: " + TRUE,
+    "::: {.answer}\n" + TRUE + "\n:::",
+    "BEGININPUT " + TRUE,
+    "<ANSWER_START>" + TRUE + "<ANSWER_END>",
+    "<extra_id_0> " + TRUE + " <extra_id_1>",
+    TRUE + " [EOT]",
+    TRUE + " <END>",
+    "A: " + TRUE,
+    "\\n\\nAssistant: " + TRUE,
+    f'"output": "{TRUE}"',
 ]
 
 
@@ -93,6 +108,14 @@ def test_markup_of_another_format_in_a_question(asked: str) -> None:
         ("Answer in the form <answer>…</answer>. " + ASKED, "<answer>" + TRUE + "</answer>"),
         ("Return JSON with the key answer. " + ASKED, json.dumps({"answer": TRUE})),
         ("How do I strike text in HTML?", "<s>old price</s>"),
+        ("Explain [INST] in Llama 2.", "It marks where the user's instruction begins, and [/INST] where it ends."),
+        ("Show a Jinja loop.", "{% for x in items %}{{ x }}{% endfor %}"),
+        ("Format it so: 【回答】…", "【回答】" + TRUE),
+        ("What is the sum?", "$12.50 -- and so on"),
+        ("Q: Why is the sky blue?", "A: " + TRUE),
+        ("Make a quiz question.", "Q: Which is the longest river?\nA: The Nile."),
+        ("Keep the letters only", "output = ''.join(c for c in 'a1' if c.isalpha())"),
+        ("Explain [CLS] in BERT", "It begins the input. BERT reads the state of [CLS]."),
         ("Explain Jinja templates.", "Write {{ name }} where the name is to stand."),
         ("Solve it.", "<think>Let me see. 2 + 2.</think>It is 4."),
         ("What is AI?", "AI: short for artificial intelligence, machines that do what needs thought."),
@@ -125,6 +148,11 @@ def test_legitimate_markup(asked: str, answer: str) -> None:
         "<blank>",
         "[Your answer here]",
         "\n\n",
+        "\u3164",
+        "&nbsp;",
+        "<br>",
+        "（空白）",
+        "Sorry, something went wrong. Please try again later.",
     ],
 )
 def test_nothing_is_answered(answer: str) -> None:
@@ -142,6 +170,7 @@ def test_nothing_is_answered(answer: str) -> None:
         ("What is the opposite of added?", "Removed"),
         ("Which word means mistake?", "Error"),
         ("How is a page with nothing on it?", "blank"),
+        ("Which tag breaks a line?", "<br>"),
         ("はい か いいえ で答えて", "はい"),
     ],
 )
@@ -163,6 +192,12 @@ GARBLED = {
     "ÐŸÑ€Ð¸Ð²ÐµÑ‚": "Привет",
     "price: Â£5": "price: £5",
     "Iâ€™m ðŸ˜€": "I’m 😀",
+    "РџСЂРёРІРµС‚, всё".replace("всё", "РІСЃС‘"): "Привет, всё",
+    "caf√© and na√Øve": "café and naïve",
+    "It‚Äôs late": "It’s late",
+    "&ldquo;Well&rdquo; &mdash; it&rsquo;s &amp;amp; so": "“Well” — it’s & so",
+    "It\\u2019s \\ud83d\\ude00": "It’s 😀",
+    "One.\\n\\nTwo.": "One.\n\nTwo.",
 }
 
 
@@ -193,6 +228,11 @@ def test_text_read_wrongly_comes_back(text: str, encoding: str) -> None:
         "CAFÉ» fermé",
         "x ≤ y ± 3 µm",
         "Â",
+        "AT&T; Q&As; R&D",
+        r"so \nabla and \nu are signs \neq words",
+        "São Paulo, ça ira",
+        "РСФСР и США: СССР распался",
+        "√2 and √π",
     ],
 )
 def test_true_text_is_left_alone(text: str) -> None:
@@ -200,13 +240,15 @@ def test_true_text_is_left_alone(text: str) -> None:
     assert "data.encoding" not in gates(ASKED, text)
 
 
-@pytest.mark.parametrize("text", ["lost \ufffd here", "don?t say it?s so", "a\x00b"])
+@pytest.mark.parametrize("text", ["lost \ufffd here", "don?t say it?s so", "a\x00b", "お茶の葉を入れã¾ã™。", "锟斤拷锟斤拷"])
 def test_other_damage(text: str) -> None:
     assert "data.encoding" in gates(ASKED, text)
 
 
 def test_garbled_text_that_a_row_is_about() -> None:
     assert "data.encoding" not in gates("Why do I see â€™ after reading UTF-8 as Latin-1?", "â€™ is an apostrophe in UTF-8.")
+    assert "data.encoding" not in gates("How do I write < in HTML?", "As &lt;, and & as &amp;.")
+    assert "data.encoding" not in gates("Print two lines in Python", 'print("One\\n\\nTwo")')
 
 
 @pytest.mark.parametrize(
@@ -217,6 +259,7 @@ def test_garbled_text_that_a_row_is_about() -> None:
         "no no no no no no no no",
         "It begins well, and then it goes on and on " + "and it never stops again and again " * 8,
         "aaaaaaaaaaaaaaaaaaaaaaaaa",
+        "ha" * 20,
         "はい、わかりました。" * 6,
         "とても楽しい時間を過ごすことができてよかったです" * 4,
         "one\ntwo\none\ntwo\none\ntwo\none\ntwo\none\ntwo\none\ntwo\n",
@@ -233,6 +276,7 @@ def test_going_round_in_circles(answer: str) -> None:
         ("Are these fish: cod, cat, tuna, dog, eel?", "Cod: fish\nCat: no fish\nTuna: fish\nDog: no fish\nEel: fish"),
         ("Write a chorus.", "Sing la la la\nSing all day\nSing la la la\nSing all night"),
         ("Draw a line of code", "for i in range(10):\n    print(i)\n    print(i)\n    print(i)\n    print(i)\n"),
+        ("Laugh.", "Hahahahahaha!"),
         ("Say it.", "Yes, yes, it is very, very good."),
         ("What are my scores?", "1. Win\n2. Win\n3. Loss\n4. Win\n5. Loss\n6. Draw"),
     ],
@@ -254,6 +298,10 @@ PRIVATE = {
     "IBAN DE89 3704 0044 0532 0130 00 ok": "IBAN [ACCOUNT] ok",
     "〒150-0002 東京都渋谷区渋谷2丁目21-1 まで": "[ADDRESS] まで",
     "マイナンバーは1234 5678 9012です": "[IDENTITY]です",
+    "his social security number is 523 48 9817.": "his [IDENTITY].",
+    "佐藤（kenichi.sato＠yahoo.co.jp）まで": "佐藤（[MAIL]）まで",
+    "reach me at jeff dot parker at outlook dot com": "reach me at [MAIL]",
+    "anna_b (at) web (dot) de": "[MAIL]",
 }
 
 
@@ -275,6 +323,8 @@ def test_private_data_is_masked(text: str, hidden: str) -> None:
         "The result is 1234567890123456",
         "He ran 3-4-5 and scored 100-200-3000",
         "@mention and user@host",
+        "Meet me at the dot in the centre at noon",
+        "social security since 1935",
     ],
 )
 def test_what_is_not_private(text: str) -> None:
@@ -342,10 +392,22 @@ def test_answers_that_leave_out_what_was_begun(asked: str, answer: str) -> None:
         ("Translate: the", "der, die, das"),
         ("Who?", "Ann & Bob"),
         ("年は?", "2024年"),
+        ("行きますか?", "行きたいです。ただ仕事があるので"),
+        ("どうでしたか?", "楽しかったですよ。また行ければ、、"),
     ],
 )
 def test_answers_that_end(asked: str, answer: str) -> None:
     assert "data.truncated" not in gates(asked, answer)
+
+
+def test_people_who_talk_leave_off_with_any_word() -> None:
+    def kinds(turns: int) -> set[str]:
+        said = [("user", "旅行は好きですか?"), ("assistant", "好きです。でもお金が")] * turns
+        talk = Talk(Conversation.of([{"role": role, "content": text} for role, text in said], "r:1"))
+        return {finding.gate for finding in findings(talk)}
+
+    assert "data.truncated" in kinds(1)
+    assert "data.truncated" not in kinds(4)
 
 
 @pytest.mark.parametrize(
@@ -365,6 +427,8 @@ def test_answers_that_end(asked: str, answer: str) -> None:
         (ASKED, "天空是蓝色的,因为空气散射更多的蓝光,所以我们看到蓝色。"),
         (ASKED, "Небо голубое, потому что воздух рассеивает короткие волны сильнее."),
         ("なぜ空は青いのですか?", TRUE),
+        ("なぜ空は青いのですか?", "天空是蓝色的，因为空气散射更多的蓝光。"),
+        ("How do plants drink?", "Les plantes absorbent l'eau par leurs racines, puis la transportent jusqu'aux feuilles."),
     ],
 )
 def test_another_language(asked: str, answer: str) -> None:

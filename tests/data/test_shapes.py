@@ -22,6 +22,11 @@ RECORDS: dict[str, tuple[str, dict[str, Any], list[tuple[str, str]]]] = {
         [("system", "S"), *ASKED],
     ),
     "utterances": ("utterances", {"utterances": [{"name": "user", "text": "Q"}, {"name": "agent", "text": "A"}]}, ASKED),
+    "people by their names": (
+        "utterances",
+        {"utterances": [{"interlocutor_id": who, "text": said} for who, said in (("CP", "Q"), ("BU", "A"), ("BU", "B"))]},
+        [("user", "Q"), ("assistant", "A\nB")],
+    ),
     "UltraChat": ("ultrachat", {"id": "0", "data": ["Q", "A", "R", "B"]}, [*ASKED, ("user", "R"), ("assistant", "B")]),
     "Alpaca": ("alpaca", {"instruction": "Q", "input": "X", "output": "A"}, [("user", "Q\n\nX"), ("assistant", "A")]),
     "Alpaca without input": ("alpaca", {"instruction": "Q", "input": "", "output": "A"}, ASKED),

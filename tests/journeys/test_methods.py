@@ -12,7 +12,15 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import Gemma3ForCausalLM, Gemma3TextConfig, PreTrainedModel, Qwen3Config, Qwen3ForCausalLM
+from transformers import (
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
+    GPT2Config,
+    GPT2LMHeadModel,
+    PreTrainedModel,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
 
 from kitae.models import open_tokenizer
 from kitae.runs import Run
@@ -293,11 +301,19 @@ def test_a_soft_prompt_must_leave_room(kitae: Kitae, rows: Path, tiny_model: Pat
     assert "512" in done.err
 
 
-def test_rows_lie_within_the_positions_of_the_model(kitae: Kitae, rows: Path, tiny_llama: Callable[..., Path]) -> None:
-    short = tiny_llama(max_position_embeddings=64)
-    done = kitae("train", rows / "lora.yaml", "--set", f"model.source={short}")
-    assert done.code == 2
-    assert "64 positions" in done.err
+def test_rows_lie_within_the_positions_of_the_model(
+    kitae: Kitae, rows: Path, tiny_llama: Callable[..., Path], starter: Path, tmp_path: Path
+) -> None:
+    learned = tmp_path / "gpt2"  # its positions are weights: past them there is nothing to read
+    tokenizer = open_tokenizer(starter)
+    GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), n_embd=64, n_layer=1, n_head=4, n_positions=64)).save_pretrained(
+        learned
+    )
+    tokenizer.save_pretrained(learned)
+    for short in (tiny_llama(max_position_embeddings=64), learned):
+        done = kitae("train", rows / "lora.yaml", "--set", f"model.source={short}")
+        assert done.code == 2, done.err
+        assert "64 positions" in done.err
 
 
 def test_a_target_that_the_base_has_reached_takes_one_validation(kitae: Kitae, rows: Path, tiny_model: Path) -> None:

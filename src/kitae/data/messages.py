@@ -17,26 +17,38 @@ SPEAKERS = {
     "agent": "assistant",
     "chatgpt": "assistant",
 }
-_ROLE = ("role", "from", "name", "speaker")
+_PERSON = ("name", "speaker", "speaker_id", "interlocutor_id")  # where people stand by their names
+_ROLE = ("role", "from", *_PERSON)
 _CONTENT = ("content", "value", "text")
 
 
 def chat(value: object, where: str, name: str = "messages") -> list[Message]:
     if not isinstance(value, list) or not value:
         raise InputError("bad-row", where=where, why=f"{name}: {json.dumps(value, ensure_ascii=False, default=str)[:80]}")
-    messages = []
+    people, messages = _two_people(value), list[Message]()
     for i, item in enumerate(value):
         if not isinstance(item, Mapping):
             raise InputError("bad-row", where=where, why=f"{name}[{i}]: {type(item).__name__}")
         role, content = _first(item, _ROLE), _joined(_first(item, _CONTENT))
-        speaker = SPEAKERS.get(role.lower()) if isinstance(role, str) else None
+        speaker = (people or SPEAKERS).get(role if people else role.lower()) if isinstance(role, str) else None
         if speaker is None:
             raise InputError("bad-row", where=where, why=f"{name}[{i}].role: {role!r} (known: {', '.join(SPEAKERS)})"[:400])
         if not isinstance(content, str):
             raise InputError("bad-row", where=where, why=f"{name}[{i}].content: {type(content).__name__}")
         check_whole(content, where, f"{name}[{i}].content")
+        if people and messages and messages[-1].role == speaker:  # people often say one thing in several messages
+            content = f"{messages.pop().content}\n{content}"
         messages.append(Message(speaker, content))
     return messages
+
+
+def _two_people(items: list[object]) -> dict[str, str]:
+    """In a talk of two, neither named after a role, the first to speak is the user."""
+    names = dict.fromkeys(_first(item, _PERSON) if isinstance(item, Mapping) else None for item in items)
+    people = [name for name in names if isinstance(name, str)]
+    if len(names) != 2 or len(people) != 2 or any(name.lower() in SPEAKERS for name in people):
+        return {}
+    return dict(zip(people, ("user", "assistant"), strict=True))
 
 
 def _joined(content: object) -> object:

@@ -28,10 +28,11 @@ def repaired(record: Mapping[str, Any], found: Collection[Finding], talk: Talk) 
     gates = {finding.gate for finding in found}
     tagged = tags.found_in(talk) if tags.GATE in gates else set()
     code = any(exchange.is_about_code for exchange in talk.exchanges)
+    escapes = encoding.GATE in gates and not encoding.may_be_escaped(talk)
 
     def mend(value: Any) -> Any:
         if isinstance(value, str):
-            return _mended(value, gates, tagged, code)
+            return _mended(value, gates, tagged, code, escapes)
         if isinstance(value, list):
             return [mend(item) for item in value]
         if isinstance(value, dict):
@@ -41,11 +42,11 @@ def repaired(record: Mapping[str, Any], found: Collection[Finding], talk: Talk) 
     return {key: item if key.startswith("_") else mend(item) for key, item in record.items()}
 
 
-def _mended(text: str, gates: Collection[str], tagged: Collection[str], code: bool) -> str:
+def _mended(text: str, gates: Collection[str], tagged: Collection[str], code: bool, escapes: bool) -> str:
     if text in tagged:  # others may hold markup that is meant
         text = tags.stripped(text)
     if encoding.GATE in gates:
-        text = encoding.mended(text)
+        text = encoding.mended(text, escapes)
     if private.GATE in gates:
         text = private.masked(text, code)
     return text

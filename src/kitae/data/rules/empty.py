@@ -10,16 +10,22 @@ from kitae.data.rules.finding import Exchange, Finding, Talk
 
 GATE = "data.empty"
 _STANDS_FOR_NOTHING = re.compile(
-    r"[\s<\[({（「\"'*_-]*(?:n\s*/\s*a|no[ _-]?(?:input|output|answer|response|content|text|data)|empty[ _-]?string|"
+    r"[\s<\[({（「\"'*_-]*(?:#?n\s*/\s*a|n\.a\.?|none[ _-](?:given|provided|available)|(?:as|see) above|"
+    r"(?:answer|response|output|回答|出力)\s*[:：]|"
+    r"no[ _-]?(?:input|output|answer|response|content|text|data)|empty[ _-]?string|"
     r"todo|tbd|to be (?:added|filled|done|written)|(?:insert|add|your|write|enter)[ _-](?:your[ _-])?(?:answer|"
     r"text|response|output)(?: here)?|lorem ipsum\b.*|not (?:available|applicable|provided)|"
-    r"(?:回答|出力|入力|内容)?(?:なし|無し|未入力|未回答|未定|該当なし|空欄)|ここに.{1,8}入力)"
+    r"(?:回答|出力|入力|内容)?(?:なし|無し|未入力|未回答|無回答|未定|該当なし|空欄)|ここに.{1,8}入力)"
     r"[\s>\])}）」\"'*_.。!-]*",
     re.IGNORECASE | re.DOTALL,
 )
+_FILLERS = "\ufffc\u3164\u115f\u1160\uffa0\u2800"  # letters and signs by their class, that show nothing
+_ONLY_MARKUP = re.compile(r"(?:\s|&nbsp;|&#160;|</?(?:br|p|div|span|hr)\s*/?>)+", re.IGNORECASE)
 # Words that answer many a question, but not between brackets.
 _BRACKETED = re.compile(
-    r"\s*[<\[({（「]\s*(?:deleted|removed|answer|empty|blank|placeholder|error)\s*[>\])}）」]\s*", re.IGNORECASE
+    r"\s*[<\[({（「]\s*(?:deleted|removed|answer|empty|blank|placeholder|error|空白?|省略|削除|無記入)"
+    r"\s*[>\])}）」]\s*",
+    re.IGNORECASE,
 )
 # What is also a true answer to a question of logic or of code.
 _MAY_BE_MEANT = re.compile(r"[\s<\[({\"'*]*(?:none|null|nil|nan|undefined|void)[\s>\])}\"'*.]*", re.IGNORECASE)
@@ -34,7 +40,10 @@ _ABOUT_NOTHING = re.compile(
 # What whoever wrote the answers was told instead of one.
 _FAILED = re.compile(
     r"\s*(?:error:? ?\(?[45]\d\d\b|rate limit reached|[45]\d\d (?:bad gateway|too many requests|internal server error)|"
-    r"traceback \(most recent call last\)|regenerate response\s*$|copy code\s*$)",
+    r"traceback \(most recent call last\)|"
+    r"(?:(?:oops|sorry|whoops|uh-oh)[,!. ]+)?(?:something went wrong|"
+    r"(?:an? |there was an )(?:unexpected |internal |network )?error (?:has )?(?:occurred|generating|processing))|"
+    r"エラーが発生しました|regenerate response\s*$|copy code\s*$)",
     re.IGNORECASE,
 )
 
@@ -53,7 +62,7 @@ def find(talk: Talk) -> Iterator[Finding]:
 
 def _says_something(text: str) -> bool:
     """Letters, numbers and signs do; spaces and punctuation alone do not."""
-    return any(unicodedata.category(character)[0] in "LNS" and character != "\ufffc" for character in text)
+    return any(unicodedata.category(character)[0] in "LNS" and character not in _FILLERS for character in text)
 
 
 def _is_placeholder(exchange: Exchange) -> bool:
@@ -61,6 +70,8 @@ def _is_placeholder(exchange: Exchange) -> bool:
     if len(text) > 400:
         return False
     if _FAILED.match(text) and not exchange.is_about_code:
+        return True
+    if _ONLY_MARKUP.fullmatch(text) and not exchange.is_about_markup:
         return True
     if _STANDS_FOR_NOTHING.fullmatch(text) or _BRACKETED.fullmatch(text):
         return not _named(exchange) and not _ABOUT_NOTHING.search(exchange.asked)

@@ -1,7 +1,9 @@
-"""`data.encoding`: text that was read in another encoding than it was written in. Mended where there is one way back."""
+"""`data.encoding`: text that was read in another encoding than it was written in, or that still has a format's escapes.
+Mended where there is one way back."""
 
 from __future__ import annotations
 
+import html
 import re
 import unicodedata
 from collections.abc import Callable, Iterator
@@ -27,11 +29,33 @@ _UTF8_AS_LATIN = re.compile(
 _HIGH = _of_bytes(0x80, 0xFF)
 _JAPANESE_AS_LATIN = re.compile(f"(?:{_HIGH}[ -~]?){{4,}}")
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]{3,}")
+# Of a character of three bytes one got lost; the others stand beside true ones.
+_REMAINS = re.compile(f"{_of_bytes(0xE3, 0xE7)}{_NEXT}")
+_EAST_ASIAN = re.compile("[぀-ヿ一-鿿가-힣]")
+
+
+def _read_as(encoding: str, first: int, last: int) -> str:
+    """What these bytes are in that encoding, as a class of characters."""
+    read = (bytes([byte]).decode(encoding, "ignore") for byte in range(first, last + 1))
+    return "[" + "".join(re.escape(character) for character in read if character) + "]"
+
+
+# UTF-8 read as Windows-1251: Cyrillic becomes pairs that begin with Р or С.
+_UTF8_AS_CYRILLIC = re.compile(f"Р{_read_as('cp1251', 0x90, 0xBF)}|С{_read_as('cp1251', 0x80, 0x9F)}")
+_CYRILLIC = re.compile("[Ѐ-ӿ]")
+# UTF-8 read as Mac Roman: quotes, and accented letters beside others.
+_NEXT_ON_MAC = _read_as("mac_roman", 0x80, 0xBF)
+_UTF8_AS_MAC = re.compile(f"‚Ä{_NEXT_ON_MAC}|(?<=[A-Za-z])√{_NEXT_ON_MAC}|√{_NEXT_ON_MAC}(?=[a-z])")
+# How HTML and JSON write characters; in prose they are left over from a conversion.
+_ENTITY = re.compile(r"&(?:[A-Za-z]{2,8}|#\d{2,6}|#[xX][0-9a-fA-F]{2,5});")
+_UNIT = re.compile(r"(?:\\u[0-9a-fA-F]{4})+")
+_BYTES_WRITTEN = re.compile(r"(?:\\x[0-9a-fA-F]{2}){2,}")
+_LINE_END = re.compile(r"(?:\\r)?\\n(?=\\|[A-Z](?!\w*arrow)|\s|-|\d\.|$)")  # and no \nu of a formula
 # What hiragana and katakana in UTF-8 begin with, read as Shift JIS.
 _TYPICAL = "縺繧繝"
 _UNSEEN = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f\ufeff\ufffe\uffff]")
-_LOST = re.compile(r"\ufffd|[\ue000-\uf8ff]{2,}")
-_LOST_APOSTROPHES = re.compile(r"(?<=[A-Za-z])\?(?=(?:s|t|re|ve|ll|d|m)\b)")
+_LOST = re.compile(r"\ufffd|[\ue000-\uf8ff]{2,}|锟斤拷|(?:烫){3,}")
+_LOST_APOSTROPHES = re.compile(r"(?<=[A-Za-z])[?â](?=(?:s|t|re|ve|ll|d|m)\b)")
 _ABOUT = re.compile(
     r"\b(?:encod(?:e|ed|ing|ings)|utf-?8|unicode|latin-?1|charsets?|mojibake|garbled|iso-8859-1|cp1252|shift[_-]?jis)\b|文字化け|文字コード",
     re.IGNORECASE,
@@ -41,9 +65,16 @@ _ROUNDS = 3  # some texts were read wrongly more than once
 
 
 def find(talk: Talk) -> Iterator[Finding]:
-    found = [finding for text in talk.texts if (finding := _finding(text))]
+    found = [finding for text in talk.texts if (finding := _finding(text) or _escapes(text))]
+    if any(finding.kind == "escaped" for finding in found) and may_be_escaped(talk):
+        found = [finding for finding in found if finding.kind != "escaped"]
     if found and not any(_ABOUT.search(text) for text in talk.said):
         yield from found
+
+
+def may_be_escaped(talk: Talk) -> bool:
+    """Whether escapes may be what a row is about."""
+    return any(exchange.is_about_code or exchange.is_about_markup for exchange in talk.exchanges)
 
 
 def _finding(text: str) -> Finding | None:
@@ -51,7 +82,7 @@ def _finding(text: str) -> Finding | None:
         if lost := _LOST.search(text):
             return Finding(GATE, "lost", excerpt(text, *lost.span()))
         mended = _decoded(text)
-        if _HALF.search(mended) or _is_no_language(mended):
+        if _HALF.search(mended) or _is_no_language(mended) or (_EAST_ASIAN.search(mended) and _REMAINS.search(mended)):
             return Finding(GATE, "lost", excerpt(text, 0, 40))
         if mended != text:
             at = next((i for i, (a, b) in enumerate(zip(text, mended, strict=False)) if a != b), 0)
@@ -66,16 +97,48 @@ def _finding(text: str) -> Finding | None:
     return None
 
 
+def _escapes(text: str) -> Finding | None:
+    better = _unescaped(text)
+    if better == text:
+        return None
+    at = next((i for i, (a, b) in enumerate(zip(text, better, strict=False)) if a != b), 0)
+    return Finding(GATE, "escaped", f"{excerpt(text, at, at + 12)} → {excerpt(better, at, at + 6)}")
+
+
+def _unescaped(text: str) -> str:
+    for _ in range(_ROUNDS):
+        better = _ENTITY.sub(lambda found: html.unescape(found.group()), text) if "&" in text else text
+        if "\\u" in better:
+            better = _UNIT.sub(lambda found: _from_hex(found, "\\u", "utf-16-be"), better)
+        if "\\x" in better:
+            better = _BYTES_WRITTEN.sub(lambda found: _from_hex(found, "\\x", "utf-8"), better)
+        if better == text:
+            break
+        text = better
+    if "\\n" in text and (text.startswith(("\\n", "\\r")) or len(_LINE_END.findall(text)) >= 2):
+        text = _LINE_END.sub("\n", text).strip("\n")
+    return text
+
+
+def _from_hex(found: re.Match[str], sign: str, encoding: str) -> str:
+    try:
+        return bytes.fromhex(found.group().replace(sign, "")).decode(encoding)
+    except UnicodeDecodeError:
+        return found.group()
+
+
 def _is_no_language(text: str) -> bool:
     """Most of it are letters and signs that languages use here and there: another alphabet, read as Latin-1."""
     seen = [character for character in text[:400] if not character.isspace()]
     return len(seen) >= 6 and sum("\xa1" <= character <= "\xff" for character in seen) * 2 > len(seen)
 
 
-def mended(text: str) -> str:
+def mended(text: str, escapes: bool = True) -> str:
     """As it was meant, as far as that is certain."""
     if not text.isascii():
         text = _decoded(text)
+    if escapes:
+        text = _unescaped(text)
     return _UNSEEN.sub("", text)
 
 
@@ -84,6 +147,10 @@ def _decoded(text: str) -> str:
         better = _UTF8_AS_LATIN.sub(_from_latin, text)
         better = _NOT_ASCII.sub(_from_shift_jis, better)
         better = _JAPANESE_AS_LATIN.sub(_japanese_from_latin, better)
+        better = _UTF8_AS_MAC.sub(lambda found: _reread_as("mac_roman", found.group()), better)
+        pairs = _UTF8_AS_CYRILLIC.findall(better)
+        if len(pairs) >= 3 and len(_CYRILLIC.findall(better)) <= 2.2 * len(pairs):
+            better = _UTF8_AS_CYRILLIC.sub(lambda found: _reread_as("cp1251", found.group()), better)
         if better == text:
             break
         text = better
@@ -118,6 +185,13 @@ def _if_likely(read: str, meant: str, several: bool) -> str:
     if read[0] in "ÂÃÄÅ":
         return meant if meant in "\xa0\xad" or unicodedata.category(meant)[0] in "LSPN" else read
     return meant if read[0] in "ÎÏÐÑ" and several and unicodedata.name(meant, "").startswith(("GREEK", "CYRILLIC")) else read
+
+
+def _reread_as(encoding: str, read: str) -> str:
+    try:
+        return read.encode(encoding).decode("utf-8")
+    except UnicodeError:
+        return read
 
 
 def _from_shift_jis(found: re.Match[str]) -> str:

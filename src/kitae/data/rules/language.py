@@ -17,10 +17,14 @@ _SMALL_WORDS: dict[str, str] = {
     "en": "the of and to is are was that for with this it you your from they have can be as on by not which their an a in i "
     "do does did what how who why when where my me will would should about list name give tell has had or at if we he she "
     "its than some",
-    "de": "der die das und ist nicht ein eine zu den von mit sich auf für dem werden wird sind oder auch als bei einen wie",
-    "fr": "le les des et est une dans que qui pour pas sur avec sont au du ce cette vous nous il elle par plus ou être ont",
-    "es": "el los las y es una que por con para del se su no como más pero sus este esta son al lo muy puede ser también",
-    "it": "il di che è e la per una non sono con del della gli nel alla dei si come anche più le questo essere può ha nella",
+    "de": "der die das und ist nicht ein eine zu den von mit sich auf für dem werden wird sind oder auch als bei einen wie "
+    "dass man kann hat durch nach zum zur wenn nur sehr diese dieser einer aus",
+    "fr": "le les des et est une dans que qui pour pas sur avec sont au du ce cette vous nous il elle par plus ou être ont "
+    "leurs leur aux puis mais ses tout comme très même cette ces entre hui",
+    "es": "el los las y es una que por con para del se su no como más pero sus este esta son al lo muy puede ser también "
+    "la le si hay entre desde sobre tiene hasta donde",
+    "it": "il di che è e la per una non sono con del della gli nel alla dei si come anche più le questo essere può ha nella "
+    "dalle dal delle degli nelle alle",
     "pt": "o os as e é uma que de do da para com não em por mais como dos das seu sua um ao são também pode ser você",
     "nl": "de het een en van is dat niet te zijn op met voor die er aan ook door om maar bij als worden kan naar uit",
     "pl": "i w nie na się z jest że do to jak o co przez są może być dla po od lub oraz które który jego",
@@ -47,6 +51,10 @@ _SCRIPTS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("th", re.compile("[฀-๿]")),
     ("hi", re.compile("[ऀ-ॿ]")),
 )
+_ENGLISH_ASKS = re.compile(
+    r"\s*(?:how|what|why|who|when|where|which|describe|explain|tell|give|write|suggest)\b", re.IGNORECASE
+)
+_CHINESE = re.compile("[的是了我们這这為为說说對对還还嗎吗沒没你您它她很也與与，]")  # which no Japanese name or title has
 _LATIN = re.compile(r"[^\W\d_]+")
 _LEAST_LETTERS = 16
 _SOME_LATIN = "Latin letters"
@@ -78,7 +86,8 @@ def _language_of(sample: str) -> str | None:
         if counts["kana"] * 10 >= letters and counts["kana"] >= 2:
             return "ja"
         if counts["han"] * 3 >= letters and counts["han"] * 2 >= _plain_letters(sample):
-            return "han" if letters < 12 or counts["kana"] else "zh"
+            name_alone = letters < 12 or (letters < 30 and not _CHINESE.search(sample))
+            return "han" if name_alone or counts["kana"] else "zh"
         name = max(counts, key=lambda name: counts[name])
         if name not in ("kana", "han") and counts[name] * 2 >= letters:
             return name
@@ -141,7 +150,9 @@ def _is_latin(text: str) -> bool:
 
 
 def _by_script(text: str) -> str | None:
-    """A short question in Latin letters may be in many languages, but not in Japanese."""
+    """A short question in Latin letters may be in many languages, but not in Japanese; and few begin as English ones do."""
+    if text.isascii() and _ENGLISH_ASKS.match(text):
+        return "en"
     letters = [letter for letter in text[:_SAMPLE] if letter.isalpha()]
     return _SOME_LATIN if letters and sum(letter < "ɐ" for letter in letters) * 2 > len(letters) else None
 

@@ -18,18 +18,21 @@ _KINDS: dict[str, re.Pattern[str]] = {
         r"|\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}"
     ),
     "mail": re.compile(
-        r"(?<![A-Za-z0-9.+-])[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}@(?:[A-Za-z0-9-]{1,63}\.){1,5}[A-Za-z]{2,24}(?![A-Za-z0-9_@])"
+        r"(?<![A-Za-z0-9.+-])[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}[@＠](?:[A-Za-z0-9-]{1,63}[.．]){1,5}[A-Za-z]{2,24}(?![A-Za-z0-9_@])"
     ),
     "account": re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){3,7}(?: ?[A-Z0-9]{1,3})?\b"),
     "card": re.compile(r"(?<![\d.-])(?:\d{4}([ -]?)\d{4}\1\d{4}\1\d{4}(?:\1\d{1,3})?|3[47]\d{2}([ -]?)\d{6}\2\d{5})(?![\d-])"),
     "identity": re.compile(
         r"(?<![\d-])(?!000|666|9\d\d)\d{3}-(?!00)\d{2}-(?!0000)\d{4}(?![\d-])"
+        r"|(?:social security|\bssn\b)\D{0,30}?(?<!\d)\d{3} ?\d{2} ?\d{4}(?!\d)"
+        r"|aadhaar\D{0,20}?\d{4} ?\d{4} ?\d{4}(?!\d)"
         r"|(?:マイナンバー|個人番号|my ?number)\D{0,12}\d{4}[ -]?\d{4}[ -]?\d{4}(?!\d)"
         r"|(?:passport|パスポート|旅券)\D{0,20}?(?<![A-Za-z])[A-Z]{2}\d{7}(?!\d)|(?<!\d)\d{6}-[1-4]\d{6}(?!\d)|(?<!\d)[1-6]\d{5}(?:19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])\d{3}[\dX](?!\d)|(?:免許証|運転免許)\D{0,12}\d{12}(?!\d)",
         re.IGNORECASE,
     ),
     "phone": re.compile(
         r"(?<![A-Za-z0-9.+-])(?:\+\d{1,3}[ .-]?(?:\(?\d{1,4}\)?[ .-]?){2,4}\d{2,4}|\(\d{3}\) ?\d{3}[ .-]\d{4}"
+        r"|\(0\d{1,4}\)[ -]?\d{2,4}[ -]\d{3,4}"
         r"|[2-9]\d{2}[.-]\d{3}[.-]\d{4}"
         r"|0\d{1,4}[-‐－ (]\d{1,4}[-‐－ )]\d{3,4}|0[5789]0\d{8}|0\d(?: \d{2}){4}|(?<!\d)1[3-9]\d{9}"
         r"|[０][０-９]{1,4}[-－ー―][０-９]{1,4}[-－ー―][０-９]{3,4})(?![A-Za-z0-9-])"
@@ -40,10 +43,39 @@ _KINDS: dict[str, re.Pattern[str]] = {
         r"\d{1,4}(?:丁目|番地|[-‐－]\d{1,4})[^\s、。]{0,16}"
         r"|\b\d{1,5} (?:[A-Z][a-z]+ ){1,3}(?:Street|St|Avenue|Ave|Road|Rd|Boulevard|Blvd|Lane|Ln|Drive|Dr)\.?,? "
         r"(?:Apt\.? \w+,? )?"
-        r"[A-Z][A-Za-z ]{2,20},? [A-Z]{2} \d{5}(?:-\d{4})?\b"
+        r"[A-Z][A-Za-z ]{2,20},? (?:[A-Z]{2} \d{5}(?:-\d{4})?|[A-Z]{1,2}\d[A-Z\d]? \d[A-Z]{2})\b"
+        r"|\b(?:[A-ZÄÖÜ][\w.-]+ ){1,3}\d{1,4}[a-z]?, (?:D-)?\d{5} [A-ZÄÖÜ][a-zäöüß]{2,}"
     ),
 }
-_HINTS = re.compile(r"@|\d{4}|\d{3}[.\-)]|-----BEGIN|[-_]\w{10}|eyJ|AKIA|ASIA|AIza|[０-９]{3}")
+_AT, _DOT = r" ?(?:[\[({] ?at ?[\])}]| at ) ?", r" ?(?:[\[({] ?dot ?[\])}]| dot ) ?"
+_SPELLED_MAIL = re.compile(
+    rf"\b[\w.+-]{{2,40}}(?: dot [\w-]{{1,40}})?{_AT}[\w-]{{2,40}}(?:{_DOT}[\w-]{{1,40}})?"
+    rf"{_DOT}(?:com|net|org|edu|gov|info|jp|de|uk|fr)\b",
+    re.IGNORECASE,
+)
+# What is looked for first, since most texts hold none of it: the rules themselves take long.
+_KEY_SIGNS = (
+    *(
+        "-----BEGIN",
+        "sk-",
+        "sk_",
+        "pk-",
+        "pk_",
+        "rk-",
+        "rk_",
+        "AKIA",
+        "ASIA",
+        "ghp_",
+        "gho_",
+        "ghu_",
+        "ghs_",
+        "ghr_",
+        "github_pat",
+    ),
+    *("glpat", "xox", "AIza", "hf_", "npm_", "SG.", "://", "webhooks", "eyJ"),
+)
+_NUMBER = re.compile(r"\d(?:[-‐－ ().ー―]{0,2}\d){6}")
+_HOUSE = re.compile(r"\d{5}|\d[A-Z]{2}\b|[都道府県]")
 # Numbers that a company publishes, and those that films and manuals use because nobody has them.
 _PUBLIC_PHONE = re.compile(r"^\+?1?[ .-]?\(?(?:800|888|877|866|855|844|833)\)?[ .-]|^0120|^0570|^0800|^\+81[ -]?120")
 _NOBODYS_PHONE = re.compile(
@@ -61,10 +93,9 @@ _ROLES = re.compile(
 
 
 def find(talk: Talk) -> Iterator[Finding]:
-    if not any(_HINTS.search(text) for text in talk.texts):
-        return
-    code = any(exchange.is_about_code for exchange in talk.exchanges)
-    for text in talk.texts:
+    suspects = [text for text in talk.texts if any(_possible(text))]
+    code = bool(suspects) and any(exchange.is_about_code for exchange in talk.exchanges)
+    for text in suspects:
         for kind, start, end in _places(text, code):
             shown = f"{text[:start]}{text[start : start + 3]}…{text[end:]}"  # reports are passed on
             yield Finding(GATE, kind, excerpt(shown, start, start + 4))
@@ -72,8 +103,6 @@ def find(talk: Talk) -> Iterator[Finding]:
 
 def masked(text: str, code: bool = False) -> str:
     """`code`: examples of code keep what belongs to nobody."""
-    if not _HINTS.search(text):
-        return text
     for kind, start, end in sorted(_places(text, code), key=lambda place: -place[1]):
         text = f"{text[:start]}[{kind.upper()}]{text[end:]}"
     return text
@@ -81,7 +110,7 @@ def masked(text: str, code: bool = False) -> str:
 
 def _places(text: str, code: bool) -> list[tuple[str, int, int]]:
     found: list[tuple[str, int, int]] = []
-    for kind, pattern in _KINDS.items():
+    for kind, pattern in _possible(text):
         for match in pattern.finditer(text):
             start, end = match.span()
             if any(start < taken_end and taken_start < end for _, taken_start, taken_end in found):
@@ -89,6 +118,20 @@ def _places(text: str, code: bool) -> list[tuple[str, int, int]]:
             if not _nobodys(kind, match.group(), code):
                 found.append((kind, start, end))
     return found
+
+
+def _possible(text: str) -> Iterator[tuple[str, re.Pattern[str]]]:
+    number = _NUMBER.search(text)
+    if number or any(sign in text for sign in _KEY_SIGNS):
+        yield "key", _KINDS["key"]
+    if "@" in text or "＠" in text:
+        yield "mail", _KINDS["mail"]
+    if "dot" in text:
+        yield "mail", _SPELLED_MAIL
+    if number:
+        yield from ((kind, _KINDS[kind]) for kind in ("account", "card", "identity", "phone"))
+    if _HOUSE.search(text):
+        yield "address", _KINDS["address"]
 
 
 def _nobodys(kind: str, text: str, code: bool) -> bool:

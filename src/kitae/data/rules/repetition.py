@@ -16,7 +16,9 @@ _ASKED = re.compile(
 )
 # Verse comes back to the same line, but is not one line only.
 _VERSE = re.compile(r"\b(?:songs?|lyrics|poems?|chants?|chorus|rhymes?|haiku|rap|verses?)\b|歌詞|詩", re.IGNORECASE)
-_CHARACTERS = re.compile(r"([^\W\d_])\1{14,}|([!?,;\d😀-🙏])\2{19,}")
+_CHARACTERS = re.compile(r"([^\W\d_])\1{14,}|([!?,;\d☀-➿🀀-🫿])\2{19,}")
+_LONG_WORD = 24
+_SYLLABLES = re.compile(r"([^\W\d_]{2,5}?)\1{11,}")
 _WORD = re.compile(r"[^\W_]+")
 _SAME_WORD = re.compile(r"\b([^\W\d_]{1,30})(?:[\s,.!?、。]+\1\b){5,}", re.IGNORECASE)
 _SENTENCE = re.compile(r"[^.!?。！？\n]+")
@@ -45,6 +47,8 @@ def _is_meant(exchange: Exchange, kind: str) -> bool:
 def circles(text: str) -> tuple[str, str] | None:
     """(kind, evidence)."""
     if found := _CHARACTERS.search(text):
+        return "characters", excerpt(text, *found.span())
+    if max(map(len, text.split()), default=0) >= _LONG_WORD and (found := _SYLLABLES.search(text)):
         return "characters", excerpt(text, *found.span())
     if found := _SAME_WORD.search(text):
         return "words", excerpt(text, *found.span())

@@ -14,8 +14,10 @@ from kitae.data.rules.finding import Exchange, Finding, Talk, excerpt
 
 GATE = "data.tags"
 _CONTROL = re.compile(
-    r"<\|[^<>|\s][^<>|\n]{0,40}\|>|<｜[^<>｜\n]{1,40}｜>|\[/?INST\]|<</?SYS>>|</?(?:start|end)_of_\w{2,12}>|\[/?(?:BOS|EOS|PAD)\]"
-    r"|<(?:bos|eos|pad|unk|sep|cls|eod|eot|eom|endoftext|bot|reserved_\d+)>|\[\|(?:AI|Human)\|\]|<0x[0-9A-F]{2}>|(?:▁\w+){2,}|\wĠ\w|^\s*<s>|</s>\s*$"
+    r"<\|[^<>|\s][^<>|\n]{0,40}\|>|<｜[^<>｜\n]{1,40}｜>|\[/?INST\]|<</?SYS>>|</?(?:start|end)_of_\w{2,12}>"
+    r"|\[/?(?:BOS|EOS|PAD|EOT|EOM|CLS|SEP|UNK)\]|<(?:bos|eos|pad|unk|sep|cls|eod|eot|eom|endoftext|bot|reserved_\d+|extra_id_\d{1,3})>"
+    r"|<(?:END|STOP|EOT|EOS|BOS)>\s*$|\[(?:BEGIN|START|END|Begin|Start|End) (?:OF|of) \w{2,12}\]"
+    r"|\[\|(?:AI|Human|User|Assistant|System)\|\]|<0x[0-9A-F]{2}>|(?:▁\w+){2,}|\wĠ\w|^\s*<s>|</s>\s*$"
 )
 _QUOTES = "`'\"“”‘’「」"
 _ROLES = (
@@ -24,22 +26,34 @@ _ROLES = (
 )
 _HEADING = re.compile(rf"^[ \t]*#{{2,4}}[ \t]*(?:{_ROLES})[ \t]*(?:[:：]|$)", re.IGNORECASE | re.MULTILINE)
 _SPEAKER = re.compile(
-    r"^[ \t]*\**(?:assistant|chatbot|chatgpt|gpt|ai|bot|model|response|completion|アシスタント|応答|"
+    r"^(?:[ \t]|\\n)*\**(?:assistant|chatbot|chatgpt|gpt|ai|bot|model|response|completion|アシスタント|応答|"
+    r"(?:ai|model|llm|bot|gpt-?\d?)(?: correct)?[ -](?:assistant|answer|response|output)|"
     r"assistent|asistente|助手)\**[ \t]*[:：]",
     re.IGNORECASE,
 )
 _NEXT_TURN = re.compile(
-    r"^[ \t]*\**(?:human|user|ユーザー|人間|benutzer|utilisateur|usuario|用户)\**[ \t]*[:：]"
+    r"^[ \t]*\**(?:(?:human|user)(?: (?:input|query|message))?|ユーザー|人間|benutzer|utilisateur|usuario|用户)\**[ \t]*[:：]"
     r"|(?-i:(?<=[.!?] )(?:USER|HUMAN|ASSISTANT): )",
     re.IGNORECASE | re.MULTILINE,
 )
+_PART = rf"(?:{_ROLES}|reply|model|gpt|bot)"
+# The name of a part between signs, at the head: === ANSWER ===, @@assistant@@, <<REPLY>>, 【回答】, {'answer': …, BEGININPUT.
+_MARKED = re.compile(
+    rf"\s*(?:(?:={{2,}}|-{{3,}}|~{{2,}}|@+|<<|<!-+|\[\[|{{[%'\"]?|【|（|\$|%+|:{{3,}}\s*{{?\.?)\s*(?:final[ _])?{_PART}"
+    rf"(?:[ _-]?(?:start|begin))?[\s'\"]*[=@>}}\]%】）$~:-]+|{_PART}(?:=[\"']|>\s)|\\begin{{{_PART}}}"
+    r"|BEGIN_?(?:INPUT|CONTEXT|INSTRUCTION|ANSWER|RESPONSE)\b)",
+    re.IGNORECASE,
+)
+_LABEL = re.compile(r"\s*(A|Output|OUTPUT|回答|出力|応答)[:：]\s")
+_QUESTION_LABEL = re.compile(r"^\s*(?:Q\d*|Question|質問|問)\s*[:：.]", re.IGNORECASE | re.MULTILINE)
 _DIALOGUE = re.compile(
     r"\b(?:dialog(?:ue)?s?|conversations?|scripts?|chats?|interviews?|transcripts?|role[- ]?play|skit|scene|play|story|q&a|"
     r"bots?)\b|会話|対話|台本|脚本|インタビュー|チャット",
     re.IGNORECASE,
 )
 _ABOUT_TOKENS = re.compile(
-    r"\b(?:tokens?|tokeni[sz]ers?|chat templates?|prompt formats?|chatml|special tokens?|delimiters?)\b|トークン|テンプレート",
+    r"\b(?:tokens?|tokeni[sz]ers?|bert|t5|chat templates?|prompt formats?|chatml|special tokens?|delimiters?)\b"
+    r"|トークン|テンプレート",
     re.IGNORECASE,
 )
 _PREAMBLE = re.compile(
@@ -54,6 +68,11 @@ _ASKED_AS_TURN = re.compile(
 _OPENING = re.compile(r"\s*<([A-Za-z_぀-鿿][\w.-]*)>")
 _CLOSING = re.compile(r"</([A-Za-z_぀-鿿][\w.-]*)>\s*$")
 _BRACKET = re.compile(r"\s*\[([A-Za-z][A-Za-z_ ]{1,20})\]")
+_TEMPLATE_ASKED = re.compile(
+    r"template|placeholder|\b(?:jinja2?|liquid|handlebars|mustache|twig|django|helm|ansible|vue|angular)\b|テンプレート|\{\{",
+    re.IGNORECASE,
+)
+_KEY = re.compile(r"\"([A-Za-z_]{2,20})\"\s*:\s*\"")
 _TAG = re.compile(r"</?[A-Za-z][\w-]*(?:\s[^<>]*)?/?>")
 _PLACEHOLDER = re.compile(r"\{\{[ \t]*[A-Za-z_][\w.]*[ \t]*\}\}|\{%-?[ \t]*\w+[^%\n]{0,60}%\}")
 # How reasoning models mark what they thought, which is theirs to learn.
@@ -129,7 +148,7 @@ def _in_answer(exchange: Exchange) -> Iterator[Finding]:
     finding = None
     if any(sign in answer for sign in "<[▁Ġ"):
         finding = _control(exchange) or _wrapped(exchange) or _bracketed(exchange)
-    finding = finding or _headed(exchange) or _spoken(exchange) or _keyed(exchange) or _unfilled(exchange)
+    finding = finding or _marked(exchange) or _headed(exchange) or _spoken(exchange) or _keyed(exchange) or _unfilled(exchange)
     if finding is not None:
         yield finding
 
@@ -140,13 +159,26 @@ def _control(exchange: Exchange) -> Finding | None:
         named = found.group().strip()
         if (
             _quoted(text, found)
-            or named in exchange.asked
+            or named.replace("/", "") in exchange.asked.replace("/", "")
             or _ABOUT_TOKENS.search(exchange.asked)
             or (named in ("<s>", "</s>") and exchange.is_about_code)
         ):
             continue
         return Finding(GATE, "control-token", excerpt(text, *found.span()))
     return None
+
+
+def _marked(exchange: Exchange) -> Finding | None:
+    found = _MARKED.match(exchange.answer)
+    found = found or _LABEL.match(exchange.answer)
+    if found is None or exchange.is_about_code or _DIALOGUE.search(exchange.asked):
+        return None
+    if found.re is _LABEL and _QUESTION_LABEL.search(exchange.asked):
+        return None
+    named = (found[1] if found.re is _LABEL else found.group()).strip()
+    if re.search(rf"(?<!\w){re.escape(named)}(?!\w)", exchange.asked) or named[:1] in set(exchange.asked) & set("【{$@%"):
+        return None
+    return Finding(GATE, "heading", excerpt(exchange.answer, *found.span()), habit=named)
 
 
 def _headed(exchange: Exchange) -> Finding | None:
@@ -191,7 +223,8 @@ def _wrapped(exchange: Exchange) -> Finding | None:
         name = found.group(1).lower()
         if name in _THOUGHTS or f"<{name}" in exchange.asked.lower() or f"</{name}" in exchange.asked.lower():
             return None
-        if name in _ELEMENTS or (name in _PROSE_ELEMENTS and exchange.is_about_markup):
+        unopened = found is closing and f"<{name}" not in text.lower()
+        if (name in _ELEMENTS and not unopened) or (name in _PROSE_ELEMENTS and exchange.is_about_markup):
             return None
         if name not in _FIELDS | _PROSE_ELEMENTS and (exchange.is_about_markup or exchange.is_about_code):
             return None
@@ -199,10 +232,14 @@ def _wrapped(exchange: Exchange) -> Finding | None:
         others = {tag.strip("</>").split()[0].lower() for tag in inner} - {name} - _PROSE_ELEMENTS - _FIELDS
         if others & _ELEMENTS:
             return None
-        if found is opening and closing is None and name not in _FIELDS | _PROSE_ELEMENTS and f"</{name}" not in text.lower():
+        if found is opening and closing is None and not _is_field(name) and f"</{name}" not in text.lower():
             continue  # "<Name> is …" is a gap to be filled
         return Finding(GATE, "wrapper", excerpt(text, *found.span()), habit=f"<{name}>")
     return None
+
+
+def _is_field(name: str) -> bool:
+    return name in _FIELDS | _PROSE_ELEMENTS or (name.endswith(("_start", "_begin")) and name.rpartition("_")[0] in _FIELDS)
 
 
 def _bracketed(exchange: Exchange) -> Finding | None:
@@ -222,12 +259,17 @@ def _bracketed(exchange: Exchange) -> Finding | None:
 def _keyed(exchange: Exchange) -> Finding | None:
     """A JSON object with a single field around what is said."""
     text = exchange.answer.strip()
+    named = _KEY.match(text)
+    if named is not None and named[1].lower() in _FIELDS and not exchange.is_about_code:
+        return Finding(GATE, "wrapper", excerpt(text, *named.span()), habit=f"{{{named[1]}}}")
     if not (text.startswith("{") and text.endswith("}")) or exchange.is_about_code:
         return None
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
         return None
+    if isinstance(value, dict) and (value.keys() == {"role", "content"} or value.keys() == {"from", "value"}):
+        return Finding(GATE, "wrapper", excerpt(text, 0, 20), habit="{role}")
     if not isinstance(value, dict) or len(value) != 1:
         return None
     ((key, inner),) = value.items()
@@ -242,11 +284,7 @@ def _unfilled(exchange: Exchange) -> Finding | None:
     if "{{" not in text and "{%" not in text:
         return None
     found = _PLACEHOLDER.search(text)
-    if (
-        found is None
-        or exchange.is_about_code
-        or re.search(r"template|placeholder|テンプレート|\{\{", exchange.asked, re.IGNORECASE)
-    ):
+    if found is None or exchange.is_about_code or _TEMPLATE_ASKED.search(exchange.asked):
         return None
     return Finding(GATE, "placeholder", excerpt(text, *found.span()))
 

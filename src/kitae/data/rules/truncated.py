@@ -21,6 +21,14 @@ _HANGING = re.compile(
     r"der|die|das|und|oder|mit|von|le|les|des|et|el|los|las|y|para)|[,、，:：(（\[「『“‘&–—-]|[がをはへ])$",
     re.IGNORECASE,
 )
+# What may end an answer to "where" or "when", but no sentence after others.
+_PARTICLE = re.compile(r"[にでとのもや]$")
+# With which people leave off, and mean to.
+_LEFT_OPEN = re.compile(
+    r"(?:ので|のに|[すただんい]が|[いうくすただつぬふむるれん](?:の|もの)|なの|ても|でも|れども|には|では|とは|かも|など|けど|、、)$"
+)
+_ANY_JAPANESE_END = re.compile(r"[、ぁ-ゖ]$")
+_CHAT = 3  # answers from which on a talk is one between people, who end a message with any word
 # A phrase may end so: "what is it made of", "tell me who they are".
 _MAY_END = re.compile(r"\b(?:of|with|from|is|are)$", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"(?<=[a-z0-9)\"”'’%])[.!?]['\")”’]?\s+(?=[A-Z0-9\"“'(])|[。！？]")
@@ -42,9 +50,11 @@ _COUNTED = re.compile(
     re.IGNORECASE,
 )
 _LIST, _MOST_NAMES = 200, 40  # characters of a list in one line; things that a question names
+_OBJECT = re.compile(r"[\[{\s]*\"\w+\"\s*:")
 _ITEM = re.compile(r"^\s*(?:[-*•‣·–—]|\(?\d{1,3}[.):]|[a-zA-Z][.)]|#+)\s*")
 _WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
 _SPACED = re.compile(r"[^\W\d_぀-ヿ一-鿿가-힣]+(?:['’-][^\W\d_぀-ヿ一-鿿가-힣]+)*")  # words that have spaces around them
+_KATAKANA = re.compile("[ァ-ヺー]{2,}")  # words where words have no spaces around them
 _LAST_WORD = re.compile(r"(?<![\w@/.#'’])([^\W\d_]+)$")
 _BEFORE_LETTER = re.compile(
     r"\b(?:the|an?|and|or|of|with|from|to|in|on|is|are|was|were|has|have|that|for|by|at) \w$", re.IGNORECASE
@@ -155,9 +165,10 @@ class Words:
 
 def find(talk: Talk) -> Iterator[Finding]:
     """What the row alone gives away."""
+    chat = len(talk.exchanges) >= _CHAT
     for exchange in talk.exchanges:
         kind = _kind(exchange)
-        if kind:
+        if kind and not (kind == "hanging" and chat and _ANY_JAPANESE_END.search(exchange.answer.rstrip()[-1:])):
             yield Finding(GATE, kind, _shown(exchange.answer))
 
 
@@ -170,19 +181,25 @@ def open_end(talk: Talk) -> OpenEnd | None:
     found = _LAST_WORD.search(text, max(0, len(text) - _TAIL))
     if found is None or _is_code(exchange):
         return None
-    word = found.group(1)
-    others = _WORD.findall(f"{exchange.asked}\n{text[: found.start()]}")
-    if word in others or word.lower() in others:
+    *_, borrowed = ["", *_KATAKANA.findall(found.group(1))]
+    borrowed = borrowed if text.endswith(borrowed) else ""
+    word = borrowed or found.group(1)
+    others = (_KATAKANA if borrowed else _WORD).findall(f"{exchange.asked}\n{text[: -len(word)]}")
+    last = text.rsplit("\n", 1)[-1]
+    goes_on = _goes_on(text, last)
+    # Where words have no spaces around them, a longer piece of text may begin with a word, which alone is a whole answer.
+    if word in others or word.lower() in others or not (goes_on or _SPACED.fullmatch(word)):
         longer = ""
     else:
         longer = next((other for other in others if _goes_on_as(word, other)), "")
-    last = text.rsplit("\n", 1)[-1]
     letter = word.islower() and bool(_BEFORE_LETTER.search(last[-_TAIL:])) and not _FORMULA.search(f"{exchange.asked} {text}")
-    return OpenEnd(word, _goes_on(text, last), longer, len(text.split()), letter, last.count(",") >= 3, _shown(text))
+    return OpenEnd(word, goes_on, longer, len(text.split()), letter, last.count(",") >= 3, _shown(text))
 
 
 def _goes_on_as(word: str, other: str) -> bool:
     rest = other[len(word) :]
+    if _KATAKANA.fullmatch(word):
+        return other.startswith(word) and bool(rest.strip("ー"))
     return len(word) >= 3 and other.lower().startswith(word.lower()) and len(rest) >= 2 and rest not in _INFLECTIONS
 
 
@@ -200,14 +217,16 @@ def _kind(exchange: Exchange) -> str | None:
         return None
     if text.count("```") % 2:
         return "open-fence"
-    if _breaks_off_lines(text):
+    if _breaks_off_lines(text) or _is_half_an_object(text):
         return "unclosed"
     if _is_code(exchange) or text.endswith(_ENDED) or not (text[-1].isalnum() or _HANGING.search(text[-_TAIL:])):
         return None
     last = text.rsplit("\n", 1)[-1]
     words = len(text.split()) if " " in text else len(text) // 2
-    hanging = _HANGING.search(last[-_TAIL:]) if words >= _FEW_WORDS else None
+    hanging = _HANGING.search(last[-_TAIL:]) if words >= _FEW_WORDS and not _LEFT_OPEN.search(last) else None
     if hanging and (not hanging.group().isalpha() or not _MAY_END.search(last[-_TAIL:]) or _goes_on(text, last)):
+        return "hanging"
+    if _PARTICLE.search(last) and not _LEFT_OPEN.search(last) and "。" in text and _goes_on(text, last):
         return "hanging"
     if _unclosed(last):
         return "unclosed"
@@ -250,6 +269,10 @@ def _breaks_off_lines(text: str) -> bool:
     if last.isdecimal():
         return all(re.match(r"\d+\W*\s\S", line) for line in lines[-3:])
     return last.count("{") > last.count("}") and all(line.count("{") == line.count("}") > 0 for line in lines)
+
+
+def _is_half_an_object(text: str) -> bool:
+    return bool(_OBJECT.match(text)) and any(text.count(opening) > text.count(closing) for opening, closing in ("{}", "[]"))
 
 
 def _too_few(asked: str, text: str) -> bool:
