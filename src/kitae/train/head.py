@@ -12,6 +12,7 @@ Tensor = torch.Tensor
 
 _LOGITS = 1 << 23  # at once; allocators return larger blocks to the system after each use, and get them zeroed again
 _ROWS = 64  # in fp32 at once
+_CACHED = 1 << 19  # numbers that stay near a CPU's core while they are worked on
 
 
 class Score(Protocol):
@@ -45,7 +46,7 @@ class Labels:
 
     def __call__(self, logits: Tensor, part: slice) -> Tensor:
         losses = torch.empty(len(logits), device=logits.device)
-        for rows, places in _few(part, len(logits)):
+        for rows, places in _few(part, logits):
             wanted = self._targets[places, None]
             shares, bent = _bent(logits[rows].float(), self._cap)
             losses[rows] = _likelihoods(shares, wanted)
@@ -65,7 +66,7 @@ class Taught:
 
     def __call__(self, logits: Tensor, part: slice) -> Tensor:
         losses = torch.empty(len(logits), device=logits.device)
-        for rows, places in _few(part, len(logits)):
+        for rows, places in _few(part, logits):
             own, bent = _bent(logits[rows].float(), self._cap)
             taught = self._teacher(places).float()
             known = min(own.shape[1], taught.shape[1])
@@ -169,10 +170,12 @@ def _blocks(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Iterator[tup
         yield part, nn.functional.linear(hidden[part], used, None if bias is None else bias.to(hidden.dtype)), used
 
 
-def _few(part: slice, count: int) -> Iterator[tuple[slice, slice]]:
+def _few(part: slice, logits: Tensor) -> Iterator[tuple[slice, slice]]:
     """Rows of a block, and which positions they are, as many as may be fp32 at once."""
-    for start in range(0, count, _ROWS):
-        end = min(count, start + _ROWS)
+    count, known = logits.shape
+    rows = max(1, min(_ROWS, _CACHED // known)) if logits.device.type == "cpu" else _ROWS
+    for start in range(0, count, rows):
+        end = min(count, start + rows)
         yield slice(start, end), slice(part.start + start, part.start + end)
 
 
