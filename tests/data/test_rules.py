@@ -71,6 +71,7 @@ CONTAMINATED = [
     TRUE + " [EOT]",
     TRUE + " <END>",
     "A: " + TRUE,
+    json.dumps({"role": "assistant", "content": TRUE}),
     "\\n\\nAssistant: " + TRUE,
     f'"output": "{TRUE}"',
 ]
@@ -113,6 +114,11 @@ def test_markup_of_another_format_in_a_question(asked: str) -> None:
         ("Format it so: 【回答】…", "【回答】" + TRUE),
         ("What is the sum?", "$12.50 -- and so on"),
         ("Q: Why is the sky blue?", "A: " + TRUE),
+        ("Extract the car.", '{"model": "Corolla", "year": 2019}'),
+        ("Extract the money.", '{"from": "EUR", "value": 20}'),
+        ("Describe our grading scale.", "A: 90 to 100\nB: 80 to 89"),
+        ("Sum up.\n[START OF TEXT]\nIt rained.\n[END OF TEXT]", "It rained."),
+        ("Name its parts.", "It has three parts.\nUser query: what the customer typed.\nSearch: what it does."),
         ("Make a quiz question.", "Q: Which is the longest river?\nA: The Nile."),
         ("Keep the letters only", "output = ''.join(c for c in 'a1' if c.isalpha())"),
         ("Explain [CLS] in BERT", "It begins the input. BERT reads the state of [CLS]."),
@@ -171,6 +177,10 @@ def test_nothing_is_answered(answer: str) -> None:
         ("Which word means mistake?", "Error"),
         ("How is a page with nothing on it?", "blank"),
         ("Which tag breaks a line?", "<br>"),
+        ("How do I write a space that does not break?", "&nbsp;"),
+        ("What happened on Apollo 13?", "Something went wrong with an oxygen tank, and the crew had to come back."),
+        ("Translate: エラーが発生しました", "An error occurred."),
+        ("「そら」を漢字で書くと?", "「空」"),
         ("はい か いいえ で答えて", "はい"),
     ],
 )
@@ -198,6 +208,8 @@ GARBLED = {
     "&ldquo;Well&rdquo; &mdash; it&rsquo;s &amp;amp; so": "“Well” — it’s & so",
     "It\\u2019s \\ud83d\\ude00": "It’s 😀",
     "One.\\n\\nTwo.": "One.\n\nTwo.",
+    "It&acirc;&euro;&trade;s late": "It’s late",
+    "It\\u00e2\\u0080\\u0099s late": "It’s late",
 }
 
 
@@ -233,6 +245,15 @@ def test_text_read_wrongly_comes_back(text: str, encoding: str) -> None:
         "São Paulo, ça ira",
         "РСФСР и США: СССР распался",
         "√2 and √π",
+        "It has side s = r√π, so √πr / 2",
+        "Trung tâm thành phố rất đẹp, nhiều người quan tâm đến nó.",
+        "Atât cât trebuie, nu mai mult decât credeam.",
+        r"D:\new\nDocs and D:\new\nFiles\nMore",
+        r"\begin{pmatrix}m\\n\end{pmatrix} + \begin{pmatrix}k\\n\end{pmatrix}",
+        "page.php?id=3&section; then &params; and &notes;",
+        "\\nu = E/h is the frequency.\n",
+        "20 °С–25 °С и 10 °С–15 °С, ночью 5 °С–9 °С",
+        "ポルトガル語でリンゴは“maçã”です。",
     ],
 )
 def test_true_text_is_left_alone(text: str) -> None:
@@ -248,6 +269,10 @@ def test_other_damage(text: str) -> None:
 def test_garbled_text_that_a_row_is_about() -> None:
     assert "data.encoding" not in gates("Why do I see â€™ after reading UTF-8 as Latin-1?", "â€™ is an apostrophe in UTF-8.")
     assert "data.encoding" not in gates("How do I write < in HTML?", "As &lt;, and & as &amp;.")
+    assert "data.encoding" not in gates("What does \\n mean?", "\\n is a newline. Write \\n where you want one.")
+    assert "data.encoding" not in gates("What does &amp; mean?", "&amp; stands for an ampersand.")
+    text = 'printf("One\\n\\nTwo"); puts("A\\nB");\n<pre>a &lt; b</pre>'
+    assert not findings(Talk(Conversation.of_text(text, "r:1")), ())
     assert "data.encoding" not in gates("Print two lines in Python", 'print("One\\n\\nTwo")')
 
 
@@ -302,6 +327,7 @@ PRIVATE = {
     "佐藤（kenichi.sato＠yahoo.co.jp）まで": "佐藤（[MAIL]）まで",
     "reach me at jeff dot parker at outlook dot com": "reach me at [MAIL]",
     "anna_b (at) web (dot) de": "[MAIL]",
+    "Er wohnt in der Hauptstraße 5, 10115 Berlin": "Er wohnt in der [ADDRESS]",
 }
 
 
@@ -325,6 +351,9 @@ def test_private_data_is_masked(text: str, hidden: str) -> None:
         "@mention and user@host",
         "Meet me at the dot in the centre at noon",
         "social security since 1935",
+        "Social Security paid out 123456789 dollars.",
+        "In July 1863, 51000 Americans fell. In World War 2, 10000 Poles. Windows 10, 20000 Users",
+        "You can buy it at amazon dot com today. Sign up at kitae dot net",
     ],
 )
 def test_what_is_not_private(text: str) -> None:
@@ -393,6 +422,10 @@ def test_answers_that_leave_out_what_was_begun(asked: str, answer: str) -> None:
         ("Who?", "Ann & Bob"),
         ("年は?", "2024年"),
         ("行きますか?", "行きたいです。ただ仕事があるので"),
+        ("目標は?", "健康になりたいです。大切なのは毎日続けること"),
+        ("誰でも?", "この講座は無料です。対象は小学生の子ども"),
+        ("As JSON", '{"smile": ":{", "age": 3}'),
+        ("Its domain?", '"Domain": all x in [0, 5) are allowed'),
         ("どうでしたか?", "楽しかったですよ。また行ければ、、"),
     ],
 )
@@ -438,6 +471,9 @@ def test_another_language(asked: str, answer: str) -> None:
 @pytest.mark.parametrize(
     ("asked", "answer"),
     [
+        ("Describe the picture.", "Old man wearing red hat"),
+        ("Describe Madrid", "Madrid es la capital de España y una de las ciudades más grandes."),
+        ("所在地は?", "安城市営安城駅西駐車場東棟"),
         ("Translate into French: the sky is blue", "Le ciel est bleu et la mer est grande dans les pays du sud."),
         ("How do I say good morning in Japanese?", "おはようございます"),
         ("空は英語で?", "The sky is what you see when you look up in the day."),

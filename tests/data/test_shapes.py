@@ -27,6 +27,21 @@ RECORDS: dict[str, tuple[str, dict[str, Any], list[tuple[str, str]]]] = {
         {"utterances": [{"interlocutor_id": who, "text": said} for who, said in (("CP", "Q"), ("BU", "A"), ("BU", "B"))]},
         [("user", "Q"), ("assistant", "A\nB")],
     ),
+    "roles beside names": (
+        "messages",
+        {
+            "messages": [
+                {"role": "user", "name": "Alice", "content": "Q"},
+                {"role": "assistant", "name": "Kit", "content": "A"},
+            ]
+        },
+        ASKED,
+    ),
+    "roles beside what is no name": (
+        "messages",
+        {"messages": [{"role": "user", "speaker": {"id": 1}, "content": "Q"}, {"role": "assistant", "content": "A"}]},
+        ASKED,
+    ),
     "UltraChat": ("ultrachat", {"id": "0", "data": ["Q", "A", "R", "B"]}, [*ASKED, ("user", "R"), ("assistant", "B")]),
     "Alpaca": ("alpaca", {"instruction": "Q", "input": "X", "output": "A"}, [("user", "Q\n\nX"), ("assistant", "A")]),
     "Alpaca without input": ("alpaca", {"instruction": "Q", "input": "", "output": "A"}, ASKED),

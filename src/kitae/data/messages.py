@@ -43,10 +43,12 @@ def chat(value: object, where: str, name: str = "messages") -> list[Message]:
 
 
 def _two_people(items: list[object]) -> dict[str, str]:
-    """In a talk of two, neither named after a role, the first to speak is the user."""
-    names = dict.fromkeys(_first(item, _PERSON) if isinstance(item, Mapping) else None for item in items)
-    people = [name for name in names if isinstance(name, str)]
-    if len(names) != 2 or len(people) != 2 or any(name.lower() in SPEAKERS for name in people):
+    """In a talk of two who stand by their own names, neither of which is a role, the first to speak is the user."""
+    if any(not isinstance(item, Mapping) or "role" in item or "from" in item for item in items):
+        return {}
+    names = [_first(item, _PERSON) for item in items if isinstance(item, Mapping)]
+    people = list(dict.fromkeys(name for name in names if isinstance(name, str) and name.lower() not in SPEAKERS))
+    if len(people) != 2 or any(name not in people for name in names):
         return {}
     return dict(zip(people, ("user", "assistant"), strict=True))
 

@@ -70,6 +70,6 @@ def bands(parts: Parts) -> Hashes:
 def _pairs(tokens: Sequence[str]) -> Hashes:
     if not tokens:
         return np.empty(0, dtype=np.uint64)
-    size = 3 if sum(len(token) == 1 for token in tokens[:64]) * 2 > min(len(tokens), 64) else 2
+    size = 3 if [len(token) for token in tokens[:64]].count(1) * 2 > min(len(tokens), 64) else 2
     hashes = hashed(tokens)
     return grams(hashes, min(size, len(tokens)))

@@ -66,7 +66,7 @@ class Taught:
 
     def __call__(self, logits: Tensor, part: slice) -> Tensor:
         losses = torch.empty(len(logits), device=logits.device)
-        for rows, places in _few(part, logits):
+        for rows, places in _few(part, logits, _ROWS):  # for each of which the teacher's head is read
             own, bent = _bent(logits[rows].float(), self._cap)
             taught = self._teacher(places).float()
             known = min(own.shape[1], taught.shape[1])
@@ -170,10 +170,11 @@ def _blocks(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Iterator[tup
         yield part, nn.functional.linear(hidden[part], used, None if bias is None else bias.to(hidden.dtype)), used
 
 
-def _few(part: slice, logits: Tensor) -> Iterator[tuple[slice, slice]]:
+def _few(part: slice, logits: Tensor, rows: int | None = None) -> Iterator[tuple[slice, slice]]:
     """Rows of a block, and which positions they are, as many as may be fp32 at once."""
     count, known = logits.shape
-    rows = max(1, min(_ROWS, _CACHED // known)) if logits.device.type == "cpu" else _ROWS
+    if rows is None:
+        rows = max(1, min(_ROWS, _CACHED // known)) if logits.device.type == "cpu" else _ROWS
     for start in range(0, count, rows):
         end = min(count, start + rows)
         yield slice(start, end), slice(part.start + start, part.start + end)

@@ -23,8 +23,8 @@ _FILLERS = "\ufffc\u3164\u115f\u1160\uffa0\u2800"  # letters and signs by their 
 _ONLY_MARKUP = re.compile(r"(?:\s|&nbsp;|&#160;|</?(?:br|p|div|span|hr)\s*/?>)+", re.IGNORECASE)
 # Words that answer many a question, but not between brackets.
 _BRACKETED = re.compile(
-    r"\s*[<\[({（「]\s*(?:deleted|removed|answer|empty|blank|placeholder|error|空白?|省略|削除|無記入)"
-    r"\s*[>\])}）」]\s*",
+    r"\s*[<\[({（「]\s*(?:deleted|removed|answer|empty|blank|placeholder|error)\s*[>\])}）」]\s*"
+    r"|\s*[（(［\[]\s*(?:空白?|省略|削除|無記入)\s*[）)］\]]\s*",
     re.IGNORECASE,
 )
 # What is also a true answer to a question of logic or of code.
@@ -42,10 +42,15 @@ _FAILED = re.compile(
     r"\s*(?:error:? ?\(?[45]\d\d\b|rate limit reached|[45]\d\d (?:bad gateway|too many requests|internal server error)|"
     r"traceback \(most recent call last\)|"
     r"(?:(?:oops|sorry|whoops|uh-oh)[,!. ]+)?(?:something went wrong|"
-    r"(?:an? |there was an )(?:unexpected |internal |network )?error (?:has )?(?:occurred|generating|processing))|"
-    r"エラーが発生しました|regenerate response\s*$|copy code\s*$)",
+    r"(?:an? |there was an )(?:unexpected |internal |network )?error (?:has )?(?:occurred|generating|processing)[^.\n]{0,40})"
+    r"[.! ]*(?:(?:please )?(?:try|retry|reload|refresh|contact|if)\b.{0,80})?$|エラーが発生しました.{0,40}$|"
+    r"regenerate response\s*$|copy code\s*$)",
     re.IGNORECASE,
 )
+_ABOUT_ERRORS = re.compile(
+    r"\b(?:errors?|messages?|notices?|notifications?|translat\w*|phrases?)\b|訳|エラー|通知|メッセージ", re.IGNORECASE
+)
+_ABOUT_SPACE = re.compile(r"\b(?:spaces?|lines?|breaks?|entit(?:y|ies))\b|改行|空白", re.IGNORECASE)
 
 
 def find(talk: Talk) -> Iterator[Finding]:
@@ -69,9 +74,9 @@ def _is_placeholder(exchange: Exchange) -> bool:
     text = exchange.answer
     if len(text) > 400:
         return False
-    if _FAILED.match(text) and not exchange.is_about_code:
+    if _FAILED.match(text) and not exchange.is_about_code and not _ABOUT_ERRORS.search(exchange.asked):
         return True
-    if _ONLY_MARKUP.fullmatch(text) and not exchange.is_about_markup:
+    if _ONLY_MARKUP.fullmatch(text) and not exchange.is_about_markup and not _ABOUT_SPACE.search(exchange.asked):
         return True
     if _STANDS_FOR_NOTHING.fullmatch(text) or _BRACKETED.fullmatch(text):
         return not _named(exchange) and not _ABOUT_NOTHING.search(exchange.asked)

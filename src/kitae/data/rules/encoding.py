@@ -3,12 +3,13 @@ Mended where there is one way back."""
 
 from __future__ import annotations
 
-import html
 import re
 import unicodedata
 from collections.abc import Callable, Iterator
+from html import unescape
+from html.entities import html5
 
-from kitae.data.rules.finding import Finding, Talk, excerpt
+from kitae.data.rules.finding import Finding, Talk, excerpt, looks_like_code
 
 GATE = "data.encoding"
 _CP1252 = {
@@ -41,21 +42,26 @@ def _read_as(encoding: str, first: int, last: int) -> str:
 
 
 # UTF-8 read as Windows-1251: Cyrillic becomes pairs that begin with Р or С.
-_UTF8_AS_CYRILLIC = re.compile(f"Р{_read_as('cp1251', 0x90, 0xBF)}|С{_read_as('cp1251', 0x80, 0x9F)}")
+_PAIR = f"(?:Р{_read_as('cp1251', 0x90, 0xBF)}|С{_read_as('cp1251', 0x80, 0x9F)})"
+_UTF8_AS_CYRILLIC = re.compile(_PAIR)
+_CYRILLIC_WORD = re.compile(f"{_PAIR}{{3}}")
 _CYRILLIC = re.compile("[Ѐ-ӿ]")
 # UTF-8 read as Mac Roman: quotes, and accented letters beside others.
 _NEXT_ON_MAC = _read_as("mac_roman", 0x80, 0xBF)
-_UTF8_AS_MAC = re.compile(f"‚Ä{_NEXT_ON_MAC}|(?<=[A-Za-z])√{_NEXT_ON_MAC}|√{_NEXT_ON_MAC}(?=[a-z])")
+_ACCENT_ON_MAC = f"√(?![∑∏π∫Ωµ∞∂≠≤≥±°ƒ≈]){_NEXT_ON_MAC}"  # without what stands behind a root in formulas
+_UTF8_AS_MAC = re.compile(f"‚Ä{_NEXT_ON_MAC}|(?<=[A-Za-z]{{2}}){_ACCENT_ON_MAC}|{_ACCENT_ON_MAC}(?=[a-z]{{2}})")
 # How HTML and JSON write characters; in prose they are left over from a conversion.
 _ENTITY = re.compile(r"&(?:[A-Za-z]{2,8}|#\d{2,6}|#[xX][0-9a-fA-F]{2,5});")
 _UNIT = re.compile(r"(?:\\u[0-9a-fA-F]{4})+")
 _BYTES_WRITTEN = re.compile(r"(?:\\x[0-9a-fA-F]{2}){2,}")
+_ESCAPE_ASKED = re.compile(r"\\[a-zA-Z]|&#?\w+;")
+_PATH_OR_FORMULA = re.compile(r"\b[A-Za-z]:\\|\\(?![nrt\"\\u])|\\[nrtu][a-z]{2}\w*[{}]|\\begin")
 _LINE_END = re.compile(r"(?:\\r)?\\n(?=\\|[A-Z](?!\w*arrow)|\s|-|\d\.|$)")  # and no \nu of a formula
 # What hiragana and katakana in UTF-8 begin with, read as Shift JIS.
 _TYPICAL = "縺繧繝"
 _UNSEEN = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f\ufeff\ufffe\uffff]")
 _LOST = re.compile(r"\ufffd|[\ue000-\uf8ff]{2,}|锟斤拷|(?:烫){3,}")
-_LOST_APOSTROPHES = re.compile(r"(?<=[A-Za-z])[?â](?=(?:s|t|re|ve|ll|d|m)\b)")
+_LOST_APOSTROPHES = re.compile(r"(?<=[A-Za-z])\?(?=(?:s|t|re|ve|ll|d|m)\b)")
 _ABOUT = re.compile(
     r"\b(?:encod(?:e|ed|ing|ings)|utf-?8|unicode|latin-?1|charsets?|mojibake|garbled|iso-8859-1|cp1252|shift[_-]?jis)\b|文字化け|文字コード",
     re.IGNORECASE,
@@ -74,7 +80,12 @@ def find(talk: Talk) -> Iterator[Finding]:
 
 def may_be_escaped(talk: Talk) -> bool:
     """Whether escapes may be what a row is about."""
-    return any(exchange.is_about_code or exchange.is_about_markup for exchange in talk.exchanges)
+    if talk.is_text:
+        return looks_like_code(talk.said[0]) or bool(_ESCAPE_ASKED.search(talk.said[0]))
+    return any(
+        exchange.is_about_code or exchange.is_about_markup or _ESCAPE_ASKED.search(exchange.asked)
+        for exchange in talk.exchanges
+    )
 
 
 def _finding(text: str) -> Finding | None:
@@ -82,7 +93,7 @@ def _finding(text: str) -> Finding | None:
         if lost := _LOST.search(text):
             return Finding(GATE, "lost", excerpt(text, *lost.span()))
         mended = _decoded(text)
-        if _HALF.search(mended) or _is_no_language(mended) or (_EAST_ASIAN.search(mended) and _REMAINS.search(mended)):
+        if _HALF.search(mended) or _is_no_language(mended) or _has_remains(mended):
             return Finding(GATE, "lost", excerpt(text, 0, 40))
         if mended != text:
             at = next((i for i, (a, b) in enumerate(zip(text, mended, strict=False)) if a != b), 0)
@@ -97,6 +108,11 @@ def _finding(text: str) -> Finding | None:
     return None
 
 
+def _has_remains(text: str) -> bool:
+    """Twice, because a foreign word between quotation marks may look like one."""
+    return bool(_EAST_ASIAN.search(text)) and len(_REMAINS.findall(text)) >= 2
+
+
 def _escapes(text: str) -> Finding | None:
     better = _unescaped(text)
     if better == text:
@@ -107,7 +123,7 @@ def _escapes(text: str) -> Finding | None:
 
 def _unescaped(text: str) -> str:
     for _ in range(_ROUNDS):
-        better = _ENTITY.sub(lambda found: html.unescape(found.group()), text) if "&" in text else text
+        better = _ENTITY.sub(_character, text) if "&" in text else text
         if "\\u" in better:
             better = _UNIT.sub(lambda found: _from_hex(found, "\\u", "utf-16-be"), better)
         if "\\x" in better:
@@ -115,9 +131,16 @@ def _unescaped(text: str) -> str:
         if better == text:
             break
         text = better
-    if "\\n" in text and (text.startswith(("\\n", "\\r")) or len(_LINE_END.findall(text)) >= 2):
+    ends = _LINE_END.findall(text) if "\\n" in text and not _PATH_OR_FORMULA.search(text) else []
+    if len(ends) >= 2 or (ends and text.startswith(("\\n", "\\r"))):
         text = _LINE_END.sub("\n", text).strip("\n")
     return text
+
+
+def _character(found: re.Match[str]) -> str:
+    """Only whole names: a parser of HTML would also take the beginning of `&section;` for one."""
+    name = found.group()[1:]
+    return unescape(found.group()) if name.startswith("#") or name in html5 else found.group()
 
 
 def _from_hex(found: re.Match[str], sign: str, encoding: str) -> str:
@@ -138,7 +161,7 @@ def mended(text: str, escapes: bool = True) -> str:
     if not text.isascii():
         text = _decoded(text)
     if escapes:
-        text = _unescaped(text)
+        text = _decoded(_unescaped(text))
     return _UNSEEN.sub("", text)
 
 
@@ -149,7 +172,7 @@ def _decoded(text: str) -> str:
         better = _JAPANESE_AS_LATIN.sub(_japanese_from_latin, better)
         better = _UTF8_AS_MAC.sub(lambda found: _reread_as("mac_roman", found.group()), better)
         pairs = _UTF8_AS_CYRILLIC.findall(better)
-        if len(pairs) >= 3 and len(_CYRILLIC.findall(better)) <= 2.2 * len(pairs):
+        if len(pairs) >= 3 and _CYRILLIC_WORD.search(better) and len(_CYRILLIC.findall(better)) <= 2.2 * len(pairs):
             better = _UTF8_AS_CYRILLIC.sub(lambda found: _reread_as("cp1251", found.group()), better)
         if better == text:
             break

@@ -18,7 +18,7 @@ _SMALL_WORDS: dict[str, str] = {
     "do does did what how who why when where my me will would should about list name give tell has had or at if we he she "
     "its than some",
     "de": "der die das und ist nicht ein eine zu den von mit sich auf für dem werden wird sind oder auch als bei einen wie "
-    "dass man kann hat durch nach zum zur wenn nur sehr diese dieser einer aus",
+    "dass kann durch nach zum zur wenn nur sehr diese dieser einer aus",
     "fr": "le les des et est une dans que qui pour pas sur avec sont au du ce cette vous nous il elle par plus ou être ont "
     "leurs leur aux puis mais ses tout comme très même cette ces entre hui",
     "es": "el los las y es una que por con para del se su no como más pero sus este esta son al lo muy puede ser también "
@@ -51,9 +51,7 @@ _SCRIPTS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("th", re.compile("[฀-๿]")),
     ("hi", re.compile("[ऀ-ॿ]")),
 )
-_ENGLISH_ASKS = re.compile(
-    r"\s*(?:how|what|why|who|when|where|which|describe|explain|tell|give|write|suggest)\b", re.IGNORECASE
-)
+_ENGLISH_ASKS = re.compile(r"\s*(?:how|what|why|who|when|where|which|explain|tell|give|write)\b", re.IGNORECASE)
 _CHINESE = re.compile("[的是了我们這这為为說说對对還还嗎吗沒没你您它她很也與与，]")  # which no Japanese name or title has
 _LATIN = re.compile(r"[^\W\d_]+")
 _LEAST_LETTERS = 16

@@ -24,7 +24,7 @@ _KINDS: dict[str, re.Pattern[str]] = {
     "card": re.compile(r"(?<![\d.-])(?:\d{4}([ -]?)\d{4}\1\d{4}\1\d{4}(?:\1\d{1,3})?|3[47]\d{2}([ -]?)\d{6}\2\d{5})(?![\d-])"),
     "identity": re.compile(
         r"(?<![\d-])(?!000|666|9\d\d)\d{3}-(?!00)\d{2}-(?!0000)\d{4}(?![\d-])"
-        r"|(?:social security|\bssn\b)\D{0,30}?(?<!\d)\d{3} ?\d{2} ?\d{4}(?!\d)"
+        r"|(?:social security (?:number|no\b|#)|\bssn\b)\D{0,30}?(?<!\d)\d{3} ?\d{2} ?\d{4}(?!\d)"
         r"|aadhaar\D{0,20}?\d{4} ?\d{4} ?\d{4}(?!\d)"
         r"|(?:マイナンバー|個人番号|my ?number)\D{0,12}\d{4}[ -]?\d{4}[ -]?\d{4}(?!\d)"
         r"|(?:passport|パスポート|旅券)\D{0,20}?(?<![A-Za-z])[A-Z]{2}\d{7}(?!\d)|(?<!\d)\d{6}-[1-4]\d{6}(?!\d)|(?<!\d)[1-6]\d{5}(?:19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])\d{3}[\dX](?!\d)|(?:免許証|運転免許)\D{0,12}\d{12}(?!\d)",
@@ -44,13 +44,15 @@ _KINDS: dict[str, re.Pattern[str]] = {
         r"|\b\d{1,5} (?:[A-Z][a-z]+ ){1,3}(?:Street|St|Avenue|Ave|Road|Rd|Boulevard|Blvd|Lane|Ln|Drive|Dr)\.?,? "
         r"(?:Apt\.? \w+,? )?"
         r"[A-Z][A-Za-z ]{2,20},? (?:[A-Z]{2} \d{5}(?:-\d{4})?|[A-Z]{1,2}\d[A-Z\d]? \d[A-Z]{2})\b"
-        r"|\b(?:[A-ZÄÖÜ][\w.-]+ ){1,3}\d{1,4}[a-z]?, (?:D-)?\d{5} [A-ZÄÖÜ][a-zäöüß]{2,}"
+        r"|\b(?:[A-ZÄÖÜ][\w.-]*(?:[sS]tra(?:ß|ss)e|[sS]tr\.|[wW]eg|[pP]latz|[aA]llee|[gG]asse|[rR]ing|[dD]amm)"
+        r"|(?:Via|Viale|Piazza|An der)(?: [A-Z][\w.-]+){1,2}) \d{1,4}[a-z]?, (?:D-)?\d{5} [A-ZÄÖÜ][a-zäöüß]{2,}"
     ),
 }
-_AT, _DOT = r" ?(?:[\[({] ?at ?[\])}]| at ) ?", r" ?(?:[\[({] ?dot ?[\])}]| dot ) ?"
+_DOT, _DOMAIN = r" ?(?:[\[({] ?dot ?[\])}]| dot ) ?", r"(?:com|net|org|edu|gov|info|jp|de|uk|fr)\b"
+# Prose has "at" and "dot" too: only what is spelled on both sides of the one, or brackets, make an address.
 _SPELLED_MAIL = re.compile(
-    rf"\b[\w.+-]{{2,40}}(?: dot [\w-]{{1,40}})?{_AT}[\w-]{{2,40}}(?:{_DOT}[\w-]{{1,40}})?"
-    rf"{_DOT}(?:com|net|org|edu|gov|info|jp|de|uk|fr)\b",
+    rf"\b(?:[\w.+-]{{2,40}} ?[\[({{] ?at ?[\])}}] ?|(?:[\w+-]{{1,40}} dot [\w-]{{1,40}}|[\w+-]*[\d._][\w.+-]*) at )"
+    rf"[\w-]{{2,40}}(?:{_DOT}[\w-]{{1,40}})?{_DOT}{_DOMAIN}",
     re.IGNORECASE,
 )
 # What is looked for first, since most texts hold none of it: the rules themselves take long.
@@ -126,7 +128,7 @@ def _possible(text: str) -> Iterator[tuple[str, re.Pattern[str]]]:
         yield "key", _KINDS["key"]
     if "@" in text or "＠" in text:
         yield "mail", _KINDS["mail"]
-    if "dot" in text:
+    if "dot" in text or "DOT" in text:
         yield "mail", _SPELLED_MAIL
     if number:
         yield from ((kind, _KINDS[kind]) for kind in ("account", "card", "identity", "phone"))

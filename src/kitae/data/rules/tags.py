@@ -16,7 +16,8 @@ GATE = "data.tags"
 _CONTROL = re.compile(
     r"<\|[^<>|\s][^<>|\n]{0,40}\|>|<｜[^<>｜\n]{1,40}｜>|\[/?INST\]|<</?SYS>>|</?(?:start|end)_of_\w{2,12}>"
     r"|\[/?(?:BOS|EOS|PAD|EOT|EOM|CLS|SEP|UNK)\]|<(?:bos|eos|pad|unk|sep|cls|eod|eot|eom|endoftext|bot|reserved_\d+|extra_id_\d{1,3})>"
-    r"|<(?:END|STOP|EOT|EOS|BOS)>\s*$|\[(?:BEGIN|START|END|Begin|Start|End) (?:OF|of) \w{2,12}\]"
+    r"|<(?:END|STOP|EOT|EOS|BOS)>\s*$|\[(?:BEGIN|START|END) OF "
+    r"(?:TURN|DIALOGUE?|CONVERSATION|ANSWER|RESPONSE|OUTPUT|SEQUENCE|CHAT|REPLY)\]"
     r"|\[\|(?:AI|Human|User|Assistant|System)\|\]|<0x[0-9A-F]{2}>|(?:▁\w+){2,}|\wĠ\w|^\s*<s>|</s>\s*$"
 )
 _QUOTES = "`'\"“”‘’「」"
@@ -32,14 +33,14 @@ _SPEAKER = re.compile(
     re.IGNORECASE,
 )
 _NEXT_TURN = re.compile(
-    r"^[ \t]*\**(?:(?:human|user)(?: (?:input|query|message))?|ユーザー|人間|benutzer|utilisateur|usuario|用户)\**[ \t]*[:：]"
+    r"^[ \t]*\**(?:human|user|ユーザー|人間|benutzer|utilisateur|usuario|用户)\**[ \t]*[:：]"
     r"|(?-i:(?<=[.!?] )(?:USER|HUMAN|ASSISTANT): )",
     re.IGNORECASE | re.MULTILINE,
 )
 _PART = rf"(?:{_ROLES}|reply|model|gpt|bot)"
-# The name of a part between signs, at the head: === ANSWER ===, @@assistant@@, <<REPLY>>, 【回答】, {'answer': …, BEGININPUT.
+# The name of a part between signs, at the head: === ANSWER ===, @@assistant@@, <<REPLY>>, 【回答】, BEGININPUT.
 _MARKED = re.compile(
-    rf"\s*(?:(?:={{2,}}|-{{3,}}|~{{2,}}|@+|<<|<!-+|\[\[|{{[%'\"]?|【|（|\$|%+|:{{3,}}\s*{{?\.?)\s*(?:final[ _])?{_PART}"
+    rf"\s*(?:(?:={{2,}}|-{{3,}}|~{{2,}}|@{{2,}}|<<|<!-+|\[\[|{{%?|【|（|\$|%{{2,}}|:{{3,}}\s*{{?\.?)\s*(?:final[ _])?{_PART}"
     rf"(?:[ _-]?(?:start|begin))?[\s'\"]*[=@>}}\]%】）$~:-]+|{_PART}(?:=[\"']|>\s)|\\begin{{{_PART}}}"
     r"|BEGIN_?(?:INPUT|CONTEXT|INSTRUCTION|ANSWER|RESPONSE)\b)",
     re.IGNORECASE,
@@ -105,6 +106,7 @@ answer final_answer finalanswer response reply output result completion solution
 instruction question context start end begin generated
 """
 _FIELDS = frozenset(_NAMES.split())
+_SPEAKERS = ("assistant", "gpt", "user", "human", "system")
 _BBCODE = {"b", "i", "u", "s", "quote", "code", "url", "img", "list", "color", "size", "center"}
 
 
@@ -173,7 +175,9 @@ def _marked(exchange: Exchange) -> Finding | None:
     found = found or _LABEL.match(exchange.answer)
     if found is None or exchange.is_about_code or _DIALOGUE.search(exchange.asked):
         return None
-    if found.re is _LABEL and _QUESTION_LABEL.search(exchange.asked):
+    if found.re is _LABEL and (
+        _QUESTION_LABEL.search(exchange.asked) or re.search(r"^\s*B[:：]", exchange.answer, re.MULTILINE)
+    ):
         return None
     named = (found[1] if found.re is _LABEL else found.group()).strip()
     if re.search(rf"(?<!\w){re.escape(named)}(?!\w)", exchange.asked) or named[:1] in set(exchange.asked) & set("【{$@%"):
@@ -268,7 +272,8 @@ def _keyed(exchange: Exchange) -> Finding | None:
         value = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    if isinstance(value, dict) and (value.keys() == {"role", "content"} or value.keys() == {"from", "value"}):
+    role = value.get("role", value.get("from")) if isinstance(value, dict) else None
+    if role in _SPEAKERS and (value.keys() == {"role", "content"} or value.keys() == {"from", "value"}):
         return Finding(GATE, "wrapper", excerpt(text, 0, 20), habit="{role}")
     if not isinstance(value, dict) or len(value) != 1:
         return None

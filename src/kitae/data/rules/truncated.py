@@ -22,7 +22,7 @@ _HANGING = re.compile(
     re.IGNORECASE,
 )
 # What may end an answer to "where" or "when", but no sentence after others.
-_PARTICLE = re.compile(r"[にでとのもや]$")
+_PARTICLE = re.compile(r"[にでのや]$")
 # With which people leave off, and mean to.
 _LEFT_OPEN = re.compile(
     r"(?:ので|のに|[すただんい]が|[いうくすただつぬふむるれん](?:の|もの)|なの|ても|でも|れども|には|では|とは|かも|など|けど|、、)$"
@@ -50,11 +50,11 @@ _COUNTED = re.compile(
     re.IGNORECASE,
 )
 _LIST, _MOST_NAMES = 200, 40  # characters of a list in one line; things that a question names
-_OBJECT = re.compile(r"[\[{\s]*\"\w+\"\s*:")
+_OBJECT = re.compile(r"\s*[\[{][\[{\s]*\"\w+\"\s*:")
+_STRING = re.compile(r"\"(?:[^\"\\]|\\.)*\"")
 _ITEM = re.compile(r"^\s*(?:[-*•‣·–—]|\(?\d{1,3}[.):]|[a-zA-Z][.)]|#+)\s*")
 _WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
 _SPACED = re.compile(r"[^\W\d_぀-ヿ一-鿿가-힣]+(?:['’-][^\W\d_぀-ヿ一-鿿가-힣]+)*")  # words that have spaces around them
-_KATAKANA = re.compile("[ァ-ヺー]{2,}")  # words where words have no spaces around them
 _LAST_WORD = re.compile(r"(?<![\w@/.#'’])([^\W\d_]+)$")
 _BEFORE_LETTER = re.compile(
     r"\b(?:the|an?|and|or|of|with|from|to|in|on|is|are|was|were|has|have|that|for|by|at) \w$", re.IGNORECASE
@@ -181,14 +181,12 @@ def open_end(talk: Talk) -> OpenEnd | None:
     found = _LAST_WORD.search(text, max(0, len(text) - _TAIL))
     if found is None or _is_code(exchange):
         return None
-    *_, borrowed = ["", *_KATAKANA.findall(found.group(1))]
-    borrowed = borrowed if text.endswith(borrowed) else ""
-    word = borrowed or found.group(1)
-    others = (_KATAKANA if borrowed else _WORD).findall(f"{exchange.asked}\n{text[: -len(word)]}")
+    word = found.group(1)
+    others = _WORD.findall(f"{exchange.asked}\n{text[: found.start()]}")
     last = text.rsplit("\n", 1)[-1]
     goes_on = _goes_on(text, last)
     # Where words have no spaces around them, a longer piece of text may begin with a word, which alone is a whole answer.
-    if word in others or word.lower() in others or not (goes_on or _SPACED.fullmatch(word)):
+    if word in others or word.lower() in others or not _SPACED.fullmatch(word):
         longer = ""
     else:
         longer = next((other for other in others if _goes_on_as(word, other)), "")
@@ -198,8 +196,6 @@ def open_end(talk: Talk) -> OpenEnd | None:
 
 def _goes_on_as(word: str, other: str) -> bool:
     rest = other[len(word) :]
-    if _KATAKANA.fullmatch(word):
-        return other.startswith(word) and bool(rest.strip("ー"))
     return len(word) >= 3 and other.lower().startswith(word.lower()) and len(rest) >= 2 and rest not in _INFLECTIONS
 
 
@@ -272,7 +268,8 @@ def _breaks_off_lines(text: str) -> bool:
 
 
 def _is_half_an_object(text: str) -> bool:
-    return bool(_OBJECT.match(text)) and any(text.count(opening) > text.count(closing) for opening, closing in ("{}", "[]"))
+    bare = _STRING.sub("", text) if _OBJECT.match(text) else ""
+    return any(bare.count(opening) > bare.count(closing) for opening, closing in ("{}", "[]"))
 
 
 def _too_few(asked: str, text: str) -> bool:
