@@ -14,7 +14,7 @@ Precision = Literal["auto", "bf16", "fp32"]
 
 _GPUS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
 _CPUS = "/proc/cpuinfo"
-_MULTIPLY_BF16 = ("avx512_bf16", "amx_bf16")
+_MULTIPLY_BF16 = {"avx512_bf16", "amx_bf16"}
 
 
 def has_gpu() -> bool:
@@ -45,11 +45,15 @@ def computes_in_bf16(precision: Precision) -> bool:
         import torch
 
         return bool(torch.cuda.is_bf16_supported())
+    return not _MULTIPLY_BF16.isdisjoint(cpu_flags())
+
+
+def cpu_flags() -> set[str]:
+    """What the processor can do, where the system says so."""
     try:
-        flags = Path(_CPUS).read_text(encoding="utf-8").split()
+        return set(Path(_CPUS).read_text(encoding="utf-8").split())
     except OSError:
-        return False
-    return any(flag in flags for flag in _MULTIPLY_BF16)
+        return set()
 
 
 def ran_out_of_memory(error: BaseException) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 
 from kitae.errors import InputError
 from kitae.files import JsonDict
+from kitae.hardware import cpu_flags
 from kitae.models.gguf_header import read_gguf_header
 
 _ATTR_CONTROL = 1 << 3
@@ -60,6 +61,8 @@ class LlamaModel:
         params = self._lib.llama_model_default_params()
         params.vocab_only = vocab_only
         params.n_gpu_layers = -1
+        # Its tiles crash on Q8_0 matrices, and no error tells: the process is gone.
+        params.use_extra_bufts = "amx_int8" not in cpu_flags()
         self.handle = self._lib.llama_model_load_from_file(str(path).encode(), params)
         if not self.handle:
             raise InputError("gguf-unreadable", where=str(path), why="llama.cpp")
