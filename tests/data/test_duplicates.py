@@ -88,6 +88,13 @@ def test_strangers(a: tuple[str, str], b: tuple[str, str]) -> None:
     assert likeness(Parts.of(row(*a)), Parts.of(row(*b)), 0.85) == 0.0
 
 
+def test_programs_that_differ_in_a_sign_are_two_also_with_the_line_ends_of_windows() -> None:
+    code = "def even(text): \r\n  if len(text) {} 0: \r\n    return True \r\n  return False"
+    twice = [row(f"Write a function to find whether the given string has an {kind} length.", code.format(sign), i)
+             for i, (kind, sign) in enumerate((("even", "% 2 =="), ("odd", "% 2 !=")))]  # fmt: skip
+    assert not found(twice)
+
+
 def test_the_tidier_one_stays_wherever_it_stands() -> None:
     tidy, untidy = row("What is it?", LONG), row("What is it?", LONG.replace("light", "LIGHT") + "  \n")
     assert [(twin.row, twin.stays) for twin in found([untidy, tidy])] == [(0, 1)]

@@ -38,6 +38,20 @@ def test_items_are_found_verbatim_and_inside_other_text() -> None:
     assert japanese is not None and "exam:2" in japanese.evidence
 
 
+def test_short_items_are_found_with_their_answers() -> None:
+    exam = Evaluations(
+        [row("Center a div.", ".box { display: grid }", "exam:4"), row("Name five of the fruits.", "Kiwi", "exam:5")]
+    )
+    assert exam.find(row("Center a div.", ".box { display: grid }")) is not None
+    assert exam.find(row("Center a div.", "Use flexbox.")) is None
+    assert exam.find(row("Name five of the fruits.", "Plum")) is not None
+
+
+def test_items_whose_runs_all_items_share_are_found_as_a_whole() -> None:
+    items = [row(f"Reply yes or no and say nothing else: is number {i} even?", "no", f"exam:{i}") for i in range(40)]
+    assert Evaluations(items).find(row(items[7].messages[0].content, "yes")) is not None
+
+
 def test_what_only_resembles_an_item_is_no_leak() -> None:
     exam = Evaluations(EXAM)
     assert exam.find(row("A food truck sells soup. Each pot costs $9 and makes 4 bowls. What is the profit?", "1")) is None

@@ -209,6 +209,8 @@ GARBLED = {
     "It\\u2019s \\ud83d\\ude00": "It’s 😀",
     "One.\\n\\nTwo.": "One.\n\nTwo.",
     "It&acirc;&euro;&trade;s late": "It’s late",
+    "РџСЂРёРІРµС‚ вЂ” РІСЃС‘": "Привет — всё",
+    "\x1b[31mred\x1b[0m wine": "red wine",
     "It\\u00e2\\u0080\\u0099s late": "It’s late",
 }
 
@@ -271,6 +273,8 @@ def test_garbled_text_that_a_row_is_about() -> None:
     assert "data.encoding" not in gates("How do I write < in HTML?", "As &lt;, and & as &amp;.")
     assert "data.encoding" not in gates("What does \\n mean?", "\\n is a newline. Write \\n where you want one.")
     assert "data.encoding" not in gates("What does &amp; mean?", "&amp; stands for an ampersand.")
+    assert "data.encoding" not in gates("HTMLで著作権マークを表示するには？", "&copy; と書くと © になります。")
+    assert "data.encoding" not in gates("How do I write a copyright sign?", "Type `&copy;` in your page.")
     text = 'printf("One\\n\\nTwo"); puts("A\\nB");\n<pre>a &lt; b</pre>'
     assert not findings(Talk(Conversation.of_text(text, "r:1")), ())
     assert "data.encoding" not in gates("Print two lines in Python", 'print("One\\n\\nTwo")')

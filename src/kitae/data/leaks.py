@@ -24,7 +24,8 @@ from kitae.errors import InputError
 GATE = "data.leak"
 _WORDS, _CHARACTERS = 8, 13
 _PART = 0.4  # of an item's runs
-_SHORTEST = 5  # tokens of an item that is found as a whole, because it has no runs
+_SHORTEST = 5  # tokens of an item that is found by what it asks; a shorter one only together with its answer
+_WHOLE = 400  # characters of a question that is looked for as a whole
 _ASKED = ("question", "prompt", "instruction", "problem", "input_text", "turns", "Question", "input")
 _COMMON = 5  # items that may share a run before it says nothing
 
@@ -33,11 +34,17 @@ class Evaluations:
     def __init__(self, rows: Iterable[Conversation]) -> None:
         self._sources: list[str] = []
         self._whole: dict[tuple[str, ...], str] = {}
+        self._short: dict[tuple[tuple[str, ...], tuple[str, ...]], str] = {}  # with the answer
         found: dict[int, list[Hashes]] = {_WORDS: [], _CHARACTERS: []}
         owners: dict[int, list[np.ndarray[tuple[int], np.dtype[np.int64]]]] = {_WORDS: [], _CHARACTERS: []}
         seen: set[tuple[str, ...]] = set()
         for row in rows:
-            said = tokens(_examined(row))
+            asked = _examined(row)
+            said = tokens(asked)
+            if len(said) < _SHORTEST and row.answer:
+                self._short[tuple(said), tuple(tokens(row.answer))] = row.source
+            elif len(said) >= _SHORTEST and len(asked) < _WHOLE:
+                self._whole.setdefault(tuple(said), row.source)
             if tuple(said) in seen:  # what stands there several times would seem to be what all items share
                 continue
             seen.add(tuple(said))
@@ -47,18 +54,19 @@ class Evaluations:
                 owners[size].append(np.full(len(runs), len(self._sources), dtype=np.int64))
                 found[size].append(runs)
                 self._sources.append(row.source)
-            elif len(said) >= _SHORTEST:
-                self._whole[tuple(said)] = row.source
         self._runs = {size: _sorted(found[size], owners[size]) for size in found}
         telling = np.concatenate([who for _, who in self._runs.values()])
         self._sizes: list[int] = np.bincount(telling, minlength=len(self._sources)).tolist()
 
     def __bool__(self) -> bool:
-        return bool(self._sources or self._whole)
+        return bool(self._sources or self._whole or self._short)
 
     def find(self, row: Conversation) -> Finding | None:
         for text in [m.content for m in row.messages if m.role not in ("assistant", "system")]:
-            source = self._whole.get(tuple(tokens(text))) if len(text) < 400 else None
+            asked = tuple(tokens(text)) if len(text) < _WHOLE else ()
+            source = self._whole.get(asked)
+            if source is None and len(asked) < _SHORTEST and row.answer:
+                source = self._short.get((asked, tuple(tokens(row.answer))))
             if source is not None:
                 return Finding(GATE, "evaluation", f"{source}: {text.strip()[:100]}")
         said = tokens("\n".join(m.content for m in row.messages if m.role != "system"))

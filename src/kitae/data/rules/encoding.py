@@ -44,6 +44,7 @@ def _read_as(encoding: str, first: int, last: int) -> str:
 # UTF-8 read as Windows-1251: Cyrillic becomes pairs that begin with Р or С.
 _PAIR = f"(?:Р{_read_as('cp1251', 0x90, 0xBF)}|С{_read_as('cp1251', 0x80, 0x9F)})"
 _UTF8_AS_CYRILLIC = re.compile(_PAIR)
+_SIGN_AS_CYRILLIC = re.compile("вЂ[^\\s\\w]|вЂ[™˜¦]")
 _CYRILLIC_WORD = re.compile(f"{_PAIR}{{3}}")
 _CYRILLIC = re.compile("[Ѐ-ӿ]")
 # UTF-8 read as Mac Roman: quotes, and accented letters beside others.
@@ -51,15 +52,15 @@ _NEXT_ON_MAC = _read_as("mac_roman", 0x80, 0xBF)
 _ACCENT_ON_MAC = f"√(?![∑∏π∫Ωµ∞∂≠≤≥±°ƒ≈]){_NEXT_ON_MAC}"  # without what stands behind a root in formulas
 _UTF8_AS_MAC = re.compile(f"‚Ä{_NEXT_ON_MAC}|(?<=[A-Za-z]{{2}}){_ACCENT_ON_MAC}|{_ACCENT_ON_MAC}(?=[a-z]{{2}})")
 # How HTML and JSON write characters; in prose they are left over from a conversion.
-_ENTITY = re.compile(r"&(?:[A-Za-z]{2,8}|#\d{2,6}|#[xX][0-9a-fA-F]{2,5});")
+_ENTITY = re.compile(r"(?<![`'\"“‘「])&(?:[A-Za-z]{2,8}|#\d{2,6}|#[xX][0-9a-fA-F]{2,5});")
 _UNIT = re.compile(r"(?:\\u[0-9a-fA-F]{4})+")
 _BYTES_WRITTEN = re.compile(r"(?:\\x[0-9a-fA-F]{2}){2,}")
-_ESCAPE_ASKED = re.compile(r"\\[a-zA-Z]|&#?\w+;")
+_ESCAPE_ASKED = re.compile(r"\\[a-zA-Z]|&#?\w+;|\b(?:entit(?:y|ies)|escap\w+)\b|実体参照|エスケープ", re.IGNORECASE)
 _PATH_OR_FORMULA = re.compile(r"\b[A-Za-z]:\\|\\(?![nrt\"\\u])|\\[nrtu][a-z]{2}\w*[{}]|\\begin")
 _LINE_END = re.compile(r"(?:\\r)?\\n(?=\\|[A-Z](?!\w*arrow)|\s|-|\d\.|$)")  # and no \nu of a formula
 # What hiragana and katakana in UTF-8 begin with, read as Shift JIS.
 _TYPICAL = "縺繧繝"
-_UNSEEN = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f\ufeff\ufffe\uffff]")
+_UNSEEN = re.compile(r"\x1b\[[\d;]*[A-Za-z]|[\x00-\x08\x0b\x0e-\x1f\x7f\ufeff\ufffe\uffff]")
 _LOST = re.compile(r"\ufffd|[\ue000-\uf8ff]{2,}|锟斤拷|(?:烫){3,}")
 _LOST_APOSTROPHES = re.compile(r"(?<=[A-Za-z])\?(?=(?:s|t|re|ve|ll|d|m)\b)")
 _ABOUT = re.compile(
@@ -101,7 +102,7 @@ def _finding(text: str) -> Finding | None:
         if sum(map(text.count, _TYPICAL)) * 6 >= len(text) >= 6:
             return Finding(GATE, "lost", excerpt(text, 0, 30))
     if unseen := _UNSEEN.search(text):
-        return Finding(GATE, "unseen", f"U+{ord(unseen.group()):04X}: {excerpt(text, *unseen.span())!r}")
+        return Finding(GATE, "unseen", f"U+{ord(unseen.group()[0]):04X}: {excerpt(text, *unseen.span())!r}")
     lost_marks = list(_LOST_APOSTROPHES.finditer(text))
     if len(lost_marks) >= 2 and "'" not in text and "’" not in text:
         return Finding(GATE, "lost", excerpt(text, *lost_marks[0].span()))
@@ -171,6 +172,7 @@ def _decoded(text: str) -> str:
         better = _NOT_ASCII.sub(_from_shift_jis, better)
         better = _JAPANESE_AS_LATIN.sub(_japanese_from_latin, better)
         better = _UTF8_AS_MAC.sub(lambda found: _reread_as("mac_roman", found.group()), better)
+        better = _SIGN_AS_CYRILLIC.sub(lambda found: _reread_as("cp1251", found.group()), better)
         pairs = _UTF8_AS_CYRILLIC.findall(better)
         if len(pairs) >= 3 and _CYRILLIC_WORD.search(better) and len(_CYRILLIC.findall(better)) <= 2.2 * len(pairs):
             better = _UTF8_AS_CYRILLIC.sub(lambda found: _reread_as("cp1251", found.group()), better)

@@ -76,16 +76,16 @@ _CODE_ASKED = re.compile(
     r"golang|rust|kotlin|swift|perl|bash|shell|regex|regular expressions?|algorithms?|api|json|yaml|implement|compiles?|"
     r"components?|variables?|arrays?|html|xml|css|jsx|react|node\.?js|latex|markdown|c\+\+|c#)(?!\w)"
     r"|コード|プログラム|関数|スクリプト|正規表現|タグ",
-    re.IGNORECASE,
+    re.IGNORECASE | re.ASCII,  # Japanese stands right beside such words
 )
 _MARKUP_ASKED = re.compile(
     r"\b(?:x?html5?|xml|css|svg|jsx|react|vue|angular|markup|tags?|elements?|web ?(?:page|site|app)s?|snippets?|rss|latex|"
     r"bbcode|markdown|bootstrap|dom|node\.?js|php|javascript|wrap(?:ped|ping)?|enclosed?)\b|タグ|マークアップ|ウェブ|ホームページ|要素",
-    re.IGNORECASE,
+    re.IGNORECASE | re.ASCII,
 )
 _CODE_LINE = re.compile(
     r"^[ \t]*(?:import \w|from \w[\w.]* import|def \w+\(|class \w+\b.*[:{][ \t]*$|function\b.*\(|(?:const|let|var) \w+|"
-    r"#include|<\?php|<!DOCTYPE|SELECT\b|INSERT INTO|UPDATE \w+ SET|CREATE TABLE|public |private |print\(|return\b.*;|"
+    r"#include|<\?php|<!DOCTYPE|[ \t]+return\b|SELECT\b|INSERT INTO|UPDATE \w+ SET|CREATE TABLE|public |private |print\(|return\b.*;|"
     r"console\.|System\.|\$\w+ ?=|\w+\(.*\);?[ \t]*$|.*[;{}][ \t]*$|</?\w+[^<>]*>[ \t]*$)",
     re.MULTILINE,
 )
@@ -96,6 +96,7 @@ def looks_like_code(text: str) -> bool:
     """A fence, or several lines that no prose has."""
     if "```" in text:
         return True
+    text = text.replace("\r\n", "\n")
     lines = text.count("\n", 0, _SEEN) + 1
     found = sum(1 for _ in _CODE_LINE.finditer(text, 0, _SEEN))
     return (found >= 2 and found * 3 >= lines) or (
