@@ -10,6 +10,7 @@ import pytest
 from kitae.chat import Conversation
 from kitae.data.duplicates import Twin, twins
 from kitae.data.identity import Parts, likeness, untidiness
+from kitae.data.rules.finding import looks_like_code
 from kitae.data.signature import bands, whole
 
 
@@ -93,6 +94,7 @@ def test_programs_that_differ_in_a_sign_are_two_also_with_the_line_ends_of_windo
     twice = [row(f"Write a function to find whether the given string has an {kind} length.", code.format(sign), i)
              for i, (kind, sign) in enumerate((("even", "% 2 =="), ("odd", "% 2 !=")))]  # fmt: skip
     assert not found(twice)
+    assert looks_like_code("a = b;\r\nb = c;\r\nc = a;")
 
 
 def test_the_tidier_one_stays_wherever_it_stands() -> None:

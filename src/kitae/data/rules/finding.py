@@ -85,7 +85,8 @@ _MARKUP_ASKED = re.compile(
 )
 _CODE_LINE = re.compile(
     r"^[ \t]*(?:import \w|from \w[\w.]* import|def \w+\(|class \w+\b.*[:{][ \t]*$|function\b.*\(|(?:const|let|var) \w+|"
-    r"#include|<\?php|<!DOCTYPE|[ \t]+return\b|SELECT\b|INSERT INTO|UPDATE \w+ SET|CREATE TABLE|public |private |print\(|return\b.*;|"
+    r"#include|<\?php|<!DOCTYPE|[ \t]+return\b|"
+    r"SELECT\b|INSERT INTO|UPDATE \w+ SET|CREATE TABLE|public |private |print\(|return\b.*;|"
     r"console\.|System\.|\$\w+ ?=|\w+\(.*\);?[ \t]*$|.*[;{}][ \t]*$|</?\w+[^<>]*>[ \t]*$)",
     re.MULTILINE,
 )
