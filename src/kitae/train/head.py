@@ -1,4 +1,4 @@
-"""What each label costs, block by block: no more than a few megabytes of logits exist at once."""
+"""What each label costs, block by block: no more than some megabytes of logits exist at once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import nn
 
 Tensor = torch.Tensor
 
-_LOGITS = 1 << 23  # at once; allocators return larger blocks to the system after each use, and get them zeroed again
+_LOGITS = 1 << 25  # bytes at once; allocators return larger blocks to the system after each use, and get them zeroed again
 _ROWS = 64  # in fp32 at once
 _CACHED = 1 << 19  # numbers that stay near a CPU's core while they are worked on
 
@@ -164,7 +164,7 @@ def filled_up(positions: Tensor) -> Tensor:
 def _blocks(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Iterator[tuple[slice, Tensor, Tensor]]:
     """Positions, their logits, and the weight that made them."""
     used = weight.to(hidden.dtype)
-    rows = max(1, _LOGITS // len(weight) // _ROWS) * _ROWS
+    rows = max(1, _LOGITS // hidden.element_size() // len(weight) // _ROWS) * _ROWS
     for start in range(0, len(hidden), rows):
         part = slice(start, start + rows)
         yield part, nn.functional.linear(hidden[part], used, None if bias is None else bias.to(hidden.dtype)), used
