@@ -158,6 +158,11 @@ def test_legitimate_markup(asked: str, answer: str) -> None:
         "&nbsp;",
         "<br>",
         "（空白）",
+        "未記入",
+        "特になし",
+        "<answer here>",
+        "xxx",
+        "[]",
         "Sorry, something went wrong. Please try again later.",
     ],
 )
@@ -182,6 +187,10 @@ def test_nothing_is_answered(answer: str) -> None:
         ("Translate: エラーが発生しました", "An error occurred."),
         ("「そら」を漢字で書くと?", "「空」"),
         ("はい か いいえ で答えて", "はい"),
+        ("What does sorted(()) return in Python?", "[]"),
+        ("Return an empty JSON list.", "[]"),
+        ("Draw a line of ten dashes.", "----------"),
+        ("What is the chemical symbol for sodium?", "Na"),
     ],
 )
 def test_short_answers(asked: str, answer: str) -> None:
@@ -326,12 +335,25 @@ PRIVATE = {
     "AKIAIOSFODNN7RTQXWPL leaked": "[KEY] leaked",
     "IBAN DE89 3704 0044 0532 0130 00 ok": "IBAN [ACCOUNT] ok",
     "〒150-0002 東京都渋谷区渋谷2丁目21-1 まで": "[ADDRESS] まで",
-    "マイナンバーは1234 5678 9012です": "[IDENTITY]です",
-    "his social security number is 523 48 9817.": "his [IDENTITY].",
+    "マイナンバーは1234 5678 9012です": "マイナンバーは[IDENTITY]です",
+    "his social security number is 523 48 9817.": "his social security number is [IDENTITY].",
     "佐藤（kenichi.sato＠yahoo.co.jp）まで": "佐藤（[MAIL]）まで",
     "reach me at jeff dot parker at outlook dot com": "reach me at [MAIL]",
     "anna_b (at) web (dot) de": "[MAIL]",
     "Er wohnt in der Hauptstraße 5, 10115 Berlin": "Er wohnt in der [ADDRESS]",
+    "NINO: QQ123456C or JK 12 34 56 C": "NINO: [IDENTITY] or [IDENTITY]",
+    "Mi DNI es 54362315K y mi NIE X1234567L": "Mi DNI es [IDENTITY] y mi NIE [IDENTITY]",
+    "codice fiscale RSSMRA85T10A562S": "codice fiscale [IDENTITY]",
+    "sécu 1 85 05 78 006 084 91": "sécu [IDENTITY]",
+    "CPF 529.982.247-25": "CPF [IDENTITY]",
+    "PAN ABCPK1234F": "PAN [IDENTITY]",
+    "my SIN is 046 454 286": "my SIN is [IDENTITY]",
+    "tax file number: 876 543 210": "tax file number: [IDENTITY]",
+    "her passport is C01X00T47": "her passport is [IDENTITY]",
+    "Ruf an: 0171 5543289 oder 030 88427719": "Ruf an: [PHONE] oder [PHONE]",
+    "三菱UFJ銀行 普通 1234567": "三菱UFJ銀行 普通 [ACCOUNT]",
+    "secret wJalrXUtnFEMI/K7MDENG/bPxRfiCYzZpLeKqrst": "secret [KEY]",
+    "東京都渋谷区神南1-2-3 コーポ神南201": "[ADDRESS]",
 }
 
 
@@ -358,6 +380,12 @@ def test_private_data_is_masked(text: str, hidden: str) -> None:
         "Social Security paid out 123456789 dollars.",
         "In July 1863, 51000 Americans fell. In World War 2, 10000 Poles. Windows 10, 20000 Users",
         "You can buy it at amazon dot com today. Sign up at kitae dot net",
+        "sin 0.123456789 is about 0.123, and SIN is not COS",
+        "commit 2fd4e1c67a2d28fced849ee1bb76e7391b93eb12 and 20231201A or 12345678B",
+        "Part RSSMRA85T10A562Z, CPF 529.982.247-26, 1 85 05 78 006 084 92",
+        "A passport costs 130 dollars; the flight is BA12345678901",
+        "The account has 12345678 users. 普通は1234567人が来る",
+        "0101 110101 in binary is 53, and 0000 123456",
     ],
 )
 def test_what_is_not_private(text: str) -> None:
@@ -484,6 +512,7 @@ def test_another_language(asked: str, answer: str) -> None:
         ("List composers", "Bach, Händel, Mozart und Beethoven"),
         ("Continue: 昔々あるところに", "おじいさんとおばあさんが住んでいました。"),
         ("東京の人口は?", "約1400万人です。"),
+        ("Docker", "アプリケーションをコンテナで動かすための道具です。"),
     ],
 )
 def test_a_language_that_was_asked_for(asked: str, answer: str) -> None:

@@ -14,8 +14,8 @@ _STANDS_FOR_NOTHING = re.compile(
     r"(?:answer|response|output|回答|出力)\s*[:：]|"
     r"no[ _-]?(?:input|output|answer|response|content|text|data)|empty[ _-]?string|"
     r"todo|tbd|to be (?:added|filled|done|written)|(?:insert|add|your|write|enter)[ _-](?:your[ _-])?(?:answer|"
-    r"text|response|output)(?: here)?|lorem ipsum\b.*|not (?:available|applicable|provided)|"
-    r"(?:回答|出力|入力|内容)?(?:なし|無し|未入力|未回答|無回答|未定|該当なし|空欄)|ここに.{1,8}入力)"
+    r"text|response|output)(?: here)?|(?:answer|text|response|output)[ _-](?:goes[ _-])?here|x{3,}|lorem ipsum\b.*|not (?:available|applicable|provided)|"
+    r"(?:回答|出力|入力|内容|特に)?(?:なし|無し|未入力|未記入|未回答|無回答|未定|該当なし|空欄)|ここに.{1,8}入力)"
     r"[\s>\])}）」\"'*_.。!-]*",
     re.IGNORECASE | re.DOTALL,
 )
@@ -36,6 +36,11 @@ _ASKS_FOR_NOTHING = re.compile(
 )
 _ABOUT_NOTHING = re.compile(
     r"\b(?:mean(?:s|ing)?|stands? for|abbreviat\w*|lorem|placeholder|json|\d+ ?/ ?0)\b|該当|あれば|なければ|意味", re.IGNORECASE
+)
+_ASKS_FOR_SIGNS = re.compile(
+    r"\b(?:return|output|print|evaluate|json|list|array|string|empty|punctuation|symbols?|brackets?|quotes?|line|dash(?:es)?|"
+    r"dots?|morse|emoticon|draw|separator)\b|記号|線|空の|句読点|括弧|リスト|モールス|顔文字",
+    re.IGNORECASE,
 )
 # What whoever wrote the answers was told instead of one.
 _FAILED = re.compile(
@@ -61,7 +66,7 @@ def find(talk: Talk) -> Iterator[Finding]:
     if not talk.exchanges:
         yield Finding(GATE, "no-answer", repr(talk.said[-1][-40:]) if talk.said else "–")
     for exchange in talk.exchanges:
-        if not _says_something(exchange.answer) or _is_placeholder(exchange):
+        if _is_placeholder(exchange) or not (_says_something(exchange.answer) or _is_asked_for(exchange)):
             yield Finding(GATE, "no-answer", repr(exchange.answer[:60]))
 
 
@@ -83,6 +88,14 @@ def _is_placeholder(exchange: Exchange) -> bool:
     if not _MAY_BE_MEANT.fullmatch(text):
         return False
     return not (_ASKS_FOR_NOTHING.search(exchange.asked) or _ABOUT_NOTHING.search(exchange.asked) or exchange.is_about_code)
+
+
+def _is_asked_for(exchange: Exchange) -> bool:
+    """Nothing but signs: an empty list or text that code returns, or a line that was to be drawn."""
+    signs = "".join(exchange.answer.split())
+    if len(signs) < 4 and signs[:1] not in tuple("[({\"'`<「"):
+        return False
+    return exchange.is_about_code or bool(_ASKS_FOR_SIGNS.search(exchange.asked))
 
 
 def _named(exchange: Exchange) -> bool:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from kitae.data.rules import national
 from kitae.data.rules.finding import Finding, Talk, excerpt
 
 GATE = "data.private"
+Place = tuple[str, int, int]  # the kind of what lies there, start and end
 _KINDS: dict[str, re.Pattern[str]] = {
     "key": re.compile(
         r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?:[\s\S]{0,8000}?-----END [A-Z ]*PRIVATE KEY-----)?"
@@ -16,31 +18,24 @@ _KINDS: dict[str, re.Pattern[str]] = {
         r"|\bSG\.[\w-]{16,}\.[\w-]{16,}|\b\d{8,10}:[A-Za-z0-9_-]{35}\b|discord(?:app)?\.com/api/webhooks/\d+/[\w-]+"
         r"|(?<=://)[^\s/:@]{1,64}:[^\s/@]{3,64}(?=@)"
         r"|\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}"
+        r"|(?<![A-Za-z0-9/+=])(?=[a-zA-Z/+]*\d)(?=[a-z0-9/+]*[A-Z])[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+=])"
     ),
     "mail": re.compile(
         r"(?<![A-Za-z0-9.+-])[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}[@＠](?:[A-Za-z0-9-]{1,63}[.．]){1,5}[A-Za-z]{2,24}(?![A-Za-z0-9_@])"
     ),
     "account": re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){3,7}(?: ?[A-Z0-9]{1,3})?\b"),
     "card": re.compile(r"(?<![\d.-])(?:\d{4}([ -]?)\d{4}\1\d{4}\1\d{4}(?:\1\d{1,3})?|3[47]\d{2}([ -]?)\d{6}\2\d{5})(?![\d-])"),
-    "identity": re.compile(
-        r"(?<![\d-])(?!000|666|9\d\d)\d{3}-(?!00)\d{2}-(?!0000)\d{4}(?![\d-])"
-        r"|(?:social security (?:number|no\b|#)|\bssn\b)\D{0,30}?(?<!\d)\d{3} ?\d{2} ?\d{4}(?!\d)"
-        r"|aadhaar\D{0,20}?\d{4} ?\d{4} ?\d{4}(?!\d)"
-        r"|(?:マイナンバー|個人番号|my ?number)\D{0,12}\d{4}[ -]?\d{4}[ -]?\d{4}(?!\d)"
-        r"|(?:passport|パスポート|旅券)\D{0,20}?(?<![A-Za-z])[A-Z]{2}\d{7}(?!\d)|(?<!\d)\d{6}-[1-4]\d{6}(?!\d)|(?<!\d)[1-6]\d{5}(?:19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])\d{3}[\dX](?!\d)|(?:免許証|運転免許)\D{0,12}\d{12}(?!\d)",
-        re.IGNORECASE,
-    ),
     "phone": re.compile(
         r"(?<![A-Za-z0-9.+-])(?:\+\d{1,3}[ .-]?(?:\(?\d{1,4}\)?[ .-]?){2,4}\d{2,4}|\(\d{3}\) ?\d{3}[ .-]\d{4}"
         r"|\(0\d{1,4}\)[ -]?\d{2,4}[ -]\d{3,4}"
         r"|[2-9]\d{2}[.-]\d{3}[.-]\d{4}"
-        r"|0\d{1,4}[-‐－ (]\d{1,4}[-‐－ )]\d{3,4}|0[5789]0\d{8}|0\d(?: \d{2}){4}|(?<!\d)1[3-9]\d{9}"
+        r"|0\d{1,4}[-‐－ (]\d{1,4}[-‐－ )]\d{3,4}|0[5789]0\d{8}|0\d{2,4}[ /]\d{6,8}|0\d(?: \d{2}){4}|(?<!\d)1[3-9]\d{9}"
         r"|[０][０-９]{1,4}[-－ー―][０-９]{1,4}[-－ー―][０-９]{3,4})(?![A-Za-z0-9-])"
     ),
     "address": re.compile(
         r"〒? ?\d{3}[-‐－]\d{4}\s*(?:東京都|北海道|(?:大阪|京都)府|[一-鿿]{2,3}県)[^\s、。]{2,40}"
         r"|(?:東京都|北海道|(?:大阪|京都)府|[一-鿿]{2,3}県)[一-鿿ぁ-んァ-ヶー]{1,14}[市区町村郡][^\s、。]{0,24}?"
-        r"\d{1,4}(?:丁目|番地|[-‐－]\d{1,4})[^\s、。]{0,16}"
+        r"\d{1,4}(?:丁目|番地|[-‐－]\d{1,4})[^\s、。]{0,16}(?:[ 　][^\s、。]{1,20}?\d{1,4}(?:号室?|室|F|階)?(?![^\s、。]))?"
         r"|\b\d{1,5} (?:[A-Z][a-z]+ ){1,3}(?:Street|St|Avenue|Ave|Road|Rd|Boulevard|Blvd|Lane|Ln|Drive|Dr)\.?,? "
         r"(?:Apt\.? \w+,? )?"
         r"[A-Z][A-Za-z ]{2,20},? (?:[A-Z]{2} \d{5}(?:-\d{4})?|[A-Z]{1,2}\d[A-Z\d]? \d[A-Z]{2})\b"
@@ -57,7 +52,7 @@ _SPELLED_MAIL = re.compile(
 )
 # What is looked for first, since most texts hold none of it: the rules themselves take long.
 _SIGNS = """
------BEGIN sk- sk_ pk- pk_ rk- rk_ AKIA ASIA ghp_ gho_ ghu_ ghs_ ghr_ github_pat glpat xox AIza hf_ npm_ SG. :// webhooks eyJ
+-----BEGIN sk- sk_ pk- pk_ rk- rk_ AKIA ASIA ghp_ gho_ ghu_ ghs_ ghr_ secret Secret SECRET github_pat glpat xox AIza hf_ npm_ SG. :// webhooks eyJ
 """
 _KEY_SIGNS = tuple(_SIGNS.split())
 _NUMBER = re.compile(r"\d(?:[-‐－ ().ー―]{0,2}\d){6}")
@@ -94,30 +89,33 @@ def masked(text: str, code: bool = False) -> str:
     return text
 
 
-def _places(text: str, code: bool) -> list[tuple[str, int, int]]:
-    found: list[tuple[str, int, int]] = []
-    for kind, pattern in _possible(text):
-        for match in pattern.finditer(text):
-            start, end = match.span()
-            if any(start < taken_end and taken_start < end for _, taken_start, taken_end in found):
-                continue
-            if not _nobodys(kind, match.group(), code):
-                found.append((kind, start, end))
+def _places(text: str, code: bool) -> list[Place]:
+    found: list[Place] = []
+    for place in (place for places in _possible(text) for place in places):
+        kind, start, end = place
+        taken = any(start < taken_end and taken_start < end for _, taken_start, taken_end in found)
+        if not taken and not _nobodys(kind, text[start:end], code):
+            found.append(place)
     return found
 
 
-def _possible(text: str) -> Iterator[tuple[str, re.Pattern[str]]]:
+def _possible(text: str) -> Iterator[Iterator[Place]]:
+    def all_of(kind: str, pattern: re.Pattern[str]) -> Iterator[Place]:
+        return ((kind, *match.span()) for match in pattern.finditer(text))
+
     number = _NUMBER.search(text)
     if number or any(sign in text for sign in _KEY_SIGNS):
-        yield "key", _KINDS["key"]
+        yield all_of("key", _KINDS["key"])
     if "@" in text or "＠" in text:
-        yield "mail", _KINDS["mail"]
+        yield all_of("mail", _KINDS["mail"])
     if "dot" in text or "DOT" in text:
-        yield "mail", _SPELLED_MAIL
+        yield all_of("mail", _SPELLED_MAIL)
+    if national.possible(text):
+        yield national.places(text)
     if number:
-        yield from ((kind, _KINDS[kind]) for kind in ("account", "card", "identity", "phone"))
+        yield from (all_of(kind, _KINDS[kind]) for kind in ("account", "card", "phone"))
     if _HOUSE.search(text):
-        yield "address", _KINDS["address"]
+        yield all_of("address", _KINDS["address"])
 
 
 def _nobodys(kind: str, text: str, code: bool) -> bool:
@@ -133,7 +131,7 @@ def _nobodys(kind: str, text: str, code: bool) -> bool:
     if kind == "card":
         spaced = len(digits) != len(text)
         return not (_luhn(digits) or (spaced and digits[0] in "3456")) or len(set(digits)) < 3 or (code and not spaced)
-    if kind == "account":
+    if kind == "account" and text[0].isalpha():
         return not _iban(re.sub(r"\s", "", text))
     if kind == "key":
         return code and len(set(text)) < 12
