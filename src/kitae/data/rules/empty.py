@@ -14,7 +14,8 @@ _STANDS_FOR_NOTHING = re.compile(
     r"(?:answer|response|output|回答|出力)\s*[:：]|"
     r"no[ _-]?(?:input|output|answer|response|content|text|data)|empty[ _-]?string|"
     r"todo|tbd|to be (?:added|filled|done|written)|(?:insert|add|your|write|enter)[ _-](?:your[ _-])?(?:answer|"
-    r"text|response|output)(?: here)?|(?:answer|text|response|output)[ _-](?:goes[ _-])?here|x{3,}|lorem ipsum\b.*|not (?:available|applicable|provided)|"
+    r"text|response|output)(?: here)?|(?:answer|text|response|output)[ _-](?:goes[ _-])?here|x{3,}|"
+    r"lorem ipsum\b.*|not (?:available|applicable|provided)|"
     r"(?:回答|出力|入力|内容|特に)?(?:なし|無し|未入力|未記入|未回答|無回答|未定|該当なし|空欄)|ここに.{1,8}入力)"
     r"[\s>\])}）」\"'*_.。!-]*",
     re.IGNORECASE | re.DOTALL,

@@ -1,4 +1,4 @@
-"""Numbers that states and banks give to persons: some are known by their form or their check digits, others by their name alone."""
+"""Numbers that states and banks give to persons: known by their form and check digits, or by their name alone."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterator
 
 _TO_9, _LETTERS = "0123456789", "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _SPANISH = "TRWAGMYFPDXBNJZSQVHLCKE"
-_ITALIAN_ODD = dict(
-    zip(_TO_9 + _LETTERS, (1, 0, 5, 7, 9, 13, 15, 17, 19, 21) * 2 + (2, 4, 18, 20, 11, 3, 6, 8, 12, 14, 16, 10, 22, 25, 24, 23), strict=True)
-)
+_ODD = (*(1, 0, 5, 7, 9, 13, 15, 17, 19, 21) * 2, 2, 4, 18, 20, 11, 3, 6, 8, 12, 14, 16, 10, 22, 25, 24, 23)
+_ITALIAN_ODD = dict(zip(_TO_9 + _LETTERS, _ODD, strict=True))
 
 
 def places(text: str) -> Iterator[tuple[str, int, int]]:
@@ -48,7 +47,8 @@ def _french(number: str) -> bool:
 
 def _brazilian(number: str) -> bool:
     def check(digits: str) -> int:
-        return sum(int(digit) * factor for digit, factor in zip(digits, range(len(digits) + 1, 1, -1), strict=True)) * 10 % 11 % 10
+        whole = sum(int(digit) * (len(digits) + 1 - i) for i, digit in enumerate(digits))
+        return whole * 10 % 11 % 10
 
     return len(set(number)) > 1 and number[9:] == f"{check(number[:9])}{check(number[:10])}"
 
@@ -74,7 +74,12 @@ _NAMED = tuple(
         ("identity", r"social security (?:number|no\b|#)|\bssn\b", 30, r"\d{3} ?\d{2} ?\d{4}"),
         ("identity", r"aadhaar", 20, r"\d{4} ?\d{4} ?\d{4}"),
         ("identity", r"マイナンバー|個人番号|my ?number", 12, r"\d{4}[ -]?\d{4}[ -]?\d{4}"),
-        ("identity", r"passport|パスポート|旅券|reisepass\w*", 20, r"[A-Z]{1,2}\d{6,8}|(?=(?:[A-Z]*\d){4})[A-Z][A-Z\d]{7,8}|\d{9}"),
+        (
+            "identity",
+            r"passport|パスポート|旅券|reisepass",
+            20,
+            r"[A-Z]{1,2}\d{6,8}|(?=(?:[A-Z]*\d){4})[A-Z][A-Z\d]{7,8}|\d{9}",
+        ),
         ("identity", r"免許証|運転免許", 12, r"\d{12}"),
         ("identity", r"national insurance|\bnino\b|\bNI number", 20, r"[A-Z]{2} ?\d{2} ?\d{2} ?\d{2} ?[A-D]"),
         ("identity", r"(?-i:\bSIN\b)|social insurance", 20, r"\d{3}[ -]?\d{3}[ -]?\d{3}"),

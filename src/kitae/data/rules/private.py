@@ -52,7 +52,8 @@ _SPELLED_MAIL = re.compile(
 )
 # What is looked for first, since most texts hold none of it: the rules themselves take long.
 _SIGNS = """
------BEGIN sk- sk_ pk- pk_ rk- rk_ AKIA ASIA ghp_ gho_ ghu_ ghs_ ghr_ secret Secret SECRET github_pat glpat xox AIza hf_ npm_ SG. :// webhooks eyJ
+-----BEGIN sk- sk_ pk- pk_ rk- rk_ AKIA ASIA secret Secret SECRET
+ghp_ gho_ ghu_ ghs_ ghr_ github_pat glpat xox AIza hf_ npm_ SG. :// webhooks eyJ
 """
 _KEY_SIGNS = tuple(_SIGNS.split())
 _NUMBER = re.compile(r"\d(?:[-‐－ ().ー―]{0,2}\d){6}")

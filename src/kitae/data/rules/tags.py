@@ -40,8 +40,9 @@ _NEXT_TURN = re.compile(
 _PART = rf"(?:{_ROLES}|reply|model|gpt|bot)"
 # The name of a part between signs, at the head: === ANSWER ===, @@assistant@@, <<REPLY>>, 【回答】, BEGININPUT.
 _MARKED = re.compile(
-    rf"\s*(?:(?:={{2,}}|-{{3,}}|~{{2,}}|@{{2,}}|<<|<!-+|\[\[|{{%?|【|（|\$|%{{2,}}|:{{3,}}\s*{{?\.?)\s*(?:final[ _])?{_PART}"
-    rf"(?:[ _-]?(?:start|begin))?[\s'\"]*[=@>}}\]%】）$~:-]+|{_PART}(?:=[\"']|>\s)|\\begin{{{_PART}}}"
+    rf"\s*(?:(?:={{2,}}|-{{3,}}|~{{2,}}|@{{2,}}|<<|<!-+|\[\[|\(\(|{{%?|[【（＜〈《［|]|\${{1,2}}"
+    rf"|%{{2,}}|:{{3,}}\s*{{?\.?)\s*(?:final[ _])?{_PART}"
+    rf"(?:[ _-]?(?:start|begin))?[\s'\"]*[=@>}}\])%】）＞〉》］|$~:-]+|{_PART}(?:=[\"']|>\s)|\\begin{{{_PART}}}"
     r"|BEGIN_?(?:INPUT|CONTEXT|INSTRUCTION|ANSWER|RESPONSE)\b)",
     re.IGNORECASE,
 )
@@ -53,9 +54,11 @@ _DIALOGUE = re.compile(
     re.IGNORECASE,
 )
 _ABOUT_TOKENS = re.compile(
-    r"\b(?:tokens?|tokeni[sz]ers?|bert|t5|chat templates?|prompt formats?|chatml|special tokens?|delimiters?)\b"
+    r"\b(?:tokens?|tokeni[sz]ers?|bert|t5|(?:chat|prompt) (?:templates?|formats?|markup)|chatml|special tokens?|delimiters?|"
+    r"(?:alpaca|vicuna|llama(?:[ -]?\d)?|mistral|gemma|qwen)(?:'s|-style)? "
+    r"(?:prompt|chat|instruction|format|style|template)\w*)\b"
     r"|トークン|テンプレート",
-    re.IGNORECASE,
+    re.IGNORECASE | re.ASCII,
 )
 _PREAMBLE = re.compile(
     r"^\s*(?:below is an instruction that describes a task|a chat between a curious (?:user|human)"
@@ -70,12 +73,18 @@ _OPENING = re.compile(r"\s*<([A-Za-z_぀-鿿][\w.-]*)>")
 _CLOSING = re.compile(r"</([A-Za-z_぀-鿿][\w.-]*)>\s*$")
 _BRACKET = re.compile(r"\s*\[([A-Za-z][A-Za-z_ ]{1,20})\]")
 _TEMPLATE_ASKED = re.compile(
-    r"template|placeholder|\b(?:jinja2?|liquid|handlebars|mustache|twig|django|helm|ansible|vue|angular)\b|テンプレート|\{\{",
-    re.IGNORECASE,
+    r"template|placeholder|mail[ -]?merge|merge fields?|"
+    r"\b(?:jinja2?|liquid|handlebars|mustache|twig|django|helm|ansible|vue|angular|"
+    r"workflows?|f-strings?)\b|テンプレート|差し込み|\{\{|\{\w+\}",
+    re.IGNORECASE | re.ASCII,
 )
 _KEY = re.compile(r"\"([A-Za-z_]{2,20})\"\s*:\s*\"")
+_MESSAGE = re.compile(r"\[?\{'(?:role|from)': '(?:assistant|gpt|model)',")
 _TAG = re.compile(r"</?[A-Za-z][\w-]*(?:\s[^<>]*)?/?>")
-_PLACEHOLDER = re.compile(r"\{\{[ \t]*[A-Za-z_][\w.]*[ \t]*\}\}|\{%-?[ \t]*\w+[^%\n]{0,60}%\}")
+_PLACEHOLDER = re.compile(
+    r"(?<!\$)\{\{[ \t]*[A-Za-z_][\w.]*[ \t]*\}\}|\{%-?[ \t]*\w+[^%\n]{0,60}%\}"
+    r"|(?<![\w\\$^{}\])])\{[a-z][a-z_]{2,20}\}(?![\w{}])"
+)
 # How reasoning models mark what they thought, which is theirs to learn.
 _THOUGHTS = {"think", "thinking", "thought", "thoughts", "reasoning", "scratchpad"}
 # Elements that hold prose, and so are names of fields as well. Others of HTML are written for a browser.
@@ -190,7 +199,7 @@ def _headed(exchange: Exchange) -> Finding | None:
     if "##" not in text:
         return None
     found = _HEADING.search(text)
-    if found is None:
+    if found is None or _ABOUT_TOKENS.search(exchange.asked):
         return None
     first = not text[: found.start()].strip()
     turns = re.match(r"\W*(?:instruction|response|human|assistant|指示|応答)", found.group(), re.IGNORECASE)
@@ -204,7 +213,7 @@ def _spoken(exchange: Exchange) -> Finding | None:
     if ":" not in text and "：" not in text:
         return None
     found = _SPEAKER.search(text) or _NEXT_TURN.search(text)
-    if found is None or _DIALOGUE.search(exchange.asked) or exchange.is_about_code:
+    if found is None or exchange.is_about_code or _DIALOGUE.search(exchange.asked) or _ABOUT_TOKENS.search(exchange.asked):
         return None
     name = found.group().strip(" \t*:：\n")
     if re.search(rf"(?:^|\n)\s*{re.escape(name)}\s*[:：]", exchange.asked, re.IGNORECASE) or _is_term(exchange.asked, name):
@@ -227,6 +236,8 @@ def _wrapped(exchange: Exchange) -> Finding | None:
         name = found.group(1).lower()
         if name in _THOUGHTS or f"<{name}" in exchange.asked.lower() or f"</{name}" in exchange.asked.lower():
             return None
+        if exchange.is_about_markup and re.search(rf"\b{re.escape(name)}\b", exchange.asked, re.IGNORECASE):
+            return None
         unopened = found is closing and f"<{name}" not in text.lower()
         if (name in _ELEMENTS and not unopened) or (name in _PROSE_ELEMENTS and exchange.is_about_markup):
             return None
@@ -243,7 +254,8 @@ def _wrapped(exchange: Exchange) -> Finding | None:
 
 
 def _is_field(name: str) -> bool:
-    return name in _FIELDS | _PROSE_ELEMENTS or (name.endswith(("_start", "_begin")) and name.rpartition("_")[0] in _FIELDS)
+    bare = re.sub(r"^(?:begin|start)_|_(?:begin|start)$", "", name)
+    return name in _PROSE_ELEMENTS or bare in _FIELDS
 
 
 def _bracketed(exchange: Exchange) -> Finding | None:
@@ -263,6 +275,8 @@ def _bracketed(exchange: Exchange) -> Finding | None:
 def _keyed(exchange: Exchange) -> Finding | None:
     """A JSON object with a single field around what is said."""
     text = exchange.answer.strip()
+    if spoken := _MESSAGE.match(text):
+        return None if exchange.is_about_code else Finding(GATE, "wrapper", excerpt(text, *spoken.span()), habit="{role}")
     named = _KEY.match(text)
     if named is not None and named[1].lower() in _FIELDS and not exchange.is_about_code:
         return Finding(GATE, "wrapper", excerpt(text, *named.span()), habit=f"{{{named[1]}}}")
@@ -286,7 +300,7 @@ def _keyed(exchange: Exchange) -> Finding | None:
 def _unfilled(exchange: Exchange) -> Finding | None:
     """A gap of a prompt template that nothing was put into."""
     text = exchange.answer
-    if "{{" not in text and "{%" not in text:
+    if "{" not in text:
         return None
     found = _PLACEHOLDER.search(text)
     if found is None or exchange.is_about_code or _TEMPLATE_ASKED.search(exchange.asked):
