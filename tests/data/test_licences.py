@@ -84,7 +84,7 @@ def test_no_name_means_two_licences() -> None:
 
 def test_every_reason_has_its_sentence() -> None:
     source = Path(verdict.__file__).read_text(encoding="utf-8")
-    said = set(re.findall(r'case\.add\([^\n]*?, "([a-z-]+)", claim', source)) | {"unknown"}
+    said = set(re.findall(r'case\.add\([^\n]*?, "([a-z-]+)", claim', source)) | {"unknown", "no-terms"}
     assert {f"licence.because.{reason}" for reason in said} == {
         key for key in catalogue() if key.startswith("licence.because.")
     }
@@ -96,3 +96,9 @@ def test_conditions_add_up() -> None:
     both = judge(claims(model="LicenseRef-Qwen", outputs=LLAMA), "publish-weights")
     assert both.name == "Built with Qwen / Llama" and LLAMA in str(both.licence)
     assert judge(claims(model=GEMMA, data="MIT"), "publish-data").licence == "MIT"
+
+
+def test_a_name_that_nobody_knows_is_told_from_none() -> None:
+    for licence, reason in (("FooBar", "no-terms"), ("unknown", "unknown"), ("", "unknown")):
+        verdict = judge(claims(data=licence), "publish-data")
+        assert verdict.outcome == "block" and [key for key, _, _ in verdict.reasons] == [reason]

@@ -42,6 +42,9 @@ class Verdict:
     name: str | None = None
 
 
+_NO_NAMES = ("unknown", "unknown?", "other", "none", "?", "–", "-", "")
+
+
 @dataclass
 class _Case:
     outcome: Outcome = "ok"
@@ -60,7 +63,8 @@ def judge(claims: Sequence[Claim], act: Act, strict: bool = True) -> Verdict:
     for claim in claims:
         terms = terms_of(claim.licence.rstrip("?"))  # "MIT?" is a claim that somebody doubts; it counts all the same
         if terms is None:
-            case.add("warn" if act == "private" else "block", "unknown", claim.subject, claim.licence)
+            why = "unknown" if claim.licence.casefold() in _NO_NAMES else "no-terms"
+            case.add("warn" if act == "private" else "block", why, claim.subject, claim.licence)
         else:
             known.append((claim, terms))
     if not claims:
