@@ -21,7 +21,7 @@ def row(asked: str, answer: str, number: int = 0) -> Conversation:
 def found(rows: list[Conversation], least: float = 0.85) -> list[Twin]:
     parts = [Parts.of(one) for one in rows]
     wholes = np.array([whole(one) for one in rows], dtype=np.uint64)
-    keys = np.array([bands(part) for part in parts])
+    keys = bands(parts)
     untidy = np.array([untidiness(one) for one in rows], dtype=np.int32)
     return list(twins(wholes, keys, untidy, np.ones(len(rows), dtype=np.bool_), parts.__getitem__, least))
 

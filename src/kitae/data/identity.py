@@ -17,7 +17,6 @@ _TOKEN = re.compile(
     r"[぀-ヿ一-鿿가-힣]|[^\W_぀-ヿ一-鿿가-힣]+|(?<!\w)[-−](?=\s?\d)|[+*/=<>^%&|~\\#$€£¥]|[\u2600-\u27bf\U0001f300-\U0001faff]"
 )
 _CODE = re.compile(r"\n[ \t]*|\w+|[^\w\s]")
-_SPACES = re.compile(r"\s+")
 _SHOUTED = re.compile(r"\b[A-Z]{2,}\b")
 _LONG = 15  # tokens: an answer that two questions do not have in common by chance
 _SAME_ANSWER = 0.9
@@ -25,7 +24,7 @@ _SAME_QUESTION = 0.6  # where the answer is long and the same
 
 
 def plain(text: str) -> str:
-    return _SPACES.sub(" ", text).strip().casefold()
+    return " ".join(text.split()).casefold()
 
 
 def normalised(row: Conversation) -> str:

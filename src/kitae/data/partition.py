@@ -85,7 +85,7 @@ def _without_twins(rows: list[Row], near: float) -> tuple[list[Row], list[JsonDi
         return rows, []
     parts = [Parts.of(row.talk) for row in rows]
     wholes = np.array([whole(row.talk) for row in rows], dtype=np.uint64)
-    keys = np.array([bands(part) for part in parts])
+    keys = bands(parts)
     untidy = np.array([untidiness(row.talk) for row in rows], dtype=np.int32)
     found = {twin.row: twin for twin in twins(wholes, keys, untidy, np.ones(len(rows), np.bool_), parts.__getitem__, near)}
 

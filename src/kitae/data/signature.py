@@ -21,7 +21,7 @@ _OFFSETS = _DRAWS.integers(0, 1 << 62, BANDS * _IN_BAND, dtype=np.uint64)
 _MIX = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0xD6E8FEB86659FD93], dtype=np.uint64)
 _STEP = np.uint64(0x9E3779B97F4A7C15)
 _HIGH = np.uint64(32)
-_AT_ONCE = 256  # pieces whose products stay in the cache
+_AT_ONCE = 1 << 14  # pieces whose products stay in the cache
 
 
 def whole(row: Conversation) -> int:
@@ -50,26 +50,62 @@ def grams(hashes: Hashes, size: int) -> Hashes:
     return total
 
 
-def bands(parts: Parts) -> Hashes:
-    """Two rows are compared where any of these is the same."""
-    pieces = [_pairs(said) for said in (parts.asked, parts.answer)]
-    found = np.concatenate(pieces)
-    if not len(found):
-        found = np.zeros(1, dtype=np.uint64)
-    least = np.full(len(_FACTORS), np.iinfo(np.uint64).max, dtype=np.uint64)
-    for start in range(0, len(found), _AT_ONCE):
-        drawn = found[start : start + _AT_ONCE, None] * _FACTORS
-        drawn += _OFFSETS
-        drawn >>= _HIGH
-        np.minimum(least, drawn.min(axis=0), out=least)
-    keys: Hashes = (least.reshape(BANDS, _IN_BAND) * _MIX).sum(axis=1, dtype=np.uint64)
+def bands(rows: Sequence[Parts]) -> Hashes:
+    """[rows, bands]: two rows are compared where any of these is the same."""
+    keys = np.empty((len(rows), BANDS), dtype=np.uint64)
+    if not rows:
+        return keys
+    texts = [text for row in rows for text in (row.asked, row.answer)]
+    pieces, counts = _pairs(texts)
+    of_rows = counts.reshape(-1, 2).sum(1)
+    pieces, of_rows = _never_none(pieces, of_rows)
+    ends = of_rows.cumsum()
+    first = 0
+    while first < len(rows):
+        begun = ends[first] - of_rows[first]
+        last = max(first + 1, int(np.searchsorted(ends, begun + _AT_ONCE, side="right")))
+        starts = ends[first:last] - of_rows[first:last] - begun
+        keys[first:last] = _signed(pieces[begun : ends[last - 1]], starts)
+        first = last
+    return keys
+
+
+def _signed(pieces: Hashes, starts: NDArray[np.int64]) -> Hashes:
+    least = np.empty((len(starts), len(_FACTORS)), dtype=np.uint64)
+    drawn = np.empty_like(pieces)
+    for i, (factor, offset) in enumerate(zip(_FACTORS, _OFFSETS, strict=True)):
+        np.multiply(pieces, factor, out=drawn)
+        np.add(drawn, offset, out=drawn)
+        np.right_shift(drawn, _HIGH, out=drawn)
+        least[:, i] = np.minimum.reduceat(drawn, starts)
+    keys: Hashes = (least.reshape(-1, BANDS, _IN_BAND) * _MIX).sum(axis=-1, dtype=np.uint64)
     keys ^= keys >> _HIGH
     return keys
 
 
-def _pairs(tokens: Sequence[str]) -> Hashes:
-    if not tokens:
-        return np.empty(0, dtype=np.uint64)
-    size = 3 if [len(token) for token in tokens[:64]].count(1) * 2 > min(len(tokens), 64) else 2
-    hashes = hashed(tokens)
-    return grams(hashes, min(size, len(tokens)))
+def _never_none(pieces: Hashes, counts: NDArray[np.int64]) -> tuple[Hashes, NDArray[np.int64]]:
+    """Rows that say nothing get a piece, which they have in common."""
+    if counts.all():
+        return pieces, counts
+    return np.insert(pieces, counts.cumsum()[counts == 0], 0), np.maximum(counts, 1)
+
+
+def _pairs(texts: Sequence[Sequence[str]]) -> tuple[Hashes, NDArray[np.int64]]:
+    """Of each text, one after another, its runs of two tokens; of three where most are single characters; and how many."""
+    lengths = np.array([len(text) for text in texts], dtype=np.int64)
+    sizes = np.minimum([_run(text) for text in texts], lengths)
+    hashes = np.fromiter((_hash(token) for text in texts for token in text), dtype=np.uint64, count=int(lengths.sum()))
+    size = np.repeat(sizes, lengths)
+    left = np.repeat(lengths.cumsum(), lengths) - np.arange(len(hashes))  # tokens of the text from here on
+    found = np.zeros_like(hashes)
+    total = np.zeros_like(hashes)
+    for i in range(3):
+        total[: len(total) - i] += hashes[i:]
+        total *= _STEP
+        total ^= total >> _HIGH
+        np.copyto(found, total, where=size == i + 1)
+    return found[left >= size], np.maximum(lengths - sizes + 1, 0) * (lengths > 0)
+
+
+def _run(tokens: Sequence[str]) -> int:
+    return 3 if [len(token) for token in tokens[:64]].count(1) * 2 > min(len(tokens), 64) else 2

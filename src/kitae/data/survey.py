@@ -138,6 +138,7 @@ class Survey:
         wholes, keys = np.zeros(size, dtype=np.uint64), np.zeros((size, BANDS), dtype=np.uint64)
         untidy = np.zeros(size, dtype=np.int32)
         lengths = np.zeros((3, size), dtype=np.uint32)
+        parts: dict[int, Parts] = {}
         for i, seen in enumerate(looks):
             if seen is None:
                 survey.unreadable += 1
@@ -150,11 +151,13 @@ class Survey:
                 continue
             if seen.state == HABITUAL:
                 survey.habits[i] = sorted({finding.habit for finding in seen.against})
-            wholes[i], keys[i], untidy[i] = whole(seen.row), bands(Parts.of(seen.row)), untidiness(seen.row)
+            wholes[i], untidy[i] = whole(seen.row), untidiness(seen.row)
+            parts[i] = Parts.of(seen.row)
             if of_rows:
                 survey.ends.add(m.content for m in seen.row.messages)
             if seen.open_end is not None:
                 survey.open_ends[i] = seen.open_end
+        keys[list(parts)] = bands(list(parts.values()))
         survey.state, survey.wholes, survey.bands, survey.untidiness = [state], [wholes], [keys], [untidy]
         if count_tokens is not None:
             rows = [None if seen is None else seen.row for seen in looks]
