@@ -21,6 +21,7 @@ _OFFSETS = _DRAWS.integers(0, 1 << 62, BANDS * _IN_BAND, dtype=np.uint64)
 _MIX = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0xD6E8FEB86659FD93], dtype=np.uint64)
 _STEP = np.uint64(0x9E3779B97F4A7C15)
 _HIGH = np.uint64(32)
+_ROWS = 1000  # at once
 _AT_ONCE = 1 << 14  # pieces whose products stay in the cache
 
 
@@ -52,9 +53,12 @@ def grams(hashes: Hashes, size: int) -> Hashes:
 
 def bands(rows: Sequence[Parts]) -> Hashes:
     """[rows, bands]: two rows are compared where any of these is the same."""
+    some = [_bands(rows[start : start + _ROWS]) for start in range(0, len(rows), _ROWS)]
+    return np.concatenate(some) if some else np.empty((0, BANDS), dtype=np.uint64)
+
+
+def _bands(rows: Sequence[Parts]) -> Hashes:
     keys = np.empty((len(rows), BANDS), dtype=np.uint64)
-    if not rows:
-        return keys
     texts = [text for row in rows for text in (row.asked, row.answer)]
     pieces, counts = _pairs(texts)
     of_rows = counts.reshape(-1, 2).sum(1)

@@ -42,7 +42,7 @@ class Verdict:
     name: str | None = None
 
 
-_NO_NAMES = ("unknown", "unknown?", "other", "none", "?", "–", "-", "")
+_NO_NAMES = ("unknown", "other", "none", "null", "noassertion", "n/a", "no license", "–", "-", "")
 
 
 @dataclass
@@ -63,7 +63,7 @@ def judge(claims: Sequence[Claim], act: Act, strict: bool = True) -> Verdict:
     for claim in claims:
         terms = terms_of(claim.licence.rstrip("?"))  # "MIT?" is a claim that somebody doubts; it counts all the same
         if terms is None:
-            why = "unknown" if claim.licence.casefold() in _NO_NAMES else "no-terms"
+            why = "unknown" if claim.licence.strip(" ?").casefold() in _NO_NAMES else "no-terms"
             case.add("warn" if act == "private" else "block", why, claim.subject, claim.licence)
         else:
             known.append((claim, terms))

@@ -14,9 +14,9 @@ _STANDS_FOR_NOTHING = re.compile(
     r"(?:answer|response|output|回答|出力)\s*[:：]|"
     r"no[ _-]?(?:input|output|answer|response|content|text|data)|empty[ _-]?string|"
     r"todo|tbd|to be (?:added|filled|done|written)|(?:insert|add|your|write|enter)[ _-](?:your[ _-])?(?:answer|"
-    r"text|response|output)(?: here)?|(?:answer|text|response|output)[ _-](?:goes[ _-])?here|x{3,}|"
+    r"text|response|output)(?: here)?|(?:answer|text|response|output)[ _-](?:goes[ _-])?here|(?-i:x{3,})|"
     r"lorem ipsum\b.*|not (?:available|applicable|provided)|"
-    r"(?:回答|出力|入力|内容|特に)?(?:なし|無し|未入力|未記入|未回答|無回答|未定|該当なし|空欄)|ここに.{1,8}入力)"
+    r"(?:回答|出力|入力|内容)?(?:なし|無し|未入力|未記入|未回答|無回答|未定|該当なし|空欄)|ここに.{1,8}入力)"
     r"[\s>\])}）」\"'*_.。!-]*",
     re.IGNORECASE | re.DOTALL,
 )
@@ -29,20 +29,25 @@ _BRACKETED = re.compile(
     re.IGNORECASE,
 )
 # What is also a true answer to a question of logic or of code.
-_MAY_BE_MEANT = re.compile(r"[\s<\[({\"'*]*(?:none|null|nil|nan|undefined|void)[\s>\])}\"'*.]*", re.IGNORECASE)
+_MAY_BE_MEANT = re.compile(
+    r"[\s<\[({\"'*]*(?:none|null|nil|nan|undefined|void|特に(?:なし|無し))[\s>\])}\"'*.]*", re.IGNORECASE
+)
 _ASKS_FOR_NOTHING = re.compile(
     r"\b(?:which|any|none|null|nil|nan|undefined|return|returns|output|print|evaluate|value|exist|exists|either|neither|choose|"
-    r"options?|classify|extract|find|list|identify|how many|what is the (?:output|result))\b|どれ|いずれ|ありますか",
+    r"options?|classify|extract|find|list|identify|how many|what is the (?:output|result))\b"
+    r"|どれ|いずれ|ありますか|歴|アレルギー|要望|備考",
     re.IGNORECASE,
 )
 _ABOUT_NOTHING = re.compile(
     r"\b(?:mean(?:s|ing)?|stands? for|abbreviat\w*|lorem|placeholder|json|\d+ ?/ ?0)\b|該当|あれば|なければ|意味", re.IGNORECASE
 )
 _ASKS_FOR_SIGNS = re.compile(
-    r"\b(?:return|output|print|evaluate|json|list|array|string|empty|punctuation|symbols?|brackets?|quotes?|line|dash(?:es)?|"
-    r"dots?|morse|emoticon|draw|separator)\b|記号|線|空の|句読点|括弧|リスト|モールス|顔文字",
+    r"\b(?:morse|emoticons?|punctuation|symbols?|brackets?|parenthes[ei]s|separators?|dash(?:es)?|draw\b.*\bline)\b"
+    r"|記号|句読点|読点|句点|括弧|モールス|顔文字|線を引",
     re.IGNORECASE,
 )
+_NOTHING_IN_IT = re.compile(r"\[\]|\(\)|\{\}|\"\"|''")
+_ASKS_FOR_A_VALUE = re.compile(r"\b(?:returns?|outputs?|prints?|evaluates?|empty|json)\b|空の|返", re.IGNORECASE)
 # What whoever wrote the answers was told instead of one.
 _FAILED = re.compile(
     r"\s*(?:error:? ?\(?[45]\d\d\b|rate limit reached|[45]\d\d (?:bad gateway|too many requests|internal server error)|"
@@ -92,11 +97,11 @@ def _is_placeholder(exchange: Exchange) -> bool:
 
 
 def _is_asked_for(exchange: Exchange) -> bool:
-    """Nothing but signs: an empty list or text that code returns, or a line that was to be drawn."""
+    """Nothing but signs: an empty list or text that code returns, or signs that were to be named."""
     signs = "".join(exchange.answer.split())
-    if len(signs) < 4 and signs[:1] not in tuple("[({\"'`<「"):
-        return False
-    return exchange.is_about_code or bool(_ASKS_FOR_SIGNS.search(exchange.asked))
+    if _NOTHING_IN_IT.fullmatch(signs):
+        return bool(_ASKS_FOR_A_VALUE.search(exchange.asked))
+    return bool(signs) and bool(_ASKS_FOR_SIGNS.search(exchange.asked))
 
 
 def _named(exchange: Exchange) -> bool:

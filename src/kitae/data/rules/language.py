@@ -55,7 +55,6 @@ _ENGLISH_ASKS = re.compile(r"\s*(?:how|what|why|who|when|where|which|explain|tel
 _CHINESE = re.compile("[的是了我们這这為为說说對对還还嗎吗沒没你您它她很也與与，]")  # which no Japanese name or title has
 _LATIN = re.compile(r"[^\W\d_]+")
 _LEAST_LETTERS = 16
-_NAME_WORDS = 2
 _SOME_LATIN = "Latin letters"
 _SAMPLE = 500  # characters that are enough to tell
 _ASKED_FOR = re.compile(
@@ -153,8 +152,7 @@ def _by_script(text: str) -> str | None:
     A name alone is in none."""
     if text.isascii() and _ENGLISH_ASKS.match(text):
         return "en"
-    words = _LATIN.findall(text.casefold())
-    if len(words) <= _NAME_WORDS and not any(word in _OWNERS for word in words):
+    if "?" not in text and len(_LATIN.findall(text)) == 1:
         return None
     letters = [letter for letter in text[:_SAMPLE] if letter.isalpha()]
     return _SOME_LATIN if letters and sum(letter < "ɐ" for letter in letters) * 2 > len(letters) else None

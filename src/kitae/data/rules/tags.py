@@ -40,9 +40,9 @@ _NEXT_TURN = re.compile(
 _PART = rf"(?:{_ROLES}|reply|model|gpt|bot)"
 # The name of a part between signs, at the head: === ANSWER ===, @@assistant@@, <<REPLY>>, 【回答】, BEGININPUT.
 _MARKED = re.compile(
-    rf"\s*(?:(?:={{2,}}|-{{3,}}|~{{2,}}|@{{2,}}|<<|<!-+|\[\[|\(\(|{{%?|[【（＜〈《［|]|\${{1,2}}"
-    rf"|%{{2,}}|:{{3,}}\s*{{?\.?)\s*(?:final[ _])?{_PART}"
-    rf"(?:[ _-]?(?:start|begin))?[\s'\"]*[=@>}}\])%】）＞〉》］|$~:-]+|{_PART}(?:=[\"']|>\s)|\\begin{{{_PART}}}"
+    rf"\s*(?:(?:={{2,}}|-{{3,}}|~{{2,}}|@{{2,}}|<<|<!-+|\[\[|{{%?|【|（|\$|%{{2,}}|:{{3,}}\s*{{?\.?)\s*(?:final[ _])?{_PART}"
+    rf"(?:[ _-]?(?:start|begin))?[\s'\"]*[=@>}}\]%】）$~:-]+|{_PART}(?:=[\"']|>\s)|\\begin{{{_PART}}}"
+    rf"|\(\({_PART}(?:[ _-]?(?:start|begin))?\)\)|\$\${_PART}\$\$|[＜［]{_PART}[＞］]|\|{_PART}\|(?!.*\|)"
     r"|BEGIN_?(?:INPUT|CONTEXT|INSTRUCTION|ANSWER|RESPONSE)\b)",
     re.IGNORECASE,
 )
@@ -75,7 +75,7 @@ _BRACKET = re.compile(r"\s*\[([A-Za-z][A-Za-z_ ]{1,20})\]")
 _TEMPLATE_ASKED = re.compile(
     r"template|placeholder|mail[ -]?merge|merge fields?|"
     r"\b(?:jinja2?|liquid|handlebars|mustache|twig|django|helm|ansible|vue|angular|"
-    r"workflows?|f-strings?)\b|テンプレート|差し込み|\{\{|\{\w+\}",
+    r"github actions?|workflow (?:files?|steps?)|f-strings?)\b|テンプレート|差し込み|\{\{|\{\w+\}",
     re.IGNORECASE | re.ASCII,
 )
 _KEY = re.compile(r"\"([A-Za-z_]{2,20})\"\s*:\s*\"")
@@ -83,7 +83,8 @@ _MESSAGE = re.compile(r"\[?\{'(?:role|from)': '(?:assistant|gpt|model)',")
 _TAG = re.compile(r"</?[A-Za-z][\w-]*(?:\s[^<>]*)?/?>")
 _PLACEHOLDER = re.compile(
     r"(?<!\$)\{\{[ \t]*[A-Za-z_][\w.]*[ \t]*\}\}|\{%-?[ \t]*\w+[^%\n]{0,60}%\}"
-    r"|(?<![\w\\$^{}\])])\{[a-z][a-z_]{2,20}\}(?![\w{}])"
+    r"|(?<![\w\\$^{}\])/'\"`=])\{(?:(?:first|last|user|full|company|product|file)?_?name|country|city|state|date|company|product|topic|"
+    r"title|question|context|[a-z]+_(?:email|address|date|number|phone))\}(?![\w{}/'\"`])"
 )
 # How reasoning models mark what they thought, which is theirs to learn.
 _THOUGHTS = {"think", "thinking", "thought", "thoughts", "reasoning", "scratchpad"}
