@@ -144,3 +144,15 @@ def test_bands_miss_none_that_a_comparison_of_all_pairs_finds() -> None:
 def test_many_rows_of_one_template_are_not_compared_with_all() -> None:
     rows = [row(f"What is {i} times {i + 1}?", f"{i} times {i + 1} is {i * (i + 1)}.", i) for i in range(3000)]
     assert found(rows) == []
+
+
+def test_a_row_has_the_same_bands_alone_and_among_others() -> None:
+    rows = [
+        Parts([], []),
+        Parts(["a"], []),
+        Parts(["why", "so"], ["c", "a", "b", "d"]),
+        Parts(["x"], ["long", "words", "here"]),
+    ]
+    rows += [Parts([f"word{i}" for i in range(n)], [f"said{i}" for i in range(n * 400)]) for n in range(20)]
+    np.testing.assert_array_equal(bands(rows), np.concatenate([bands([row]) for row in rows]))
+    assert bands([]).shape == (0, 20)
