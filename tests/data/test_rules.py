@@ -136,7 +136,7 @@ def test_markup_of_another_format_in_a_question(asked: str) -> None:
         ("Write a template for a thank you note", "Dear <Name>,\nThank you for the <gift>."),
         ("Write the C++ header line for vectors", "#include <vector>\nstd::vector<int> v;"),
         ("Is 3 < 5 and 7 > 2?", "Yes, 3 < 5 and 7 > 2."),
-        ("Which GitHub Actions workflow step logs in?", "with:\n  password: ${{ secrets.TOKEN }}"),
+        ("Which step of the pipeline logs in?", "with:\n  password: ${{ secrets.TOKEN }}"),
         ("Write a mail merge greeting.", "Dear {{FirstName}}, thank you."),
         ("Jinja2で名前を出すには?", "{{ name }} と書きます。"),
         ("Show me the Alpaca prompt format.", "### Instruction:\n…\n\n### Response:\n…"),
