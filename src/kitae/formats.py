@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
-Format = Literal[
+_Known = Literal[
     "auto",
     "messages",
     "sharegpt",
@@ -23,6 +23,20 @@ Format = Literal[
     "preference",
     "text",
 ]
+FORMATS: tuple[str, ...] = get_args(_Known)
+Format = str  # one of these, or a person's own fields
+
+
+def own_fields(form: Format) -> tuple[list[str], str] | None:
+    """What is asked, and what is answered, of `question+context=answer`."""
+    asked, equals, answer = form.partition("=")
+    names = [name.strip() for name in asked.split("+")]
+    return (names, answer.strip()) if equals and all(names) and answer.strip() else None
+
+
+def is_format(form: Format) -> bool:
+    return form in FORMATS or own_fields(form) is not None
+
 
 # What rows are examined for, and what may be done with those that are found.
 RowGate = Literal[

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 
 from kitae.data import read_conversations
 from kitae.data.shapes import AUTO, SHAPES
 from kitae.errors import InputError
-from kitae.formats import Format
+from kitae.formats import FORMATS, is_format
 
 ASKED = [("user", "Q"), ("assistant", "A")]
 RECORDS: dict[str, tuple[str, dict[str, Any], list[tuple[str, str]]]] = {
@@ -109,7 +109,22 @@ def test_every_schema(tmp_path: Path, name: str) -> None:
 
 
 def test_every_format_is_tried() -> None:
-    assert {form for form, _, _ in RECORDS.values()} == set(SHAPES) == set(get_args(Format)) - {"auto"}
+    assert {form for form, _, _ in RECORDS.values()} == set(SHAPES) == set(FORMATS) - {"auto"}
+
+
+def test_fields_of_ones_own(tmp_path: Path) -> None:
+    record = {"input text": "Q", "passage": "P", "hint": " ", "said": "A", "system": "S", "history": [["q", "a"]]}
+    (row,) = read_conversations(written(tmp_path, record), "input text + passage+hint+absent= said")
+    assert [message.content for message in row.messages] == ["S", "q", "a", "Q\n\nP", "A"]
+    for form, missing in (("nothing=said", "nothing"), ("input text=nothing", "nothing")):
+        with pytest.raises(InputError) as caught:
+            read_conversations(written(tmp_path, record), form)
+        assert caught.value.kind == "row-format", missing
+    with pytest.raises(InputError) as caught:
+        read_conversations(written(tmp_path, record), "input text=history")
+    assert caught.value.why == "history: list is no text"
+    for wrong in ("question", "=answer", "question=", "question+=answer", ""):
+        assert not is_format(wrong)
 
 
 def test_one_that_is_named_wants_its_own_fields(tmp_path: Path) -> None:

@@ -202,6 +202,7 @@ def test_wrong_values(extra: str, line: int, key: str) -> None:
         ("5", "data.validation"),
         ("null", "data.validation"),
         ("{fraction: 2}", "data.validation.fraction"),
+        ("[{path: x, format: =a}]", "data.validation.0.format"),
         ("{fracton: 0.2}", "data.validation.fracton"),
         ("[]", "data.validation"),
         ("[5]", "data.validation.0"),

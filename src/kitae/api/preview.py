@@ -10,14 +10,15 @@ from kitae.api.libraries import quiet_libraries
 from kitae.chat import ChatCodec, Conversation, Encoded
 from kitae.data import read_conversations
 from kitae.files import JsonDict
+from kitae.formats import Format
 from kitae.i18n import t
 from kitae.models import locate, open_codec
 
 
-def preview(path: Path, model: str, count: int) -> JsonDict:
+def preview(path: Path, model: str, count: int, form: Format = "auto") -> JsonDict:
     """Rendered rows, with the tokens that carry loss between ⟦ and ⟧."""
     quiet_libraries()
-    conversations = read_conversations(path, limit=count)
+    conversations = read_conversations(path, form, count)
     codec = open_codec(locate(model))
     return {"rows": [_shown(codec, sequence) for row in conversations for sequence in _sequences(codec, row)]}
 

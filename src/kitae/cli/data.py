@@ -8,11 +8,19 @@ from typing import Annotated
 import typer
 
 from kitae.cli.result import Result, grid
+from kitae.errors import EXIT_REFUSED, InputError
 from kitae.files import JsonDict
-from kitae.formats import NEAR, Format
+from kitae.formats import FORMATS, NEAR, Format, is_format
 from kitae.i18n import t
 
 data_app = typer.Typer(help=t("help.data"), no_args_is_help=True, rich_markup_mode=None)
+
+
+def named_format(text: str) -> Format:
+    if not is_format(text):
+        raise InputError("format-unknown", where=text, why=", ".join(FORMATS))
+    return text
+
 
 Sources = Annotated[list[Path], typer.Argument(metavar="IN...", help=t("help.data-sources"))]
 Out = Annotated[Path, typer.Option("--out", help=t("help.data-out"))]
@@ -20,7 +28,7 @@ Rule = Annotated[list[str] | None, typer.Option(metavar="GATE=drop|repair|keep",
 Language = Annotated[list[str] | None, typer.Option(help=t("help.data-language"))]
 Evaluation = Annotated[list[Path] | None, typer.Option(help=t("help.data-evaluation"))]
 Near = Annotated[float, typer.Option(min=0.5, max=1.0, help=t("help.data-near"))]
-Form = Annotated[Format, typer.Option("--format", help=t("help.data-format"))]
+Form = Annotated[Format, typer.Option("--format", parser=named_format, metavar="NAME|FIELDS=FIELD", help=t("help.data-format"))]
 Limit = Annotated[int | None, typer.Option(min=1, help=t("help.data-limit"))]
 Strict = Annotated[bool, typer.Option("--strict", help=t("help.data-strict"))]
 
@@ -30,10 +38,11 @@ def data_preview(
     path: Annotated[Path, typer.Argument(help=t("help.data-path"))],
     model: Annotated[str, typer.Option(help=t("help.target"))] = "smollm2-135m-instruct",
     rows: Annotated[int, typer.Option(min=1, help=t("help.rows"))] = 3,
+    form: Form = "auto",
 ) -> Result:
     from kitae.api import preview
 
-    value = preview(path, model, rows)
+    value = preview(path, model, rows, form)
     return Result(value, "\n\n".join(str(row["text"]) for row in value["rows"]))
 
 
@@ -98,7 +107,6 @@ def data_split(
 ) -> Result:
     from kitae.api.cleaning import split_data
     from kitae.data import Shares
-    from kitae.errors import EXIT_REFUSED
 
     value = split_data(sources, out, Shares(validation, test, by, stratify, seed, near), form, limit)
     parts = grid([["", t("data.report.rows")], *([name, count] for name, count in value["parts"].items())])

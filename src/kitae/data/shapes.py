@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from kitae.chat import Conversation, Message
 from kitae.data.messages import chat, check_whole
 from kitae.data.preferences import preference, spoken
 from kitae.errors import InputError
-from kitae.formats import Format
+from kitae.formats import Format, own_fields
 
 Record = Mapping[str, Any]
 
@@ -23,11 +24,11 @@ class Shape:
 
 def conversation(record: Record, form: Format, where: str, source: str) -> Conversation:
     """`auto`: in the first shape that fits."""
-    named = AUTO if form == "auto" else (form,)
+    shapes = [SHAPES[name] for name in AUTO] if form == "auto" else [SHAPES.get(form) or _own(form)]
     for fields in (record, {str(name).lower(): value for name, value in record.items()}):  # some are spelled in capitals
-        for name in named:
-            if SHAPES[name].fits(fields):
-                return SHAPES[name].read(fields, where, source)
+        for shape in shapes:
+            if shape.fits(fields):
+                return shape.read(fields, where, source)
     raise InputError("row-format", where=where, why=", ".join(map(str, record))[:300])
 
 
@@ -46,11 +47,30 @@ def _pair(asked: str, about: tuple[str, ...], answers: tuple[str, ...]) -> Shape
         question, more = _text(record, asked, where), present(record, about)
         if more is not None and _text(record, more, where).strip():
             question = f"{question}\n\n{record[more]}"
-        answer = _text(record, present(record, answers) or "", where)
-        turns = [*_earlier(record, where), Message("user", question), Message("assistant", answer)]
-        return Conversation((*_system(record, where, turns), *turns), source)
+        return _answered(record, question, present(record, answers) or "", where, source)
 
     return Shape(lambda record: record.get(asked) is not None and present(record, answers) is not None, read)
+
+
+@lru_cache(maxsize=8)
+def _own(form: Format) -> Shape:
+    """A person's own fields. Only the first has to be there: what belongs to a question is often missing."""
+    fields = own_fields(form)
+    assert fields is not None, form  # checked where it was said
+    names, answer = fields
+
+    def read(record: Record, where: str, source: str) -> Conversation:
+        said = [_text(record, name, where) for name in names if record.get(name) is not None]
+        question = "\n\n".join([said[0], *(text for text in said[1:] if text.strip())])
+        return _answered(record, question, answer, where, source)
+
+    return Shape(_has(names[0], answer), read)
+
+
+def _answered(record: Record, question: str, answer: str, where: str, source: str) -> Conversation:
+    """With what stands beside a pair: what was said before, and to the system."""
+    turns = [*_earlier(record, where), Message("user", question), Message("assistant", _text(record, answer, where))]
+    return Conversation((*_system(record, where, turns), *turns), source)
 
 
 def _dialogue(name: str) -> Shape:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import get_args
 
-from kitae.formats import LANGUAGES_KNOWN, REPAIRABLE, Way
+from kitae.formats import FORMATS, LANGUAGES_KNOWN, REPAIRABLE, Way, is_format
 from kitae.i18n import t
 from kitae.recipe.schema import NO_GGUF, READ_BY, Blend, New, Recipe, Section, Select
 
@@ -29,6 +29,10 @@ def contradictions(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
         yield ("data", "validation"), t("recipe.no-validation")
     used = {source.path: "data.train" for source in data.train}
     held_out = list(enumerate(data.validation)) if isinstance(data.validation, list) else []
+    for part, named in (("train", list(enumerate(data.train))), ("validation", held_out), ("test", list(enumerate(data.test)))):
+        for i, source in named:
+            if not is_format(source.format):
+                yield ("data", part, i, "format"), t("recipe.format", known=", ".join(FORMATS))
     for part, sources in (("validation", held_out), ("test", list(enumerate(data.test)))):
         for i, source in sources:
             if source.path in used:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
-from kitae.formats import NEAR, Action, Format, RowGate
+from kitae.formats import FORMATS, NEAR, Action, Format, RowGate
 from kitae.hardware import Precision, computes_in_bf16
 
 STARTER = "smollm2-135m-instruct"
@@ -96,7 +96,7 @@ class Source(Section):
     format: Format = Field(
         "auto",
         description="auto: by each row's fields; text: plain text, from .txt files or the field `text` of each row; all of it "
-        "is learned",
+        f"is learned; one of {', '.join(FORMATS)}; or your own fields, such as question+context=answer",
     )
     licence: str = Field("unknown", description="SPDX name, or several claims with commas between them: all of them count")
     limit: int | None = Field(None, ge=1, description="only the first rows")
