@@ -332,6 +332,13 @@ def test_a_silent_teacher_is_told_of(kitae: Kitae, rows: Path, tiny_model: Path)
     assert "max_new_tokens" in done.err
 
 
+def test_more_examples_than_rows_are_told_of(kitae: Kitae, rows: Path, tiny_model: Path) -> None:
+    model = ("--set", f"model.source={tiny_model}", "--set", f"train.distill.teacher={tiny_model}")
+    done = kitae("train", rows / "distill-answers.yaml", *model, "--set", "train.distill.shots=64")
+    assert done.code == 2
+    assert "train.distill.shots" in done.err
+
+
 def test_trackers_are_told(kitae: Kitae, rows: Path, tiny_model: Path) -> None:
     run = train(kitae, rows / "lora.yaml", tiny_model, "train.report_to=[tensorboard]")
     (file,) = (kitae.home / "runs" / run / "tensorboard").glob("events*")

@@ -155,6 +155,7 @@ NEWLLM = "model: {source: new, new: {arch: newllm, tokenizer: t}}\n"
         ("train: {method: blend, epochs: 3, blend: {models: [a, b]}}", 4, "train.epochs"),
         ("train: {method: distill, distill: {}}", 4, "train.distill.teacher"),
         ("train: {method: distill, distill: {teacher: t, max_new_tokens: 9}}", 4, "train.distill.max_new_tokens"),
+        ("train: {method: distill, distill: {teacher: t, shots: 2}}", 4, "train.distill.shots"),
         ("train: {method: distill, distill: {teacher: t, learn: answers, share: 0.1}}", 4, "train.distill.share"),
         ("train: {method: blend}", 4, "train.blend"),
         ("train: {method: blend, blend: {models: [a]}}", 4, "train.blend.models"),

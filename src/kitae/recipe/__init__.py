@@ -1,7 +1,20 @@
 """What the user asked for: typed, defaults filled, every mistake with its line."""
 
 from kitae.recipe.load import load_recipe, parse_recipe, recipe_yaml, resolve_paths
-from kitae.recipe.schema import NO_GGUF, QUANTS, STARTER, Blend, Evaluate, New, Phases, Recipe, Source, Thresholds, Train
+from kitae.recipe.schema import (
+    NO_GGUF,
+    QUANTS,
+    STARTER,
+    Blend,
+    Distillation,
+    Evaluate,
+    New,
+    Phases,
+    Recipe,
+    Source,
+    Thresholds,
+    Train,
+)
 from kitae.recipe.starter import commented_recipe
 from kitae.recipe.wrong import in_words
 
@@ -10,6 +23,7 @@ __all__ = [
     "QUANTS",
     "STARTER",
     "Blend",
+    "Distillation",
     "Evaluate",
     "New",
     "Phases",

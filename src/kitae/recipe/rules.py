@@ -139,7 +139,7 @@ def _unread(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
         answers, beside = train.distill.learn == "answers", f"learn: {train.distill.learn}"
         found += [
             (answers, ("train", "distill"), train.distill, ("share", "temperature"), beside),
-            (not answers, ("train", "distill"), train.distill, ("max_new_tokens",), beside),
+            (not answers, ("train", "distill"), train.distill, ("max_new_tokens", "shots"), beside),
         ]
     if train.blend is not None:
         plain = train.blend.how in ("linear", "slerp")

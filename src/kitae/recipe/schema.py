@@ -190,6 +190,9 @@ class Distillation(Section):
     share: float = Field(0.9, gt=0.0, le=1.0, description="logits: weight of the teacher; the rest is that of the answers")
     temperature: float = Field(2.0, gt=0.0, le=100.0, description="logits: at which both distributions are compared")
     max_new_tokens: int = Field(512, ge=1, description="answers: longest; those that don't end by then are left out")
+    shots: int = Field(
+        0, ge=0, le=64, description="answers: training rows that the teacher is shown with their answers before each question"
+    )
     whole: bool = Field(False, description="train every weight, not an adapter")
 
 
