@@ -322,6 +322,7 @@ def test_garbled_text_that_a_row_is_about() -> None:
         "はい、わかりました。" * 6,
         "とても楽しい時間を過ごすことができてよかったです" * 4,
         "one\ntwo\none\ntwo\none\ntwo\none\ntwo\none\ntwo\none\ntwo\n",
+        "".join(f"{number}. Lion\n" for number in range(1, 21)),
     ],
 )
 def test_going_round_in_circles(answer: str) -> None:
@@ -337,11 +338,19 @@ def test_going_round_in_circles(answer: str) -> None:
         ("Draw a line of code", "for i in range(10):\n    print(i)\n    print(i)\n    print(i)\n    print(i)\n"),
         ("Laugh.", "Hahahahahaha!"),
         ("Say it.", "Yes, yes, it is very, very good."),
+        ("Write ha fifty times.", "ha " * 50),
+        ("Give me the identity matrix of size 6.", "\n".join(" ".join(str(int(i == j)) for j in range(6)) for i in range(6))),
+        ("What is 1/3 as a decimal, to 40 digits?", "0." + "3" * 40),
+        ("True or false?\n" + "".join(f"{i}. {i} > 0\n" for i in range(1, 13)), "".join(f"{i}. True\n" for i in range(1, 13))),
         ("What are my scores?", "1. Win\n2. Win\n3. Loss\n4. Win\n5. Loss\n6. Draw"),
     ],
 )
 def test_what_may_come_again(asked: str, answer: str) -> None:
     assert "data.repetition" not in gates(asked, answer)
+
+
+def test_numbers_that_were_asked_for_excuse_no_circles_of_words() -> None:
+    assert "data.repetition" in gates("What is 1/3 in decimals?", "It is 0.333333. I hope that helps. " * 8)
 
 
 PRIVATE = {

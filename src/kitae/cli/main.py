@@ -9,10 +9,12 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from kitae import __version__, processes
 from kitae.console import console
 from kitae.errors import EXIT_FAILED, EXIT_INTERRUPTED, InputError, KitaeError
+from kitae.files import explained
 from kitae.i18n import LANGUAGES, set_language, t
 
 
@@ -75,11 +77,14 @@ def _run(arguments: list[str], flags: Flags) -> int:
         if flags.json:
             print(json.dumps({"help": shown.getvalue()}, ensure_ascii=False))
         return int(result or 0)
-    if flags.json:
-        print(json.dumps(result.value, ensure_ascii=False))
-    elif result.text:
-        print(result.text)
+    if flags.json or result.text:
+        _print(json.dumps(result.value, ensure_ascii=False) if flags.json else result.text)
     return result.exit_code
+
+
+def _print(text: str) -> None:
+    with explained(Path("stdout")):  # which may be a file on a full disk
+        print(text, flush=True)
 
 
 def _take_flags(arguments: list[str], flags: Flags) -> list[str]:

@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 
 from kitae.chat import Conversation
+from kitae.console import console
 from kitae.data.places import files_of
 from kitae.data.readers import each_found
 from kitae.data.records import BadRecord, Record
@@ -17,6 +18,7 @@ from kitae.data.shapes import conversation
 from kitae.errors import InputError
 from kitae.files import JsonDict
 from kitae.formats import Format
+from kitae.i18n import t
 
 UNREADABLE = "data.unreadable"
 REJECTED = "rejected.jsonl"
@@ -44,15 +46,21 @@ def _entries(source: Path, form: Format, seen: set[Path]) -> Iterator[Entry]:
     files = files_of(source)
     for file in files:
         if file.resolve() in seen:
+            console.say("  " + t("data.same-file", path=file))
             continue
         seen.add(file.resolve())
+        empty = True
         try:
             for where, found in each_found(file, form):
+                empty = False
                 yield _bad(where, file, found) if isinstance(found, InputError) else Entry(where, str(file), found)
         except InputError as error:
             if len(files) == 1:
                 raise
             yield _bad(str(file), file, error)
+            continue
+        if empty:
+            console.say("  " + t("data.no-rows", path=file))
 
 
 def _bad(where: str, file: Path, error: InputError) -> Entry:

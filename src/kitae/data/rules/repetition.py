@@ -9,11 +9,18 @@ from collections.abc import Iterator, Sequence
 from kitae.data.rules.finding import Exchange, Finding, Talk, excerpt
 
 GATE = "data.repetition"
+_NUMBER = (
+    r"(?:(?:twen|thir|four|for|fif|six|seven|eigh|nine)t(?:y|een)(?:-\w+)?|two|three|four|five|six|seven|eight|nine|ten|eleven|"
+    r"twelve|(?:a )?(?:dozen|hundred|thousand))"
+)
 _ASKED = re.compile(
-    r"\b(?:repeat(?:ed|ing|s|edly)?|(?:\d+|two|three|four|five|ten|many|several|few) times|over and over|"
+    rf"\b(?:repeat(?:ed|ing|s|edly)?|(?:\d+|many|several|few|{_NUMBER}) times|over and over|"
     r"mantra|ascii|copies of|rows? of|emoji|lorem)\b|繰り返|\d+回",
     re.IGNORECASE,
 )
+# Zeros and threes come again where numbers are wanted; what is said around them may not.
+_NUMBERS_ASKED = re.compile(r"\b(?:matri(?:x|ces)|decimals?|fractions?|digits?|binary)\b|行列|小数|桁|二進", re.IGNORECASE)
+_NUMBERS = re.compile(r"\d[\d\s.,;:&|\\\[\](){}]*")
 # Verse comes back to the same line, but is not one line only.
 _VERSE = re.compile(r"\b(?:songs?|lyrics|poems?|chants?|chorus|rhymes?|haiku|rap|verses?)\b|歌詞|詩", re.IGNORECASE)
 _CHARACTERS = re.compile(r"([^\W\d_])\1{14,}|([!?,;\d☀-➿🀀-🫿])\2{19,}")
@@ -21,9 +28,11 @@ _LONG_WORD = 24
 _SYLLABLES = re.compile(r"([^\W\d_]{2,5}?)\1{11,}")
 _WORD = re.compile(r"[^\W_]+")
 _SAME_WORD = re.compile(r"\b([^\W\d_]{1,30})(?:[\s,.!?、。]+\1\b){5,}", re.IGNORECASE)
+_NUMBERED = re.compile(r"^[ \t]*\d+[.):、．][ \t]*(.+?)[ \t]*$", re.MULTILINE)
 _SENTENCE = re.compile(r"[^.!?。！？\n]+")
 _NO_SPACES = re.compile(r"[぀-ヿ一-鿿가-힣]")
 _LEAST = 4  # times
+_LEAST_ITEMS = 10  # of a list, in which short answers to as many questions may be the same
 _WORDS, _CHARS = 4, 8  # length of a piece that may come again
 
 
@@ -41,6 +50,10 @@ def find(talk: Talk) -> Iterator[Finding]:
 def _is_meant(exchange: Exchange, kind: str) -> bool:
     if _ASKED.search(exchange.asked) or exchange.is_about_code:
         return True
+    if len(_NUMBERED.findall(exchange.asked)) >= _LEAST_ITEMS:  # as many short answers as questions
+        return True
+    if _NUMBERS_ASKED.search(exchange.asked) and not circles(_NUMBERS.sub(" ", exchange.answer)):
+        return True
     return kind != "whole" and bool(_VERSE.search(exchange.asked))
 
 
@@ -52,6 +65,8 @@ def circles(text: str) -> tuple[str, str] | None:
         return "characters", excerpt(text, *found.span())
     if found := _SAME_WORD.search(text):
         return "words", excerpt(text, *found.span())
+    if item := _same_items(text):
+        return "sentences", item
     words = _pieces(text)
     if period := _period(words):
         return "whole", f"{len(words) / period:.1f} × {_shown(words[:period])}"
@@ -62,6 +77,13 @@ def circles(text: str) -> tuple[str, str] | None:
     if piece := _again_and_again(words):
         return "pieces", piece
     return None
+
+
+def _same_items(text: str) -> str | None:
+    """A list that ran out of things to say and kept on counting."""
+    items = [found.group(1).casefold() for found in _NUMBERED.finditer(text)]
+    most, times = Counter(items).most_common(1)[0] if items else ("", 0)
+    return f"{times} × {most[:100]}" if times >= _LEAST_ITEMS and times >= 0.5 * len(items) else None
 
 
 def _pieces(text: str) -> list[str]:
