@@ -286,11 +286,25 @@ def test_text_read_wrongly_comes_back(text: str, encoding: str) -> None:
         "\\nu = E/h is the frequency.\n",
         "20 °С–25 °С, 10 °С–15 °С, 5 °С–9 °С",
         "ポルトガル語でリンゴは“maçã”です。",
+        "ﾃﾞｰﾀ､ｼｽﾃﾑ､ﾈｯﾄﾜｰｸ､ｻｰﾊﾞｰ",
+        "ภาษา\u200bไทย",
+        "👩\u200d💻 می\u200cخواهم",
     ],
 )
 def test_true_text_is_left_alone(text: str) -> None:
     assert mended(text) == text
     assert "data.encoding" not in gates(ASKED, text)
+
+
+def test_euc_jp_read_as_shift_jis() -> None:
+    meant = "データベースのインデックスについて説明します。"
+    assert mended(meant.encode("euc_jp").decode("cp932")) == meant
+
+
+@pytest.mark.parametrize("text", ["in\u200bvisible", "soft\xadhy\xadphens", "目に\u200b見えない", "\u2060joined"])
+def test_what_nobody_sees_is_taken_out(text: str) -> None:
+    assert "data.encoding" in gates(ASKED, text)
+    assert mended(text) == re.sub("[\u200b\u2060\xad]", "", text)
 
 
 @pytest.mark.parametrize("text", ["lost \ufffd here", "don?t say it?s so", "a\x00b", "お茶の葉を入れã¾ã™。", "锟斤拷锟斤拷"])

@@ -60,7 +60,14 @@ _PATH_OR_FORMULA = re.compile(r"\b[A-Za-z]:\\|\\(?![nrt\"\\u])|\\[nrtu][a-z]{2}\
 _LINE_END = re.compile(r"(?:\\r)?\\n(?=\\|[A-Z](?!\w*arrow)|\s|-|\d\.|$)")  # and no \nu of a formula
 # What hiragana and katakana in UTF-8 begin with, read as Shift JIS.
 _TYPICAL = "縺繧繝"
-_UNSEEN = re.compile(r"\x1b\[[\d;]*[A-Za-z]|[\x00-\x08\x0b\x0e-\x1f\x7f\ufeff\ufffe\uffff]")
+# Of invisible spaces and hyphens, those within scripts that have no use for them; Khmer and Thai break lines with them.
+_VISIBLE = "[!-~぀-ヿ一-鿿]"
+_UNSEEN = re.compile(
+    r"\x1b\[[\d;]*[A-Za-z]|[\x00-\x08\x0b\x0e-\x1f\x7f\ufeff\ufffe\uffff]"
+    rf"|(?<={_VISIBLE})[\u200b\u2060\xad]+|[\u200b\u2060\xad]+(?={_VISIBLE})"
+)
+# Kana in EUC-JP, read as Shift JIS: half-width marks, each before another half-width sign.
+_EUC_KANA = re.compile("[､･][｡-ﾟ]")
 _LOST = re.compile(r"\ufffd|[\ue000-\uf8ff]{2,}|锟斤拷|(?:烫){3,}")
 _LOST_APOSTROPHES = re.compile(r"(?<=[A-Za-z])\?(?=(?:s|t|re|ve|ll|d|m)\b)")
 _ABOUT = re.compile(
@@ -221,6 +228,8 @@ def _reread_as(encoding: str, read: str) -> str:
 
 def _from_shift_jis(found: re.Match[str]) -> str:
     read = found.group()
+    if len(read) >= 8 and len(_EUC_KANA.findall(read)) * 5 >= len(read):
+        return _reread(read, lambda text: text.encode("cp932"), "euc_jp")
     if not any(character in read for character in _TYPICAL):
         return read
     return _reread(read, lambda text: text.encode("cp932"), "utf-8")
