@@ -77,6 +77,14 @@ PLACEHOLDER = re.compile(
     r"|(?<![\w\\$^{}\])/'\"`=])\{(?:(?:first|last|user|full|company|product|file)?_?name|country|city|state|date|company|product|topic|"
     r"title|question|context|[a-z]+_(?:email|address|date|number|phone))\}(?![\w{}/'\"`])"
 )
+# Of web pages, in prose: line breaks, and the ends of elements that hold some.
+LEFT_OVER = re.compile(r"<(br)\s?/?>|</(p|b|i|u|strong|em|ul|ol|li|div|span|h[1-6]|a|td|tr|font|blockquote)>", re.IGNORECASE)
+STYLED = re.compile(
+    r"\b(?:e-?mails?|newsletters?|blogs?|highlight\w*|embed\w*|bold\w*|itali\w+|underlin\w+|format\w*|styles?|"
+    r"tables?|colou?r\w*|headings?|paragraphs?|lists?|links?|buttons?|pages?|sections?)\b"
+    r"|太字|斜体|表|メール|ブログ|色|強調",
+    re.IGNORECASE,
+)
 # How reasoning models mark what they thought, which is theirs to learn.
 THOUGHTS = {"think", "thinking", "thought", "thoughts", "reasoning", "scratchpad"}
 # Elements that hold prose, and so are names of fields as well. Others of HTML are written for a browser.

@@ -1,7 +1,8 @@
 """`data.tags`: markup of another prompt format inside what is said. Markup that a row is about is no defect.
 
-Four things give it away: control tokens of some chat template; headings and names that mark turns; a field's tag, bracket or
-key around a whole answer that nobody asked to be marked up; the preamble of a prompt format at the head of a question.
+Five things give it away: control tokens of some chat template; headings and names that mark turns; a field's tag, bracket or
+key around a whole answer that nobody asked to be marked up; the preamble of a prompt format at the head of a question; and
+what the prose of a web page was written with.
 """
 
 from __future__ import annotations
@@ -56,7 +57,15 @@ def _in_answer(exchange: Exchange) -> Iterator[Finding]:
     finding = None
     if any(sign in answer for sign in "<[▁Ġ"):
         finding = _control(exchange) or _wrapped(exchange) or _bracketed(exchange)
-    finding = finding or _marked(exchange) or _headed(exchange) or _spoken(exchange) or _keyed(exchange) or _unfilled(exchange)
+    finding = (
+        finding
+        or _marked(exchange)
+        or _headed(exchange)
+        or _spoken(exchange)
+        or _keyed(exchange)
+        or _unfilled(exchange)
+        or _left_over(exchange)
+    )
     if finding is not None:
         yield finding
 
@@ -208,6 +217,21 @@ def _unfilled(exchange: Exchange) -> Finding | None:
     if found is None or exchange.is_about_code or markup.TEMPLATE_ASKED.search(exchange.asked):
         return None
     return Finding(GATE, "placeholder", excerpt(text, *found.span()))
+
+
+def _left_over(exchange: Exchange) -> Finding | None:
+    """What a web page was written with, in prose that nobody wanted for one."""
+    text = exchange.answer
+    if "<" not in text or exchange.is_about_code or exchange.is_about_markup or markup.STYLED.search(exchange.asked):
+        return None
+    for found in markup.LEFT_OVER.finditer(text):
+        line = text[text.rfind("\n", 0, found.start()) + 1 : found.start()]
+        name = (found[1] or found[2]).lower()
+        if _quoted(text, found) or "|" in line:  # within cells of a table nothing else breaks lines
+            continue
+        if f"<{name}" not in exchange.asked.lower():
+            return Finding(GATE, "html", excerpt(text, *found.span()), habit=f"<{name}>")
+    return None
 
 
 def _quoted(text: str, found: re.Match[str]) -> bool:
