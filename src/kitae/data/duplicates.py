@@ -5,7 +5,7 @@ Chains would join everything in the end: A is like B, B like C, and so on to row
 
 from __future__ import annotations
 
-from collections import OrderedDict, defaultdict
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kitae.data.identity import Parts, likeness
-from kitae.data.signature import BANDS, Hashes
+from kitae.data.signature import BANDS, Bands, Hashes
 
 _COMPARED = 64  # rows that one row is compared with at most
 _A_KEY = 16  # rows that stay, remembered for each key: those of a template meet all the time
@@ -33,7 +33,7 @@ class Twin:
 
 def twins(
     wholes: Hashes,
-    bands: NDArray[np.uint64],
+    bands: Bands,
     untidiness: NDArray[np.int32],
     alive: NDArray[np.bool_],
     parts_of: Callable[[int], Parts],
@@ -42,33 +42,69 @@ def twins(
     """Of rows that are `alive`. Of the same the tidiest stays, and of equally tidy the first."""
     rows = np.flatnonzero(alive)
     rows = rows[np.lexsort((rows, untidiness[rows]))]
-    first: dict[int, int] = {}
     _, starts, inverse = np.unique(wholes[rows], return_index=True, return_inverse=True)
     stays = rows[starts[inverse]]
     for row, other in zip(rows[stays != rows].tolist(), stays[stays != rows].tolist(), strict=True):
-        first[row] = other
         yield Twin(row, other, 1.0)
     rows = rows[stays == rows]
     yield from _near(rows, bands, _Remembered(parts_of), least)
 
 
-def _near(rows: NDArray[np.intp], bands: NDArray[np.uint64], parts: _Remembered, least: float) -> Iterator[Twin]:
-    shared = np.zeros((len(rows), BANDS), dtype=np.bool_)
-    for band in range(BANDS):
-        _, inverse, counts = np.unique(bands[rows, band], return_inverse=True, return_counts=True)
-        shared[:, band] = counts[inverse] > 1
-    meeting: dict[tuple[int, int], list[int]] = defaultdict(list)
-    for at in np.flatnonzero(shared.any(axis=1)):
+def _near(rows: NDArray[np.intp], bands: Bands, parts: _Remembered, least: float) -> Iterator[Twin]:
+    meetings = _Meetings(rows, bands)
+    for at in meetings.who:
         row = int(rows[at])
-        keys = [(band, int(bands[row, band])) for band in np.flatnonzero(shared[at]).tolist()]
-        others = dict.fromkeys(other for key in keys for other in meeting[key])
-        twin = _best(row, list(others)[:_COMPARED], parts, least)
+        twin = _best(row, [int(rows[other]) for other in meetings.before(at)], parts, least)
         if twin is not None:
             yield twin
-            continue
-        for key in keys:
-            if len(meeting[key]) < _A_KEY:
-                meeting[key].append(row)
+        else:
+            meetings.stay(at)
+
+
+class _Meetings:
+    """Who shares a band with whom: of each band that several rows have, a stretch of one long array, into which those that
+    stay are written as they come. Rows are numbered in the order in which they are looked at."""
+
+    def __init__(self, rows: NDArray[np.intp], bands: Bands) -> None:
+        several = [_stretches(bands[rows, band]) for band in range(BANDS)]
+        shifts = np.cumsum([0, *(len(who) for who, _ in several[:-1])])
+        who = np.concatenate([who for who, _ in several])
+        starts = np.concatenate([(begun + shift).astype(np.int32) for (_, begun), shift in zip(several, shifts, strict=True)])
+        order = np.argsort(who, kind="stable")
+        self._starts = starts[order]  # of each row, its stretches
+        self._ends = np.bincount(who, minlength=len(rows)).cumsum()
+        self.who: list[int] = np.unique(who).tolist()
+        self._stay = np.zeros(len(who), dtype=np.int32)
+        self._filled = np.zeros(len(who), dtype=np.uint8)  # at the start of each stretch
+
+    def before(self, at: int) -> list[int]:
+        met: dict[int, None] = {}
+        for start in self._of(at):
+            met |= dict.fromkeys(self._stay[start : start + int(self._filled[start])].tolist())
+        return list(met)[:_COMPARED]
+
+    def stay(self, at: int) -> None:
+        for start in self._of(at):
+            filled = int(self._filled[start])
+            if filled < _A_KEY:
+                self._stay[start + filled] = at
+                self._filled[start] = filled + 1
+
+    def _of(self, at: int) -> list[int]:
+        begun = int(self._ends[at - 1]) if at else 0
+        starts: list[int] = self._starts[begun : self._ends[at]].tolist()
+        return starts
+
+
+def _stretches(keys: NDArray[np.uint32]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Rows whose key others have too, those of one key together; and where the stretch of each begins."""
+    order = np.argsort(keys, kind="stable").astype(np.int32)
+    begins = np.ones(len(keys) + 1, dtype=np.bool_)
+    begins[1:-1] = np.diff(keys[order]) != 0
+    several = ~(begins[:-1] & begins[1:])
+    begun = np.flatnonzero(begins[:-1][several])
+    lengths = np.diff(np.append(begun, several.sum()))
+    return order[several], np.repeat(begun, lengths)
 
 
 def _best(row: int, others: list[int], parts: _Remembered, least: float) -> Twin | None:

@@ -14,6 +14,7 @@ from kitae.chat import Conversation
 from kitae.data.identity import Parts, normalised
 
 Hashes = NDArray[np.uint64]
+Bands = NDArray[np.uint32]  # one in a billion pairs meets by chance, and is compared in vain
 BANDS, _IN_BAND = 20, 4  # rows that share half of their pairs meet with a probability of 0.72, those that share 0.7 with 0.996
 _DRAWS = np.random.default_rng(20240229)
 _FACTORS = _DRAWS.integers(1, 1 << 62, BANDS * _IN_BAND, dtype=np.uint64) | np.uint64(1)
@@ -51,14 +52,14 @@ def grams(hashes: Hashes, size: int) -> Hashes:
     return total
 
 
-def bands(rows: Sequence[Parts]) -> Hashes:
+def bands(rows: Sequence[Parts]) -> Bands:
     """[rows, bands]: two rows are compared where any of these is the same."""
     some = [_bands(rows[start : start + _ROWS]) for start in range(0, len(rows), _ROWS)]
-    return np.concatenate(some) if some else np.empty((0, BANDS), dtype=np.uint64)
+    return np.concatenate(some) if some else np.empty((0, BANDS), dtype=np.uint32)
 
 
-def _bands(rows: Sequence[Parts]) -> Hashes:
-    keys = np.empty((len(rows), BANDS), dtype=np.uint64)
+def _bands(rows: Sequence[Parts]) -> Bands:
+    keys = np.empty((len(rows), BANDS), dtype=np.uint32)
     texts = [text for row in rows for text in (row.asked, row.answer)]
     pieces, counts = _pairs(texts)
     of_rows = counts.reshape(-1, 2).sum(1)
@@ -74,7 +75,7 @@ def _bands(rows: Sequence[Parts]) -> Hashes:
     return keys
 
 
-def _signed(pieces: Hashes, starts: NDArray[np.int64]) -> Hashes:
+def _signed(pieces: Hashes, starts: NDArray[np.int64]) -> Bands:
     least = np.empty((len(starts), len(_FACTORS)), dtype=np.uint64)
     drawn = np.empty_like(pieces)
     for i, (factor, offset) in enumerate(zip(_FACTORS, _OFFSETS, strict=True)):
@@ -83,8 +84,8 @@ def _signed(pieces: Hashes, starts: NDArray[np.int64]) -> Hashes:
         np.right_shift(drawn, _HIGH, out=drawn)
         least[:, i] = np.minimum.reduceat(drawn, starts)
     keys: Hashes = (least.reshape(-1, BANDS, _IN_BAND) * _MIX).sum(axis=-1, dtype=np.uint64)
-    keys ^= keys >> _HIGH
-    return keys
+    mixed: Bands = (keys ^ (keys >> _HIGH)).astype(np.uint32)
+    return mixed
 
 
 def _never_none(pieces: Hashes, counts: NDArray[np.int64]) -> tuple[Hashes, NDArray[np.int64]]:

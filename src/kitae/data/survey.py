@@ -18,7 +18,7 @@ from kitae.data.rules.language import language_of
 from kitae.data.rules.truncated import GATE as TRUNCATED
 from kitae.data.rules.truncated import Ends, OpenEnd, Words, open_end
 from kitae.data.shapes import Record, conversation
-from kitae.data.signature import BANDS, bands, whole
+from kitae.data.signature import BANDS, Bands, bands, whole
 from kitae.errors import InputError
 from kitae.formats import NEAR, Action, Format
 
@@ -115,7 +115,7 @@ class Survey:
 
     state: list[NDArray[np.uint8]] = field(default_factory=list)
     wholes: list[NDArray[np.uint64]] = field(default_factory=list)
-    bands: list[NDArray[np.uint64]] = field(default_factory=list)
+    bands: list[Bands] = field(default_factory=list)
     untidiness: list[NDArray[np.int32]] = field(default_factory=list)
     turns: list[NDArray[np.uint16]] = field(default_factory=list)
     asked: list[NDArray[np.uint32]] = field(default_factory=list)  # characters
@@ -135,7 +135,7 @@ class Survey:
         survey = Survey(count=len(looks))
         size = len(looks)
         state = np.full(size, DROPPED, dtype=np.uint8)
-        wholes, keys = np.zeros(size, dtype=np.uint64), np.zeros((size, BANDS), dtype=np.uint64)
+        wholes, keys = np.zeros(size, dtype=np.uint64), np.zeros((size, BANDS), dtype=np.uint32)
         untidy = np.zeros(size, dtype=np.int32)
         lengths = np.zeros((3, size), dtype=np.uint32)
         parts: dict[int, Parts] = {}
@@ -210,6 +210,7 @@ def decide(survey: Survey, rules: Rules, parts_of: Callable[[int], Parts], name_
             judge(row, Finding(TRUNCATED, kind, end.shown))
     if survey.state:
         wholes, keys, untidy = np.concatenate(survey.wholes), np.concatenate(survey.bands), np.concatenate(survey.untidiness)
+        survey.bands.clear()  # which would be held twice, and are most of what is held
         for twin in twins(wholes, keys, untidy, alive.copy(), parts_of, rules.near):
             kind = "exact" if twin.exact else "near"
             share = "" if twin.exact else f" ({twin.likeness:.0%})"
