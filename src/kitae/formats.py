@@ -31,7 +31,8 @@ def own_fields(form: Format) -> tuple[list[str], str] | None:
     """What is asked, and what is answered, of `question+context=answer`."""
     asked, equals, answer = form.partition("=")
     names = [name.strip() for name in asked.split("+")]
-    return (names, answer.strip()) if equals and all(names) and answer.strip() else None
+    right = equals and all(names) and answer.strip() and not set("=+") & set(answer)
+    return (names, answer.strip()) if right else None
 
 
 def is_format(form: Format) -> bool:

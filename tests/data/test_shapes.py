@@ -113,17 +113,17 @@ def test_every_format_is_tried() -> None:
 
 
 def test_fields_of_ones_own(tmp_path: Path) -> None:
-    record = {"input text": "Q", "passage": "P", "hint": " ", "said": "A", "system": "S", "history": [["q", "a"]]}
-    (row,) = read_conversations(written(tmp_path, record), "input text + passage+hint+absent= said")
+    record = {"input text": "Q", "passage": "P", "hint": " ", "none": None, "said": "A", "system": "S", "history": [["q", "a"]]}
+    (row,) = read_conversations(written(tmp_path, record), "input text + passage+hint+none= said")
     assert [message.content for message in row.messages] == ["S", "q", "a", "Q\n\nP", "A"]
-    for form, missing in (("nothing=said", "nothing"), ("input text=nothing", "nothing")):
+    for form, missing in (("nothing=said", "nothing"), ("input text=nothing", "nothing"), ("input text+pasage=said", "pasage")):
         with pytest.raises(InputError) as caught:
             read_conversations(written(tmp_path, record), form)
         assert caught.value.kind == "row-format", missing
     with pytest.raises(InputError) as caught:
         read_conversations(written(tmp_path, record), "input text=history")
     assert caught.value.why == "history: list is no text"
-    for wrong in ("question", "=answer", "question=", "question+=answer", ""):
+    for wrong in ("question", "=answer", "question=", "question+=answer", "", "q=a=b", "q=a+b"):
         assert not is_format(wrong)
 
 

@@ -47,7 +47,8 @@ class Wanted:
         if unknown:
             raise InputError("language-unknown", where=", ".join(unknown), why=", ".join(LANGUAGES_KNOWN))
         actions = {**ACTIONS, **dict(map(_rule, self.rules))}
-        return Rules(actions, tuple(self.languages), self.near, read_evaluations(self.evaluations), not self.only_duplicates)
+        evaluations = read_evaluations(self.evaluations, [self.form])
+        return Rules(actions, tuple(self.languages), self.near, evaluations, not self.only_duplicates)
 
     def settings(self) -> str:
         for path in self.evaluations:

@@ -20,6 +20,7 @@ from kitae.data.rules.finding import Finding
 from kitae.data.shapes import Record, conversation
 from kitae.data.signature import Hashes, grams, hashed
 from kitae.errors import InputError
+from kitae.formats import Format
 
 GATE = "data.leak"
 _WORDS, _CHARACTERS = 8, 13
@@ -114,24 +115,38 @@ class Evaluations:
         return Finding(GATE, "evaluation", f"{self._sources[owner]} ({count / self._sizes[owner]:.0%}): {text}")
 
 
-def read_evaluations(paths: Sequence[Path]) -> Evaluations | None:
-    """Of files, all of whose rows must be read: nobody finds what was left out."""
-    return Evaluations(_items(paths)) if paths else None
+def read_evaluations(paths: Sequence[Path], forms: Iterable[Format] = ()) -> Evaluations | None:
+    """Of files, all of whose rows must be read: nobody finds what was left out. `forms`: of the rows that are examined, which
+    those of an evaluation may share."""
+    return Evaluations(_items(paths, ["auto", *forms])) if paths else None
 
 
-def _items(paths: Sequence[Path]) -> Iterator[Conversation]:
+def _items(paths: Sequence[Path], forms: Sequence[Format]) -> Iterator[Conversation]:
     for path in paths:
+        count = 0
         for file in files_of(path):
             for where, record in each_found(file, "auto"):
                 if isinstance(record, InputError):
                     raise record
-                try:
-                    yield conversation(record, "auto", where, where)
-                except InputError as error:
-                    asked = _asked(record)
-                    if error.kind != "row-format" or not asked:
-                        raise
-                    yield Conversation.of_text(asked, where)
+                yield _item(record, where, forms)
+                count += 1
+        if not count:
+            raise InputError("data-empty", where=str(path))
+
+
+def _item(record: Record, where: str, forms: Sequence[Format]) -> Conversation:
+    record = {name: value for name, value in record.items() if name != "label"}  # which says what is right, not what is taught
+    for form in forms:
+        try:
+            return conversation(record, form, where, where)
+        except InputError as error:
+            unread = error
+            if error.kind != "row-format":
+                raise
+    asked = _asked(record)
+    if not asked:
+        raise unread
+    return Conversation.of_text(asked, where)
 
 
 def _asked(record: Record) -> str:

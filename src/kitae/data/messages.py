@@ -36,6 +36,8 @@ def chat(value: object, where: str, name: str = "messages") -> list[Message]:
         if not isinstance(content, str):
             raise InputError("bad-row", where=where, why=f"{name}[{i}].content: {type(content).__name__}")
         check_whole(content, where, f"{name}[{i}].content")
+        if item.get("label") is False:
+            raise InputError("bad-row", where=where, why=f"{name}[{i}].label: false: an answer that is not wanted")
         if people and messages and messages[-1].role == speaker:  # people often say one thing in several messages
             content = f"{messages.pop().content}\n{content}"
         messages.append(Message(speaker, content))

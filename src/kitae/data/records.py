@@ -11,6 +11,7 @@ import csv
 import io
 import json
 import sys
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ class BadRecord(InputError):
 
 _SHOWN = 120  # characters of what can't be read
 _BATCH = 1024  # rows of Parquet
+_ROW_LINES = 10_000  # of one row of a table: more is a lost quotation mark
 _TABLES = {".csv": ",", ".tsv": "\t"}
 
 
@@ -169,16 +171,16 @@ class _Stream:
 
 def _table(path: Path, separator: str) -> Iterator[Found]:
     csv.field_size_limit(sys.maxsize)
-    rows = csv.reader(_text_lines(path), delimiter=separator, strict=True)
+    lines = _Lines(_text_lines(path))
     header: list[str] | None = None
     while True:
-        where = f"{path}:{rows.line_num + 1}"
+        where = lines.begin(path)
         try:
-            row = next(rows)
+            row = next(csv.reader(lines, delimiter=separator, strict=True))
         except StopIteration:
             return
-        except csv.Error as error:
-            yield where, InputError("bad-row", where=where, why=str(error))
+        except csv.Error as error:  # a lost quotation mark makes one field of lines that are rows of their own
+            yield where, _bad("bad-row", where, str(error), lines.only_first())
             continue
         if not row:
             continue
@@ -190,6 +192,37 @@ def _table(path: Path, separator: str) -> Iterator[Found]:
             yield where, _bad("bad-row", where, f"{len(row)} columns ≠ {len(header)}", separator.join(row))
         else:
             yield where, dict(zip(header, row, strict=True))
+
+
+class _Lines:
+    """Lines of a table, of which those of a row that can't be read may be taken back."""
+
+    def __init__(self, lines: Iterator[str]) -> None:
+        self._lines = lines
+        self._row: list[str] = []
+        self._again: deque[str] = deque()
+        self._count = 0
+
+    def begin(self, path: Path) -> str:
+        self._row = []
+        return f"{path}:{self._count + 1}"
+
+    def __iter__(self) -> _Lines:
+        return self
+
+    def __next__(self) -> str:
+        if len(self._row) >= _ROW_LINES:
+            raise csv.Error(f"more than {_ROW_LINES} lines in one field")
+        line = self._again.popleft() if self._again else next(self._lines)
+        self._count += 1
+        self._row.append(line)
+        return line
+
+    def only_first(self) -> str:
+        """Of the row; the others come again."""
+        self._again.extendleft(reversed(self._row[1:]))
+        self._count -= len(self._row) - 1
+        return self._row[0].rstrip("\r\n")
 
 
 def _text_lines(path: Path) -> Iterator[str]:

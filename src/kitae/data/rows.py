@@ -55,13 +55,16 @@ class DataLike(Protocol):
     """What a recipe says of the examination of rows."""
 
     @property
+    def train(self) -> Sequence[SourceLike]: ...
+    @property
     def clean(self) -> CleanLike | None: ...
     @property
     def evaluations(self) -> Sequence[str]: ...
 
 
 def wanted_rules(data: DataLike) -> Rules:
-    evaluations = read_evaluations([Path(path) for path in data.evaluations])
+    forms = {source.format for source in data.train}
+    evaluations = read_evaluations([Path(path) for path in data.evaluations], sorted(forms))
     if data.clean is None:
         return Rules(evaluations=evaluations)
     return Rules(

@@ -28,6 +28,8 @@ def conversation(record: Record, form: Format, where: str, source: str) -> Conve
     for fields in (record, {str(name).lower(): value for name, value in record.items()}):  # some are spelled in capitals
         for shape in shapes:
             if shape.fits(fields):
+                if fields.get("label") is False:
+                    raise InputError("bad-row", where=where, why="label: false: an answer that is not wanted")
                 return shape.read(fields, where, source)
     raise InputError("row-format", where=where, why=", ".join(map(str, record))[:300])
 
@@ -54,7 +56,8 @@ def _pair(asked: str, about: tuple[str, ...], answers: tuple[str, ...]) -> Shape
 
 @lru_cache(maxsize=8)
 def _own(form: Format) -> Shape:
-    """A person's own fields. Only the first has to be there: what belongs to a question is often missing."""
+    """A person's own fields. All have to be there, so that no misspelt one is passed over; what belongs to a question may be
+    empty."""
     fields = own_fields(form)
     assert fields is not None, form  # checked where it was said
     names, answer = fields
@@ -64,7 +67,10 @@ def _own(form: Format) -> Shape:
         question = "\n\n".join([said[0], *(text for text in said[1:] if text.strip())])
         return _answered(record, question, answer, where, source)
 
-    return Shape(_has(names[0], answer), read)
+    def fits(record: Record) -> bool:
+        return record.get(names[0]) is not None and record.get(answer) is not None and all(name in record for name in names)
+
+    return Shape(fits, read)
 
 
 def _answered(record: Record, question: str, answer: str, where: str, source: str) -> Conversation:
@@ -78,8 +84,6 @@ def _dialogue(name: str) -> Shape:
         for unread in ("tools", "functions"):
             if record.get(unread):
                 raise InputError("bad-row", where=where, why=f"{unread}: calls of functions can't be learned yet")
-        if record.get("label") is False:
-            raise InputError("bad-row", where=where, why="label: false: an answer that is not wanted")
         turns = chat(record[name], where, name)
         return Conversation((*_system(record, where, turns), *turns), source)
 
