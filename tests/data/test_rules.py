@@ -413,6 +413,10 @@ PRIVATE = {
     "東京都渋谷区神南1-2-3 電話:03-3463-1211": "[ADDRESS] 電話:[PHONE]",
     "secret wJalrXUtnFEMI/K7MDENG/bPxRfiCYzZpLeKqrst": "secret [KEY]",
     "東京都渋谷区神南1-2-3 コーポ神南201": "[ADDRESS]",
+    "代表は（06）6341-2785、または06（6341）2785です": "代表は[PHONE]、または[PHONE]です",
+    "From abroad 0049 30 9018 2233": "From abroad [PHONE]",
+    "Il habite 27 bis avenue Jean Jaurès, 31000 Toulouse": "Il habite [ADDRESS]",
+    "Er wohnt Am Alten Markt 3a, 18055 Rostock": "Er wohnt [ADDRESS]",
 }
 
 
@@ -492,6 +496,9 @@ def test_answers_that_break_off(answer: str) -> None:
         ("How is it made?", "1. Mix it.\n2. Bake it.\n3"),
         ("Show models and dates", "{one} - {May 1}\n{two} - {June 2}\n{three} - {Septembe"),
         ("What is on it?", "A collection of songs by a choir and its group.\n\nIt"),
+        ("How do I speak well?", "1. Stand.\n2. Smile.\n3."),
+        ("What to bring?", "- A map\n- A lamp\n-"),
+        ("Write a letter", "Dear Ann,\nThank you for the\nTo make it short,"),
     ],
 )
 def test_answers_that_leave_out_what_was_begun(asked: str, answer: str) -> None:
@@ -524,6 +531,9 @@ def test_answers_that_leave_out_what_was_begun(asked: str, answer: str) -> None:
         ("As JSON", '{"smile": ":{", "age": 3}'),
         ("Its domain?", '"Domain": all x in [0, 5) are allowed'),
         ("どうでしたか?", "楽しかったですよ。また行ければ、、"),
+        ("How does a letter to nobody begin?", "To whom it may concern:"),
+        ("Write a reply.", "Thank you for the offer. I wish you luck.\n\nWith gratitude,"),
+        ("Show a key.", "It looks so:\n-----BEGIN PUBLIC KEY-----\nMIIBIjANBgkq\n-----END PUBLIC KEY-----"),
     ],
 )
 def test_answers_that_end(asked: str, answer: str) -> None:

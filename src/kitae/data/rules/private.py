@@ -27,9 +27,9 @@ _KINDS: dict[str, re.Pattern[str]] = {
     "card": re.compile(r"(?<![\d.-])(?:\d{4}([ -]?)\d{4}\1\d{4}\1\d{4}(?:\1\d{1,3})?|3[47]\d{2}([ -]?)\d{6}\2\d{5})(?![\d-])"),
     "phone": re.compile(
         r"(?<![A-Za-z0-9.+-])(?:\+\d{1,3}[ .-]?(?:\(?\d{1,4}\)?[ .-]?){2,4}\d{2,4}|\(\d{3}\) ?\d{3}[ .-]\d{4}"
-        r"|\(0\d{1,4}\)[ -]?\d{2,4}[ -]\d{3,4}"
+        r"|[(（]0\d{1,4}[)）][ -]?\d{2,4}[ -]\d{3,4}|00[1-9]\d{1,2}[ .-](?:\(?\d{1,4}\)?[ .-]?){2,4}\d{2,4}"
         r"|[2-9]\d{2}[.-]\d{3}[.-]\d{4}"
-        r"|0\d{1,4}[-‐－ (]\d{1,4}[-‐－ )]\d{3,4}|0[5789]0\d{8}"
+        r"|0\d{1,4}[-‐－ (（]\d{1,4}[-‐－ )）]\d{3,4}|0[5789]0\d{8}"
         r"|\(?01[5-7]\d{1,2}\)?[ /-]\d{7,8}|0\d(?: \d{2}){4}|(?<!\d)1[3-9]\d{9}"
         r"|[０][０-９]{1,4}[-－ー―][０-９]{1,4}[-－ー―][０-９]{3,4})(?![A-Za-z0-9-])"
     ),
@@ -43,7 +43,10 @@ _KINDS: dict[str, re.Pattern[str]] = {
         r"(?:Apt\.? \w+,? )?"
         r"[A-Z][A-Za-z ]{2,20},? (?:[A-Z]{2} \d{5}(?:-\d{4})?|[A-Z]{1,2}\d[A-Z\d]? \d[A-Z]{2})\b"
         r"|(?<![\w.-])(?:[A-ZÄÖÜ][\w.-]{0,40}(?:[sS]tra(?:ß|ss)e|[sS]tr\.|[wW]eg|[pP]latz|[aA]llee|[gG]asse|[rR]ing|[dD]amm)"
-        r"|(?:Via|Viale|Piazza|An der)(?: [A-Z][\w.-]+){1,2}) \d{1,4}[a-z]?, (?:D-)?\d{5} [A-ZÄÖÜ][a-zäöüß]{2,}"
+        r"|(?:Via|Viale|Piazza|An der|Am|Im|Zum|Zur|Auf der|Unter den)(?: [A-ZÄÖÜ][\w.-]+){1,2}) \d{1,4}[a-z]?, (?:D-)?\d{5} "
+        r"[A-ZÄÖÜ][a-zäöüß]{2,}"
+        r"|\b\d{1,4}(?: (?:bis|ter))?,? (?:rue|avenue|boulevard|place|allée|chemin|impasse|quai|cours) [^\d\n,]{3,40},? "
+        r"\d{5} [A-ZÉÈÎ][\w-]{2,}"
     ),
 }
 _DOT, _DOMAIN = r" ?(?:[\[({] ?dot ?[\])}]| dot ) ?", r"(?:com|net|org|edu|gov|info|jp|de|uk|fr)\b"
@@ -59,7 +62,7 @@ _SIGNS = """
 ghp_ gho_ ghu_ ghs_ ghr_ github_pat glpat xox AIza hf_ npm_ SG. :// webhooks eyJ
 """
 _KEY_SIGNS = tuple(_SIGNS.split())
-_NUMBER = re.compile(r"\d(?:[-‐－ ().ー―]{0,2}\d){6}")
+_NUMBER = re.compile(r"\d(?:[-‐－ ().ー―（）]{0,2}\d){6}")
 _HOUSE = re.compile(r"\d{5}|\d[A-Z]{2}\b|[都道府県]")
 # Numbers that a company publishes, and those that films and manuals use because nobody has them.
 _PUBLIC_PHONE = re.compile(r"^\+?1?[ .-]?\(?(?:800|888|877|866|855|844|833)\)?[ .-]|^0120|^0570|^0800|^\+81[ -]?120")
@@ -130,6 +133,7 @@ def _nobodys(kind: str, text: str, code: bool) -> bool:
     if kind == "mail":
         return bool(_ROLES.search(text)) or (code and bool(_NOBODYS_MAIL.search(text)))
     if kind == "phone":
+        text = f"+{text[2:]}" if re.match("00[1-9]", text) else text
         if (
             not 9 <= len(digits) <= 15
             or len(set(digits)) < 3

@@ -29,6 +29,11 @@ _LEFT_OPEN = re.compile(
 )
 _ANY_JAPANESE_END = re.compile(r"[、ぁ-ゖ]$")
 _CHAT = 3  # answers from which on a talk is one between people, who end a message with any word
+# How letters begin and end, and how keys and certificates do.
+_LETTER = re.compile(
+    r"(?:^|\n)(?:Dear|Hello|Hi|To whom|With (?:\w+ )?(?:gratitude|regards|love|thanks|wishes)|Best|Kind|Warm|Yours|"
+    r"Sincerely|Regards|Thanks|Respectfully|Cheers|Love)\b[^,:.\n]{0,40}[,:]$|-----$"
+)
 # A phrase may end so: "what is it made of", "tell me who they are".
 _MAY_END = re.compile(r"\b(?:of|with|from|is|are)$", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"(?<=[a-z0-9)\"”'’%])[.!?]['\")”’]?\s+(?=[A-Z0-9\"“'(])|[。！？]")
@@ -132,6 +137,8 @@ class Words:
 
     def kind(self, end: OpenEnd) -> str | None:
         word = end.word
+        if end.words == 1 and word.islower() and not end.longer:  # what fills a gap
+            return None
         seen = max(self._seen[word], self._seen[word.lower()])
         if len(word) == 1:
             return "within-word" if end.one_letter else None
@@ -219,7 +226,8 @@ def _kind(exchange: Exchange) -> str | None:
         return None
     last = text.rsplit("\n", 1)[-1]
     words = len(text.split()) if " " in text else len(text) // 2
-    hanging = _HANGING.search(last[-_TAIL:]) if words >= _FEW_WORDS and not _LEFT_OPEN.search(last) else None
+    left_open = _LEFT_OPEN.search(last) or _LETTER.search(text[-_TAIL:])
+    hanging = _HANGING.search(last[-_TAIL:]) if words >= _FEW_WORDS and not left_open else None
     if hanging and (not hanging.group().isalpha() or not _MAY_END.search(last[-_TAIL:]) or _goes_on(text, last)):
         return "hanging"
     if _PARTICLE.search(last) and not _LEFT_OPEN.search(last) and "。" in text and _goes_on(text, last):
@@ -262,8 +270,10 @@ def _breaks_off_lines(text: str) -> bool:
     *lines, last = [line.strip() for line in text.split("\n") if line.strip()]
     if len(lines) < 2:
         return False
-    if last.isdecimal():
+    if re.fullmatch(r"\d+[.):]?", last):
         return all(re.match(r"\d+\W*\s\S", line) for line in lines[-3:])
+    if last in ("-", "*", "•"):
+        return all(line.startswith(f"{last} ") for line in lines[-2:])
     return last.count("{") > last.count("}") and all(line.count("{") == line.count("}") > 0 for line in lines)
 
 
