@@ -303,6 +303,11 @@ def test_true_text_is_left_alone(text: str) -> None:
     assert "data.encoding" not in gates(ASKED, text)
 
 
+def test_accents_that_stand_alone_come_back_with_the_others() -> None:
+    meant = "Ma sœur habite à Orléans depuis l'été dernier, où elle élève des chèvres."
+    assert mended(meant.encode("utf-8").decode("mac_roman")) == meant
+
+
 def test_euc_jp_read_as_shift_jis() -> None:
     meant = "データベースのインデックスについて説明します。"
     assert mended(meant.encode("euc_jp").decode("cp932")) == meant
@@ -592,6 +597,22 @@ def test_another_language(asked: str, answer: str) -> None:
 )
 def test_a_language_that_was_asked_for(asked: str, answer: str) -> None:
     assert "data.language" not in gates(asked, answer)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "La mejor manera es practicar un poco cada día y aprender canciones que te gusten.",
+        "Il gatto dorme sul divano perché fuori fa molto freddo.",
+        "O gato dorme no sofá porque está muito frio lá fora.",
+        "Con mèo ngủ trên ghế vì ngoài trời rất lạnh.",
+        "Kedi kanepede uyuyor çünkü dışarısı çok soğuk.",
+        "Der Hund schläft gern auf dem Sofa, weil es warm ist.",
+    ],
+)
+def test_short_sentences_in_a_language_that_nobody_wants(answer: str) -> None:
+    assert "data.language" in gates(ASKED, answer, "en")
+    assert "data.language" not in gates(ASKED, "São Paulo, Curaçao, Malmö, Łódź and Muğla are cities.", "en")
 
 
 def test_only_wanted_languages() -> None:

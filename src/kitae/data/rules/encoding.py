@@ -51,6 +51,7 @@ _CYRILLIC = re.compile("[Ѐ-ӿ]")
 _NEXT_ON_MAC = _read_as("mac_roman", 0x80, 0xBF)
 _ACCENT_ON_MAC = f"√(?![∑∏π∫Ωµ∞∂≠≤≥±°ƒ≈]){_NEXT_ON_MAC}"  # without what stands behind a root in formulas
 _UTF8_AS_MAC = re.compile(f"‚Ä{_NEXT_ON_MAC}|(?<=[A-Za-z]{{2}}){_ACCENT_ON_MAC}|{_ACCENT_ON_MAC}(?=[a-z]{{2}})")
+_ACCENT_OF_MAC = re.compile(f"[√≈ƒ¬]{_NEXT_ON_MAC}")
 # How HTML and JSON write characters; in prose they are left over from a conversion.
 _ENTITY = re.compile(r"(?<![`'\"“‘「])&(?:[A-Za-z]{2,8}|#\d{2,6}|#[xX][0-9a-fA-F]{2,5});")
 _UNIT = re.compile(r"(?:\\u[0-9a-fA-F]{4})+")
@@ -178,6 +179,8 @@ def _decoded(text: str) -> str:
         better = _UTF8_AS_LATIN.sub(_from_latin, text)
         better = _NOT_ASCII.sub(_from_shift_jis, better)
         better = _JAPANESE_AS_LATIN.sub(_japanese_from_latin, better)
+        if len(_UTF8_AS_MAC.findall(better)) >= 2:  # then accents that stand alone are no roots of formulas either
+            better = _ACCENT_OF_MAC.sub(lambda found: _reread_as("mac_roman", found.group()), better)
         better = _UTF8_AS_MAC.sub(lambda found: _reread_as("mac_roman", found.group()), better)
         better = _SIGN_AS_CYRILLIC.sub(lambda found: _reread_as("cp1251", found.group()), better)
         pairs = _UTF8_AS_CYRILLIC.findall(better)

@@ -14,30 +14,39 @@ from kitae.data.rules.finding import Exchange, Finding, Talk, excerpt
 
 GATE = "data.language"
 _SMALL_WORDS: dict[str, str] = {
-    "en": "the of and to is are was that for with this it you your from they have can be as on by not which their an a in i "
-    "do does did what how who why when where my me will would should about list name give tell has had or at if we he she "
-    "its than some",
-    "de": "der die das und ist nicht ein eine zu den von mit sich auf für dem werden wird sind oder auch als bei einen wie "
-    "dass kann durch nach zum zur wenn nur sehr diese dieser einer aus",
-    "fr": "le les des et est une dans que qui pour pas sur avec sont au du ce cette vous nous il elle par plus ou être ont "
-    "leurs leur aux puis mais ses tout comme très même cette ces entre hui",
-    "es": "el los las y es una que por con para del se su no como más pero sus este esta son al lo muy puede ser también "
-    "la le si hay entre desde sobre tiene hasta donde",
-    "it": "il di che è e la per una non sono con del della gli nel alla dei si come anche più le questo essere può ha nella "
-    "dalle dal delle degli nelle alle",
-    "pt": "o os as e é uma que de do da para com não em por mais como dos das seu sua um ao são também pode ser você",
+    "en": "the of and to is are was that for with this it you your from they have can be as on by not which their an a "
+    "in i do does did what how who why when where my me will would should about list name give tell has had or "
+    "at if we he she its than some",
+    "de": "der die das und ist nicht ein eine zu den von mit sich auf für dem werden wird sind oder auch als bei einen "
+    "wie dass kann durch nach zum zur wenn nur sehr diese dieser einer aus ich du wir ihr sie im am vom beim "
+    "noch schon dann man kein keine mein mir ihre etwas mehr ihn hier immer",
+    "fr": "le les des et est une dans que qui pour pas sur avec sont au du ce cette vous nous il elle par plus ou être "
+    "ont leurs leur aux puis mais ses tout comme très même ces entre hui je tu ne où sans sous chez alors aussi "
+    "deux peut fait faut elles",
+    "es": "el los las y es una que por con para del se su no como más pero sus este esta son al lo muy puede ser "
+    "también la le si hay entre desde sobre tiene hasta donde en cada día días después unas unos cómo qué está "
+    "están cuando porque otra otro todos todas así puedes debe hace años mejor algo bien nada les",
+    "it": "il di che è e la per una non sono con del della gli nel alla dei si come anche più le questo essere può ha "
+    "nella dalle dal delle degli nelle alle sul sulla perché fuori fa molto ed ogni quasi ma quando dove così "
+    "stato era hanno deve tre due quella quello d",
+    "pt": "o os as e é uma que de do da para com não em por mais como dos das seu sua um ao são também pode ser você "
+    "está muito lá fora porque foi tem quando onde isso ele ela sem até já num numa fica",
     "nl": "de het een en van is dat niet te zijn op met voor die er aan ook door om maar bij als worden kan naar uit",
     "pl": "i w nie na się z jest że do to jak o co przez są może być dla po od lub oraz które który jego",
     "sv": "och att det som är en på av för med den inte till ett har de om kan från eller vid så också",
-    "tr": "ve bir bu için ile da de olarak çok daha olan en gibi kadar sonra ancak veya değil ise her",
+    "tr": "ve bir bu için ile da de olarak çok daha olan en gibi kadar sonra ancak veya değil ise her çünkü ki mi ben "
+    "sen onun önce hem gün oldu",
     "id": "yang dan di untuk dengan adalah ini dari pada dalam tidak dapat itu akan sebagai atau oleh juga karena ke",
-    "vi": "và là của có được cho không các một những người với trong này khi để từ đã thể nhiều",
+    "vi": "và là của có được cho không các một những người với trong này khi để từ đã thể nhiều trên vì rất ngoài trời "
+    "con ở đến nhưng cũng nó như hay",
     "ro": "și în de la cu este nu pe care sunt pentru din mai o un sau ca fi să prin",
 }
+# Letters that of these languages one alone has.
+_LETTERS = {"es": "ñ¿¡", "de": "ß", "pt": "ãõ", "pl": "łżśćę", "tr": "ğı", "vi": "ơưđạếệộớờạảấầẩậ", "ro": "țșţ", "sv": "å"}
 _OWNERS: dict[str, tuple[str, ...]] = {}
 for _language, _words in _SMALL_WORDS.items():
     for _word in _words.split():
-        if len(_word) == 1 and _language != "en":  # in formulas every letter is a word
+        if len(_word) == 1 and _word.isascii() and _language != "en":  # in formulas every letter is a word
             continue
         _OWNERS[_word] = (*_OWNERS.get(_word, ()), _language)
 _SCRIPTS: tuple[tuple[str, re.Pattern[str]], ...] = (
@@ -105,6 +114,11 @@ def _latin(text: str) -> str | None:
         for language in owners:
             votes[language] += count / len(owners)
             different[language] += 1
+    letters = {letter for word in _LATIN.findall(text) if word[0].islower() for letter in word} | (set(text) & set("¿¡"))
+    for language, own in _LETTERS.items():
+        found = len(letters & set(own))
+        votes[language] += found
+        different[language] += found
     for language in [language for language in votes if different[language] < 2]:
         del votes[language]
     best = sorted(votes.items(), key=lambda vote: -vote[1])[:2]
