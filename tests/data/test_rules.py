@@ -188,6 +188,13 @@ def test_legitimate_markup(asked: str, answer: str) -> None:
         "xxx",
         "[]",
         "Sorry, something went wrong. Please try again later.",
+        "TODO: write the answer",
+        "（ここに回答を入力してください）",
+        "```sql\n```",
+        "1.\n2.\n3.",
+        "○○○○",
+        "[object Object]",
+        "回答を生成できませんでした。",
     ],
 )
 def test_nothing_is_answered(answer: str) -> None:

@@ -15,8 +15,12 @@ _STANDS_FOR_NOTHING = re.compile(
     r"no[ _-]?(?:input|output|answer|response|content|text|data)|empty[ _-]?string|"
     r"todo|tbd|to be (?:added|filled|done|written)|(?:insert|add|your|write|enter)[ _-](?:your[ _-])?(?:answer|"
     r"text|response|output)(?: here)?|(?:answer|text|response|output)[ _-](?:goes[ _-])?here|(?-i:x{3,})|"
+    r"(?:todo|tbd|fixme)\s*[:：-]\s*(?:write|add|fill|answer|complete)\b[^.\n]{0,40}|"
+    r"k\. ?a\.?|keine angabe|à compléter|por completar|"
+    r"object object|後で(?:書く|記入|追記)(?:する|します)?|(?:待补充|暂无|省略)|([○〇●△□])\1{2,}|"
+    r"```\w*\s*```|(?:\d{1,2}[.)]\s*(?:\n|$)){3,}|"
     r"lorem ipsum\b.*|not (?:available|applicable|provided)|"
-    r"(?:回答|出力|入力|内容)?(?:なし|無し|未入力|未記入|未回答|無回答|未定|該当なし|空欄)|ここに.{1,8}入力)"
+    r"(?:回答|出力|入力|内容)?(?:なし|無し|未入力|未記入|未回答|無回答|未定|該当なし|空欄)|ここに.{1,8}入力(?:してください)?)"
     r"[\s>\])}）」\"'*_.。!-]*",
     re.IGNORECASE | re.DOTALL,
 )
@@ -55,6 +59,7 @@ _FAILED = re.compile(
     r"(?:(?:oops|sorry|whoops|uh-oh)[,!. ]+)?(?:something went wrong|"
     r"(?:an? |there was an )(?:unexpected |internal |network )?error (?:has )?(?:occurred|generating|processing)[^.\n]{0,40})"
     r"[.! ]*(?:(?:please )?(?:try|retry|reload|refresh|contact|if)\b.{0,80})?$|エラーが発生しました.{0,40}$|"
+    r"(?:申し訳.{0,16})?回答を(?:生成|作成)できません(?:でした)?.{0,20}$|"
     r"regenerate response\s*$|copy code\s*$)",
     re.IGNORECASE,
 )
