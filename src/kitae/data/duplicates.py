@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from kitae.data.identity import Parts, likeness
 from kitae.data.signature import BANDS, Bands, Hashes
 
-_COMPARED = 64  # rows that one row is compared with at most
+_COMPARED = 32  # rows that one row is compared with at most
 _A_KEY = 16  # rows that stay, remembered for each key: those of a template meet all the time
 _HELD = 2_000_000  # tokens of rows in memory
 
@@ -78,10 +78,12 @@ class _Meetings:
         self._filled = np.zeros(len(who), dtype=np.uint8)  # at the start of each stretch
 
     def before(self, at: int) -> list[int]:
-        met: dict[int, None] = {}
+        """Those that share most bands first: rows with half of their words in common meet, too, and are many in some sets."""
+        met: dict[int, int] = {}
         for start in self._of(at):
-            met |= dict.fromkeys(self._stay[start : start + int(self._filled[start])].tolist())
-        return list(met)[:_COMPARED]
+            for other in self._stay[start : start + int(self._filled[start])].tolist():
+                met[other] = met.get(other, 0) + 1
+        return sorted(met, key=lambda other: -met[other])[:_COMPARED]
 
     def stay(self, at: int) -> None:
         for start in self._of(at):
