@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from kitae.data.identity import Parts, likeness
 from kitae.data.signature import BANDS, Bands, Hashes
 
-_COMPARED = 32  # rows that one row is compared with at most
+_COMPARED, _FEW = 32, 4  # rows that one row is compared with at most; those that share a single band with it
 _A_KEY = 16  # rows that stay, remembered for each key: those of a template meet all the time
 _HELD = 2_000_000  # tokens of rows in memory
 
@@ -83,7 +83,8 @@ class _Meetings:
         for start in self._of(at):
             for other in self._stay[start : start + int(self._filled[start])].tolist():
                 met[other] = met.get(other, 0) + 1
-        return sorted(met, key=lambda other: -met[other])[:_COMPARED]
+        several = sum(count > 1 for count in met.values())
+        return sorted(met, key=lambda other: -met[other])[: min(max(several, _FEW), _COMPARED)]
 
     def stay(self, at: int) -> None:
         for start in self._of(at):
