@@ -109,3 +109,20 @@ def test_items_without_one_answer_are_found_too(tmp_path: Path) -> None:
     file.write_text(json.dumps({"label": 1}))
     with pytest.raises(InputError):
         read_evaluations([file])
+
+
+def test_an_exam_may_have_fields_of_its_own(tmp_path: Path) -> None:
+    asked = "Which of these rivers flows through the city of Vienna on its way to the sea?"
+    file = tmp_path / "exam.jsonl"
+    file.write_text(json.dumps({"frage": asked, "antwort": "Danube", "label": False}) + "\n")
+    exam = read_evaluations([file], ["frage=antwort"])
+    assert exam is not None and exam.find(row(asked, "The Danube.")) is not None
+    with pytest.raises(InputError):
+        read_evaluations([file])
+
+
+def test_an_exam_without_items_is_no_exam(tmp_path: Path) -> None:
+    (tmp_path / "exam.jsonl").write_text("\n")
+    with pytest.raises(InputError) as caught:
+        read_evaluations([tmp_path / "exam.jsonl"])
+    assert caught.value.kind == "data-empty"

@@ -149,6 +149,15 @@ def test_what_is_dropped_is_told(tmp_path: Path) -> None:
     assert [error.where for error in told] == [f"{path}:3", f"{path}:4"]
 
 
+def test_rows_after_a_lost_quotation_mark_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text('prompt,completion\na,"b.\nc,d\n"e","f\ng"\nh,"i\n')
+    told: list[InputError] = []
+    rows = read_conversations(path, reject=told.append)
+    assert said(rows) == [("c", "d"), ("e", "f\ng")]
+    assert [(error.where, error.raw) for error in told] == [(f"{path}:2", 'a,"b.'), (f"{path}:6", 'h,"i')]  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize("packing", [".gz", ".zst"])
 def test_a_file_that_breaks_off_gives_what_it_had(tmp_path: Path, packing: str) -> None:
     path = laid_out(tmp_path, "rows.jsonl", packing)
@@ -194,7 +203,7 @@ def test_broken_files_lose_nothing_in_silence(tmp_path: Path, kind: str, packing
     content = whole.read_bytes()
     chance = random.Random(f"{kind}{packing}")
     counted = KINDS[kind] is as_lines and kind != "lines.json" and not packing
-    table = KINDS[kind] is as_table  # in which a lost quotation mark makes one field of many rows, and nothing shows it
+    table = KINDS[kind] is as_table  # in which two lost quotation marks make one field of many rows, and nothing shows it
     for number in range(FILES):
         path = tmp_path / f"{number}-{whole.name}"
         damaged = broken(content, chance)

@@ -164,6 +164,9 @@ def test_speech_in_one_field(tmp_path: Path) -> None:
         ({"conversations": [{"from": "human"}]}, "conversations[0].content"),
         ({"conversations": [{"from": "human", "value": "Q"}], "tools": "[{}]"}, "tools"),
         ({"messages": [{"role": "user", "content": "Q"}], "label": False}, "label"),
+        ({"messages": [{"role": "assistant", "content": "A", "label": False}]}, "messages[0].label"),
+        ({"prompt": "Q", "completion": "A", "label": False}, "label"),
+        ({"instruction": "Q", "output": "A", "label": False}, "label"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, record: dict[str, Any], why: str) -> None:
