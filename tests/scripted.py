@@ -53,13 +53,14 @@ class Endpoint:
                     outer._under_way += 1
                     outer.most = max(outer.most, outer._under_way)
                 try:
-                    self._answer(outer.says(body, number))
+                    answer = outer.says(body, number)
+                    time.sleep(answer.pause)
                 finally:
-                    with outer._lock:
+                    with outer._lock:  # before whoever asked has the answer, and may ask again
                         outer._under_way -= 1
+                self._answer(answer)
 
             def _answer(self, answer: Answer) -> None:
-                time.sleep(answer.pause)
                 if answer.text is None:
                     self.close_connection = True
                     self.connection.close()
