@@ -67,3 +67,9 @@ def test_a_name_out_of_a_text_without_spaces_is_a_whole_answer() -> None:
 
 def test_ends_that_are_ends() -> None:
     assert kinds("It was the best known form of anarchism", "A mountain", "Jaén", "We saw the old railway") == ["", "", "", ""]
+
+
+def test_few_rows_do_not_know_many_words() -> None:
+    """Beside "carbon" and "careful", a car looks like a beginning."""
+    made = rows("Be careful with carbon. Be careful and carry it.", "Careful: carbon is carbon.", "Buy an electric car")[-16:]
+    assert not any(finding.gate == "data.truncated" for found in judged(made, Rules()) for finding in found)

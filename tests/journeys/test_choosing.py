@@ -147,6 +147,20 @@ def test_choices_are_compared_by_what_they_teach(kitae: Kitae, tiny_model: Path,
     assert (tmp_path / "out" / "comparison.html").exists()
 
 
+def test_rows_that_a_recipe_has_cleaned_are_not_judged_again(kitae: Kitae, tiny_model: Path, tmp_path: Path) -> None:
+    """What its rules let pass is no reason to refuse a trial."""
+    recipe = workplace(tmp_path, tiny_model)
+    lines = read(tmp_path / "train.jsonl")
+    for i, row in enumerate(lines):
+        row["messages"][1]["content"] += f" Write to a{i}@kitae.dev."
+    written(tmp_path / "train.jsonl", lines)
+    recipe.write_text(recipe.read_text().replace("data:\n", "data:\n  clean: {rules: {data.private: keep}}\n"))
+    command = ["data", "select", "--compare", recipe, "--by", "random", "--tokens", 1500, "--model", tiny_model]
+    done = kitae(*command, "--out", tmp_path / "out", "--json")
+    assert done.code == 0, done.err + done.out
+    assert all(found["bits_per_byte"] > 0 for found in done.json["selections"])
+
+
 def test_a_choice_that_can_not_be_trained_on_is_told(kitae: Kitae, tiny_model: Path, tmp_path: Path) -> None:
     recipe = workplace(tmp_path, tiny_model)
     recipe.write_text(recipe.read_text().replace("data:\n", "data:\n  evaluations: [train.jsonl]\n"))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from kitae import interruption
 from kitae.api.cleaning import check_out
@@ -22,6 +22,7 @@ from kitae.console import console
 from kitae.data import READ_BY_MODEL, Amount, content, contents, without_duplicates
 from kitae.errors import InputError
 from kitae.files import JsonDict, hash_text, read_json, staged_folder, write_json, write_jsonl
+from kitae.formats import RowGate
 from kitae.i18n import t
 from kitae.recipe import Recipe, load_recipe, recipe_yaml
 
@@ -64,7 +65,7 @@ def compare_selections(
         with interruption.heard():
             _choose(wanted, out, choices, made)
     report = read_json(out / _REPORT)
-    trained = sweep(recipe, [_grid(out, report)], _held_back(out, report))["trials"]
+    trained = sweep(recipe, [_grid(out, report)], _otherwise(wanted, out, report))["trials"]
     for selection, trial in zip(report["selections"], trained, strict=True):
         for key in ("run", "failure", "bits_per_byte", "exact_match"):  # also where an earlier try left another
             selection[key] = trial.get(key)
@@ -102,10 +103,14 @@ def _grid(out: Path, report: JsonDict) -> str:
     return "data.train=" + ",".join(json.dumps([_source(path, report)]) for path in paths)
 
 
-def _held_back(out: Path, report: JsonDict) -> list[str]:
-    """What each trial has otherwise than the recipe: its rows are chosen, cleaned and split already."""
+def _otherwise(wanted: Recipe, out: Path, report: JsonDict) -> list[str]:
+    """What each trial has otherwise than the recipe: its rows are chosen, split, and cleaned if they were to be. Nothing is
+    held against those again: beside fewer rows they may look worse."""
     validation = json.dumps([_source(str((out / "validation.jsonl").absolute()), report)])
-    return [f"data.validation={validation}", "data.clean=null", "data.select=null"]
+    settings = [f"data.validation={validation}", "data.select=null"]
+    if wanted.data.clean is not None:
+        settings.append("data.clean=" + json.dumps({"rules": dict.fromkeys(get_args(RowGate), "keep")}))
+    return settings
 
 
 def _source(path: str, report: JsonDict) -> dict[str, Any]:

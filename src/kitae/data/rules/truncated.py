@@ -69,6 +69,8 @@ _LEAST_WORDS, _FEW_WORDS = 5, 4
 _SHORT = 12  # characters that an abbreviation may have
 _TAIL = 48  # characters at the end that are looked at for its last words
 _RARE, _PIECE = 3, 3
+_FEW, _OFTEN = 2, 10  # times that longer words are seen
+_ENOUGH = 50_000  # words of a set that lacks none of the common ones
 _COMMON = 30  # times a word is seen before it tells anything that it hardly ever ends a sentence
 _ENDINGS = "s es ed d er ers r rs ing ings ly y ie ies n ns en al ic ist ists ism ment ness 's ’s e able ful less tion"
 _INFLECTIONS = frozenset(_ENDINGS.split())
@@ -128,6 +130,7 @@ class Words:
 
     def __init__(self, ends: Ends) -> None:
         self._seen, self._ending = ends.seen, ends.ending
+        self._many = ends.seen.total() >= _ENOUGH
         self._known = sorted({word for word, count in ends.seen.items() if count > 1})
         self._inside: Counter[str] = Counter()
         self._at_end: Counter[str] = Counter()
@@ -142,7 +145,9 @@ class Words:
         seen = max(self._seen[word], self._seen[word.lower()])
         if len(word) == 1:
             return "within-word" if end.one_letter else None
-        if (seen <= 1 and end.longer) or self._begins_others(word, seen):
+        if seen <= 1 and end.longer and (end.within_sentence or len(word) > _PIECE):
+            return "within-word"
+        if self._begins_others(word, seen, _FEW if end.within_sentence or self._many else _OFTEN):
             return "within-word"
         if seen <= _RARE and word.islower() and not end.listed and self._ends_like_none(word):
             return "within-word"
@@ -158,7 +163,7 @@ class Words:
         piece = word.lower()[-_PIECE:]
         return len(word) >= _PIECE and self._inside[piece] >= 8 and self._at_end[piece] * 25 < self._inside[piece]
 
-    def _begins_others(self, word: str, seen: int) -> bool:
+    def _begins_others(self, word: str, seen: int, least: int) -> bool:
         """Words that begin like it, and are no form of it, are seen far more often."""
         others = 0
         for form in {word, word.lower()}:
@@ -167,7 +172,7 @@ class Words:
                 if self._known[at][len(form) :] not in _INFLECTIONS:
                     others += self._seen[self._known[at]]
                 at += 1
-        return others >= (2 if seen <= 1 else 100 * seen)
+        return others >= (least if seen <= 1 else 100 * seen)
 
 
 def find(talk: Talk) -> Iterator[Finding]:
