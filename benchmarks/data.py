@@ -4,7 +4,7 @@ Conversations are made of those in FILE: a third of the words of each is replace
 somewhere, a near copy (one word of twenty in long answers replaced, or other case and punctuation), and one in fifty an exact
 one. So it is known which rows are copies. Each tool runs as its users run it, with every core, from the same JSON lines to its
 result on disk. `recall` is the share of copies of which one side is gone, `lost` the share of other rows that were taken for
-copies. Kitae runs twice: looking for duplicates only, and with all its rules. PYTHON is an interpreter that has the peers.
+copies; `prose` is the recall without copies of code, which with another word or case is another program. Kitae runs twice: looking for duplicates only, and with all its rules. PYTHON is an interpreter that has the peers.
 """
 
 from __future__ import annotations
@@ -53,27 +53,28 @@ def main() -> None:
     tools = [OURS, CLEAN, *([TEXT_DEDUP, DATATROVE] if options.peers else [])]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        copies = lay_out(options.rows, options.count, folder / "rows.jsonl")
+        copies, code = lay_out(options.rows, options.count, folder / "rows.jsonl")
         found: dict[str, list[dict[str, Any]]] = {tool: [] for tool in tools}
         for turn in range(options.rounds):
             for tool in tools if turn % 2 == 0 else reversed(tools):
-                found[tool].append(trial(tool, folder, copies, options.peers))
+                found[tool].append(trial(tool, folder, copies, code, options.peers))
                 print(f"{tool}: {found[tool][-1]}", file=sys.stderr, flush=True)
     rows = [summary(tool, trials) for tool, trials in found.items()]
     report = {"machine": machine(), "count": options.count, "rows": rows, "ratios": ratios(rows)}
     if options.json:
         print(json.dumps(report))
         return
-    print(f"{'':24} {'rows/s':>8} {'seconds':>8} {'peak MB':>8} {'recall':>7} {'lost':>7}")
+    print(f"{'':24} {'rows/s':>8} {'seconds':>8} {'peak MB':>8} {'recall':>7} {'prose':>7} {'lost':>7}")
     for row in rows:
         speed = f"{row['rows_per_second']:>8.0f} {row['seconds']:>8.1f} {row['peak_mb']:>8}"
-        print(f"{row['tool']:24} {speed} {row['recall']:>7.3f} {row['lost']:>7.4f}")
+        print(f"{row['tool']:24} {speed} {row['recall']:>7.3f} {row['prose']:>7.3f} {row['lost']:>7.4f}")
     print(json.dumps(report["ratios"]))
 
 
-def lay_out(sources: Sequence[Path], count: int, path: Path) -> dict[int, int]:
-    """Writes the rows; of each copy, the number of the row that it is one of."""
+def lay_out(sources: Sequence[Path], count: int, path: Path) -> tuple[dict[int, int], set[int]]:
+    """Writes the rows; of each copy, the number of the row that it is one of; and the copies in which there is code."""
     from kitae.data import read_conversations  # here, because the peers' interpreter has no Kitae
+    from kitae.data.rules.finding import looks_like_code
 
     rng = random.Random(7)
     real = [[m.as_dict() for m in row.messages] for file in sources for row in read_conversations(file, reject=lambda e: None)]
@@ -95,7 +96,9 @@ def lay_out(sources: Sequence[Path], count: int, path: Path) -> dict[int, int]:
         for place, (_, _, talk) in enumerate(made):
             text = "\n".join(message["content"] for message in talk)
             file.write(json.dumps({"id": str(place), "messages": talk, "text": text}, ensure_ascii=False) + "\n")
-    return {places[number]: places[of] for number, of, _ in made if of is not None and of in places}
+    copies = {places[number]: places[of] for number, of, _ in made if of is not None and of in places}
+    code = {places[number] for number, _, talk in made if any(looks_like_code(m["content"]) for m in talk)}
+    return copies, code & copies.keys()
 
 
 def changed(talk: Made, one_in: int, words: Sequence[str], rng: random.Random) -> Made:
@@ -115,7 +118,7 @@ def nearly(talk: Made, words: Sequence[str], rng: random.Random) -> Made:
     return [changed([message], 20, words, rng)[0] if message in answers else message for message in talk]
 
 
-def trial(tool: str, folder: Path, copies: dict[int, int], peers: Path | None) -> dict[str, Any]:
+def trial(tool: str, folder: Path, copies: dict[int, int], code: set[int], peers: Path | None) -> dict[str, Any]:
     out = folder / "out"
     rows = str(folder / "rows.jsonl")
     ours = [sys.executable, "-m", "kitae.cli.main", "data"]
@@ -138,7 +141,7 @@ def trial(tool: str, folder: Path, copies: dict[int, int], peers: Path | None) -
     kept, copied = left(tool, out, peers)
     subprocess.run(["rm", "-rf", str(out), str(folder / "cache"), str(folder / ".out.work")], check=True)
     total = max((*copies, *copies.values())) + 1
-    dropped = sum(not (copy in kept and of in kept) for copy, of in copies.items())
+    dropped = {copy for copy, of in copies.items() if not (copy in kept and of in kept)}
     others = set(range(total)) - {*copies, *copies.values()}
     gone = copied if copied is not None else others - kept
     rate = total / seconds
@@ -146,7 +149,8 @@ def trial(tool: str, folder: Path, copies: dict[int, int], peers: Path | None) -
         "seconds": seconds,
         "rows_per_second": rate,
         "peak_mb": peak,
-        "recall": dropped / len(copies),
+        "recall": len(dropped) / len(copies),
+        "prose": len(dropped - code) / max(1, len(copies.keys() - code)),
         "lost": len(gone & others) / len(others),
     }
 

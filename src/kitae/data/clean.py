@@ -128,7 +128,9 @@ def _write(stage: Path, chunks: Chunks, survey: Survey, decision: Decision) -> J
                     repair.write(as_line(before_after))
                     _count(gates, [Finding(*found) for found in meta["repairs"]], "repaired", str(meta["where"]))
                 noticed = [Finding(*found) for found in meta["noticed"]] if meta else []
-                _count(gates, noticed + decision.noticed.get(row, []), "noticed", chunks.where(row))
+                noticed += decision.noticed.get(row, [])
+                if noticed:
+                    _count(gates, noticed, "noticed", chunks.where(row))
                 continue
             reasons = [Finding(*found) for found in meta["against"]] if meta else []
             reasons = [reason for reason in reasons if not reason.habit or reason.habit not in decision.habits]

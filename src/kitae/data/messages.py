@@ -64,7 +64,10 @@ def _joined(content: object) -> object:
 
 
 def _first(item: Mapping[str, object], names: tuple[str, ...]) -> object:
-    return next((item[name] for name in names if name in item), None)
+    for name in names:
+        if name in item:
+            return item[name]
+    return None
 
 
 def is_turn(item: object) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections.abc import Sequence
-from functools import lru_cache
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ _MIX = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0xD
 _STEP = np.uint64(0x9E3779B97F4A7C15)
 _HIGH = np.uint64(32)
 _ROWS = 1000  # at once
+_REMEMBERED = 1 << 18
 _AT_ONCE = 1 << 14  # pieces whose products stay in the cache
 
 
@@ -32,12 +33,20 @@ def whole(row: Conversation) -> int:
 
 def hashed(tokens: Sequence[str]) -> Hashes:
     """The same in every process and on every machine."""
-    return np.fromiter(map(_hash, tokens), dtype=np.uint64, count=len(tokens))
+    return np.fromiter(map(_known.__getitem__, tokens), dtype=np.uint64, count=len(tokens))
 
 
-@lru_cache(maxsize=1 << 18)
-def _hash(token: str) -> int:
-    return zlib.crc32(token.encode("utf-8", "replace"))
+class _Known(dict[str, int]):
+    """Numbers of tokens, as many as memory is to hold; asked a million times a second."""
+
+    def __missing__(self, token: str) -> int:
+        if len(self) >= _REMEMBERED:
+            self.clear()
+        number = self[token] = zlib.crc32(token.encode("utf-8", "replace"))
+        return number
+
+
+_known = _Known()
 
 
 def grams(hashes: Hashes, size: int) -> Hashes:
@@ -99,7 +108,7 @@ def _pairs(texts: Sequence[Sequence[str]]) -> tuple[Hashes, NDArray[np.int64]]:
     """Of each text, one after another, its runs of two tokens; of three where most are single characters; and how many."""
     lengths = np.array([len(text) for text in texts], dtype=np.int64)
     sizes = np.minimum([_run(text) for text in texts], lengths)
-    hashes = np.fromiter((_hash(token) for text in texts for token in text), dtype=np.uint64, count=int(lengths.sum()))
+    hashes = hashed(list(chain.from_iterable(texts)))
     size = np.repeat(sizes, lengths)
     left = np.repeat(lengths.cumsum(), lengths) - np.arange(len(hashes))  # tokens of the text from here on
     found = np.zeros_like(hashes)

@@ -97,12 +97,12 @@ def looks_like_code(text: str) -> bool:
     """A fence, or several lines that no prose has."""
     if "```" in text:
         return True
+    if "\n" not in text:
+        return text[-1:] in (";", ")", "}", ">") and ("(" in text or "<" in text) and bool(_CODE_LINE.search(text, 0, _SEEN))
     text = text.replace("\r\n", "\n")
     lines = text.count("\n", 0, _SEEN) + 1
-    found = sum(1 for _ in _CODE_LINE.finditer(text, 0, _SEEN))
-    return (found >= 2 and found * 3 >= lines) or (
-        found >= 1 and lines == 1 and ("(" in text or "<" in text) and text[-1:] in ";)}>"
-    )
+    found = len(_CODE_LINE.findall(text, 0, _SEEN))
+    return found >= 2 and found * 3 >= lines
 
 
 def excerpt(text: str, start: int, end: int) -> str:

@@ -63,6 +63,7 @@ _SCRIPTS: tuple[tuple[str, re.Pattern[str]], ...] = (
 _ENGLISH_ASKS = re.compile(r"\s*(?:how|what|why|who|when|where|which|explain|tell|give|write)\b", re.IGNORECASE)
 _CHINESE = re.compile("[的是了我们這这為为說说對对還还嗎吗沒没你您它她很也與与，]")  # which no Japanese name or title has
 _LATIN = re.compile(r"[^\W\d_]+")
+_ASCII = re.compile("[a-z]+")  # of such a text the same, in half the time
 _LEAST_LETTERS = 16
 _SOME_LATIN = "Latin letters"
 _SAMPLE = 500  # characters that are enough to tell
@@ -106,19 +107,20 @@ def _plain_letters(text: str) -> int:
 
 
 def _latin(text: str) -> str | None:
-    words = _LATIN.findall(text.casefold())
+    words = (_ASCII if text.isascii() else _LATIN).findall(text.casefold())
     votes: defaultdict[str, float] = defaultdict(float)
     different: Counter[str] = Counter()
-    for word, count in Counter(words).items():
-        owners = _OWNERS.get(word, ())
+    for word, count in Counter(filter(_OWNERS.__contains__, words)).items():
+        owners = _OWNERS[word]
         for language in owners:
             votes[language] += count / len(owners)
             different[language] += 1
-    letters = {letter for word in _LATIN.findall(text) if word[0].islower() for letter in word} | (set(text) & set("¿¡"))
-    for language, own in _LETTERS.items():
-        found = len(letters & set(own))
-        votes[language] += found
-        different[language] += found
+    if not text.isascii():
+        letters = {letter for word in _LATIN.findall(text) if word[0].islower() for letter in word} | (set(text) & set("¿¡"))
+        for language, own in _LETTERS.items():
+            found = len(letters & set(own))
+            votes[language] += found
+            different[language] += found
     for language in [language for language in votes if different[language] < 2]:
         del votes[language]
     best = sorted(votes.items(), key=lambda vote: -vote[1])[:2]
