@@ -4,7 +4,8 @@ Conversations are made of those in FILE: a third of the words of each is replace
 somewhere, a near copy (one word of twenty in long answers replaced, or other case and punctuation), and one in fifty an exact
 one. So it is known which rows are copies. Each tool runs as its users run it, with every core, from the same JSON lines to its
 result on disk. `recall` is the share of copies of which one side is gone, `lost` the share of other rows that were taken for
-copies; `prose` is the recall without copies of code, which with another word or case is another program. Kitae runs twice: looking for duplicates only, and with all its rules. PYTHON is an interpreter that has the peers.
+copies; `prose` is the recall without copies of code, which with another word or case is another program. Kitae runs twice:
+looking for duplicates only, and with all its rules. PYTHON is an interpreter that has the peers.
 """
 
 from __future__ import annotations
