@@ -260,10 +260,34 @@ def test_no_rows_at_all(tmp_path: Path, content: str) -> None:
         clean_data([tmp_path / "in.jsonl"], tmp_path / "out", Wanted())
 
 
+def test_one_file_that_is_none_does_not_end_the_others(tmp_path: Path) -> None:
+    good = written(tmp_path / "good.jsonl", rows())
+    (tmp_path / "no.jsonl.gz").write_text("not packed")
+    report = clean_data([good, tmp_path / "no.jsonl.gz"], tmp_path / "out", Wanted())
+    assert (report["rows"], report["gates"]["data.unreadable"]["rejected"]) == (31, 1)
+    with pytest.raises(InputError) as caught:
+        clean_data([tmp_path / "no.jsonl.gz"], tmp_path / "alone", Wanted())
+    assert caught.value.kind == "file-unreadable"
+
+
+@pytest.mark.parametrize(("content", "kind"), [("日本語,a\n".encode("cp932"), "not-utf8"), (b'{"x": 1}\n', "all-unreadable")])
+def test_advice_where_nothing_can_be_read(tmp_path: Path, content: bytes, kind: str) -> None:
+    (tmp_path / "rows.jsonl").write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        clean_data([tmp_path / "rows.jsonl"], tmp_path / "out", Wanted())
+    assert caught.value.kind == kind
+
+
 @pytest.mark.parametrize("rule", ["tags", "tags=burn", "nothing=drop", "truncated=repair", "=drop", ""])
 def test_rules_that_are_none(tmp_path: Path, rule: str) -> None:
     with pytest.raises(InputError):
         clean_data([written(tmp_path / "in.jsonl", rows(2))], tmp_path / "out", Wanted([rule]))
+
+
+def test_a_gate_has_one_rule(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        clean_data([written(tmp_path / "a.jsonl", rows())], tmp_path / "out", Wanted(["tags=keep", "data.tags=drop"]))
+    assert (caught.value.kind, caught.value.where) == ("rule-twice", "data.tags")
 
 
 def test_an_output_that_is_taken(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +47,11 @@ class Wanted:
         unknown = [language for language in self.languages if language not in LANGUAGES_KNOWN]
         if unknown:
             raise InputError("language-unknown", where=", ".join(unknown), why=", ".join(LANGUAGES_KNOWN))
-        actions = {**ACTIONS, **dict(map(_rule, self.rules))}
+        rules = [*map(_rule, self.rules)]
+        twice = [gate for gate, count in Counter(gate for gate, _ in rules).items() if count > 1]
+        if twice:
+            raise InputError("rule-twice", where=", ".join(twice))
+        actions = {**ACTIONS, **dict(rules)}
         evaluations = read_evaluations(self.evaluations, [self.form])
         return Rules(actions, tuple(self.languages), self.near, evaluations, not self.only_duplicates)
 

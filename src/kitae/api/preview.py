@@ -9,6 +9,7 @@ from pathlib import Path
 from kitae.api.libraries import quiet_libraries
 from kitae.chat import ChatCodec, Conversation, Encoded
 from kitae.data import read_conversations
+from kitae.errors import InputError
 from kitae.files import JsonDict
 from kitae.formats import Format
 from kitae.i18n import t
@@ -18,9 +19,15 @@ from kitae.models import locate, open_codec
 def preview(path: Path, model: str, count: int, form: Format = "auto") -> JsonDict:
     """Rendered rows, with the tokens that carry loss between ⟦ and ⟧."""
     quiet_libraries()
-    conversations = read_conversations(path, form, count)
+    unreadable: list[InputError] = []
+    conversations = read_conversations(path, form, count, reject=unreadable.append)
+    if unreadable and not conversations:
+        raise unreadable[0]
     codec = open_codec(locate(model))
-    return {"rows": [_shown(codec, sequence) for row in conversations for sequence in _sequences(codec, row)]}
+    return {
+        "rows": [_shown(codec, sequence) for row in conversations for sequence in _sequences(codec, row)],
+        "unreadable": [{"where": error.where, "what": error.message, "why": error.why} for error in unreadable],
+    }
 
 
 def _sequences(codec: ChatCodec, row: Conversation) -> list[Encoded]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from kitae.chat import Conversation
 from kitae.console import console
-from kitae.data import Amount, Rows, draw, wanted_rules
+from kitae.data import Amount, Rows, draw, nothing_read, wanted_rules
 from kitae.errors import InputError
 from kitae.i18n import t
 from kitae.recipe import Recipe
@@ -32,7 +32,7 @@ def gather_rows(recipe: Recipe, reading: bool = True) -> Rows:
         raise InputError("none-weighted", where=recipe.name)
     if not rows.train:
         first = rows.unreadable[0]
-        raise InputError("all-unreadable", where=first["where"], why=f"{first['what']} {first['why']}")
+        raise nothing_read(first["where"], f"{first['what']} {first['why']}")
     answered_by_teacher = train.distill is not None and train.distill.learn == "answers"
     for row in (*rows.train, *rows.validation):
         if train.method == "dpo" and row.rejected is None:

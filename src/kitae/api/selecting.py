@@ -29,6 +29,7 @@ from kitae.data import (
     files_of,
     is_hub,
     judge_request,
+    none_of,
     rating,
     read_rows,
     select,
@@ -114,8 +115,7 @@ def select_data(
         try:
             rows, rejected = read_rows(each_entry(sources, form, limit), form)
             if not rows:
-                why = rejected[0]["_reasons"][0]["evidence"] if rejected else ""
-                raise InputError("all-unreadable" if rejected else "data-empty", where=", ".join(map(str, sources)), why=why)
+                raise none_of(sources, rejected)
             chosen = choose([row.talk for row in rows], choice)
         except KeyboardInterrupt as error:
             raise Interrupted("data-interrupted", where=command) from error

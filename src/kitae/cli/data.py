@@ -13,6 +13,8 @@ from kitae.files import JsonDict
 from kitae.formats import FORMATS, NEAR, Format, is_format
 from kitae.i18n import t
 
+_SHOWN = 5  # rows that could not be read
+
 data_app = typer.Typer(help=t("help.data"), no_args_is_help=True, rich_markup_mode=None)
 
 
@@ -43,7 +45,8 @@ def data_preview(
     from kitae.api import preview
 
     value = preview(path, model, rows, form)
-    return Result(value, "\n\n".join(str(row["text"]) for row in value["rows"]))
+    left_out = [f"✗ {error['where']}: {error['what']} {error['why']}"[:200] for error in value["unreadable"][:_SHOWN]]
+    return Result(value, "\n\n".join([*(str(row["text"]) for row in value["rows"]), *left_out]))
 
 
 @data_app.command("inspect", help=t("help.data-inspect"))

@@ -2,7 +2,7 @@
 
 from kitae.data.catalogue import catalogue
 from kitae.data.clean import PAGE, Inputs, Told, clean
-from kitae.data.entries import as_line, each_entry, read_rows, readable_as
+from kitae.data.entries import as_line, each_entry, none_of, nothing_read, read_rows, readable_as
 from kitae.data.hub import HubSet, downloaded, is_hub
 from kitae.data.identity import draw
 from kitae.data.judging import judge_request, rating
@@ -57,6 +57,8 @@ __all__ = [
     "judge_request",
     "judged",
     "language_of",
+    "none_of",
+    "nothing_read",
     "overlap",
     "partition",
     "rating",

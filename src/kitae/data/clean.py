@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from kitae.console import Progress
 from kitae.data.chunks import Chunks
-from kitae.data.entries import REJECTED, UNREADABLE, as_line, each_entry, with_reasons
+from kitae.data.entries import REJECTED, UNREADABLE, as_line, each_entry, nothing_read, with_reasons
 from kitae.data.places import contents
 from kitae.data.rules import Finding
 from kitae.data.survey import Decision, Rules, Survey, decide
@@ -86,7 +86,7 @@ def _check_readable(chunks: Chunks, survey: Survey, strict: bool) -> None:
     if survey.unreadable and (strict or survey.unreadable == survey.count):
         told = (meta for _, meta in chunks.each() if meta is not None)
         where, why = next((m["where"], found[2]) for m in told for found in m["against"] if found[0] == UNREADABLE)
-        raise InputError("all-unreadable" if survey.unreadable == survey.count else "strict", where=where, why=why)
+        raise nothing_read(where, why) if survey.unreadable == survey.count else InputError("strict", where=where, why=why)
 
 
 def look_at(chunks: Chunks, inputs: Inputs) -> Survey:

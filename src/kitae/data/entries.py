@@ -22,6 +22,7 @@ from kitae.i18n import t
 
 UNREADABLE = "data.unreadable"
 REJECTED = "rejected.jsonl"
+_NO_UTF8 = "codec can't decode"
 
 
 @dataclass(frozen=True)
@@ -39,10 +40,11 @@ def each_entry(sources: Sequence[Path], form: Format, limit: int | None) -> Iter
     """Of files that two sources name, once."""
     seen: set[Path] = set()
     for source in sources:
-        yield from islice(_entries(source, form, seen), limit)
+        yield from islice(_entries(source, form, seen, len(sources) == 1), limit)
 
 
-def _entries(source: Path, form: Format, seen: set[Path]) -> Iterator[Entry]:
+def _entries(source: Path, form: Format, seen: set[Path], alone: bool) -> Iterator[Entry]:
+    """`alone`: where nothing else is read, a file that can't be is an error and not one of many rows."""
     files = files_of(source)
     for file in files:
         if file.resolve() in seen:
@@ -55,7 +57,7 @@ def _entries(source: Path, form: Format, seen: set[Path]) -> Iterator[Entry]:
                 empty = False
                 yield _bad(where, file, found) if isinstance(found, InputError) else Entry(where, str(file), found)
         except InputError as error:
-            if len(files) == 1:
+            if alone and len(files) == 1:
                 raise
             yield _bad(str(file), file, error)
             continue
@@ -70,6 +72,17 @@ def _bad(where: str, file: Path, error: InputError) -> Entry:
 def reason_of(error: InputError) -> str:
     """Without sentences, which would make files depend on the language of whoever asked for them."""
     return f"{error.kind}: {error.why}" if error.why else error.kind
+
+
+def nothing_read(where: str, why: str) -> InputError:
+    """What is said when of some rows none can be read: for bytes that are no UTF-8 there is other advice than for a form."""
+    return InputError("not-utf8" if _NO_UTF8 in why else "all-unreadable", where=where, why=why)
+
+
+def none_of(sources: Sequence[Path], rejected: Sequence[JsonDict]) -> InputError:
+    """The same of rows that were read at once; or of sources in which none is."""
+    where = ", ".join(map(str, sources))
+    return nothing_read(where, rejected[0]["_reasons"][0]["evidence"]) if rejected else InputError("data-empty", where=where)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from kitae.data.duplicates import twins
-from kitae.data.entries import REJECTED, Row, as_line, each_entry, read_rows, with_reasons
+from kitae.data.entries import REJECTED, Row, as_line, each_entry, none_of, read_rows, with_reasons
 from kitae.data.identity import Parts, plain, untidiness
 from kitae.data.rules import Finding
 from kitae.data.signature import bands, whole
@@ -46,8 +46,7 @@ def partition(sources: Sequence[Path], out: Path, shares: Shares, form: Format, 
     total = len(rows) + len(rejected)
     rows, twice = _without_twins(rows, shares.near)
     if not rows:
-        why = rejected[0]["_reasons"][0]["evidence"] if rejected else ""
-        raise InputError("all-unreadable" if rejected else "data-empty", where=", ".join(map(str, sources)), why=why)
+        raise none_of(sources, rejected)
     for field in {shares.stratify, shares.by} - {None, "prompt", "source"}:
         if not any(field in row.record for row in rows):
             raise InputError("field-unknown", where=str(field), why=", ".join(map(str, rows[0].record))[:300])
