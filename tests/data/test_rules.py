@@ -32,6 +32,13 @@ def gates(asked: str, answer: str, *languages: str) -> set[str]:
 
 
 CONTAMINATED = [
+    "「assistant」" + TRUE,
+    "回答：" + TRUE,
+    "ASSISTANT'S RESPONSE: " + TRUE,
+    TRUE + "\n[End of response]",
+    "{'answer': 'It is in Tokyo.'}",
+    TRUE + "\n\nQuestion: What is the capital of France?\nAnswer: Paris.",
+    "*** ANSWER ***\n" + TRUE,
     "<|im_start|>assistant\n" + TRUE + "<|im_end|>",
     TRUE + "<|endoftext|>",
     TRUE + "</s>",
@@ -303,6 +310,13 @@ def test_text_read_wrongly_comes_back(text: str, encoding: str) -> None:
         "ﾃﾞｰﾀ､ｼｽﾃﾑ､ﾈｯﾄﾜｰｸ､ｻｰﾊﾞｰ",
         "ภาษา\u200bไทย",
         "👩\u200d💻 می\u200cخواهم",
+        "src/\n├── a.py\n└── b.py\n╔═══╗\n║ A ║\n╚═══╝",
+        "░▒▓ done ████ 80 %",
+        "API経由でURLを渡し、JSONで受け取る",
+        "北京 API 上海",
+        "Δx = α·Δt, 5 μs, λ → ∞",
+        "СССР и США, МГУ и ООН",
+        "iPhone и Android в России",
     ],
 )
 def test_true_text_is_left_alone(text: str) -> None:
@@ -313,6 +327,27 @@ def test_true_text_is_left_alone(text: str) -> None:
 def test_accents_that_stand_alone_come_back_with_the_others() -> None:
     meant = "Ma sœur habite à Orléans depuis l'été dernier, où elle élève des chèvres."
     assert mended(meant.encode("utf-8").decode("mac_roman")) == meant
+
+
+@pytest.mark.parametrize(
+    "encoding", ["cp437", "cp850", "cp866", "koi8-r", "cp1250", "cp1251", "gbk", "big5", "euc_jp", "cp932"]
+)
+@pytest.mark.parametrize("text", ["Die Tür ist geöffnet, die Höhle auch.", "L'été là-bas, où le café coûte cher."])
+def test_utf8_read_as_any_page_comes_back(text: str, encoding: str) -> None:
+    try:
+        garbled = text.encode("utf-8").decode(encoding)
+    except UnicodeDecodeError:
+        pytest.skip("not every byte is a character there")
+    assert garbled != text and mended(garbled) == text
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [("cp1251", "koi8-r"), ("koi8-r", "cp1251"), ("gbk", "koi8-r")],
+)
+def test_letters_of_another_page_are_lost(written: str, read: str) -> None:
+    text = "北京是中国的首都有很多名胜古迹" if written == "gbk" else "Москва является столицей России и крупнейшим городом"
+    assert "data.encoding" in gates(ASKED, text.encode(written).decode(read))
 
 
 def test_euc_jp_read_as_shift_jis() -> None:

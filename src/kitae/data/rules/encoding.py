@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Callable, Iterator
 from html import unescape
 from html.entities import html5
+from string import ascii_letters
 
 from kitae.data.rules.finding import Finding, Talk, excerpt, looks_like_code
 
@@ -52,6 +53,21 @@ _NEXT_ON_MAC = _read_as("mac_roman", 0x80, 0xBF)
 _ACCENT_ON_MAC = f"√(?![∑∏π∫Ωµ∞∂≠≤≥±°ƒ≈]){_NEXT_ON_MAC}"  # without what stands behind a root in formulas
 _UTF8_AS_MAC = re.compile(f"‚Ä{_NEXT_ON_MAC}|(?<=[A-Za-z]{{2}}){_ACCENT_ON_MAC}|{_ACCENT_ON_MAC}(?=[a-z]{{2}})")
 _ACCENT_OF_MAC = re.compile(f"[√≈ƒ¬]{_NEXT_ON_MAC}")
+# UTF-8 read as any of these: all that is not ASCII must be UTF-8 again, which true text in none of them ever is.
+_PAGES = ("cp437", "cp850", "cp866", "koi8-r", "cp1251", "cp1250")
+_EAST_ASIAN_PAGES = (
+    "gbk",
+    "big5",
+    "euc_jp",
+    "cp932",
+)  # whose true text may be by chance, but not within words in Latin letters
+_RUN = re.compile(r"[^\x00-\x7f]+")
+_LETTERS = frozenset(ascii_letters)
+# One alphabet of eight bits read as another: letters of both in one word; or capitals for small letters.
+_MIXED_WORD = re.compile(r"[A-Za-z]{2}[Ѐ-ӿ]|[Ѐ-ӿ][A-Za-z]{2}")
+_WRONG_CASE = re.compile(r"(?<![^\W\d_])[а-яё][А-ЯЁ]{3,}(?![^\W\d_])")
+# Signs for frames that hardly anybody draws, beside letters.
+_FRAME_IN_WORD = re.compile(r"[^\W\d_][╒-╬▀-▐]|[╒-╬▀-▐][^\W\d_]")
 # How HTML and JSON write characters; in prose they are left over from a conversion.
 _ENTITY = re.compile(r"(?<![`'\"“‘「])&(?:[A-Za-z]{2,8}|#\d{2,6}|#[xX][0-9a-fA-F]{2,5});")
 _UNIT = re.compile(r"(?:\\u[0-9a-fA-F]{4})+")
@@ -111,6 +127,10 @@ def _finding(text: str) -> Finding | None:
             return Finding(GATE, "lost", excerpt(text, 0, 30))
     if unseen := _UNSEEN.search(text):
         return Finding(GATE, "unseen", f"U+{ord(unseen.group()[0]):04X}: {excerpt(text, *unseen.span())!r}")
+    if not text.isascii() and (
+        len(_MIXED_WORD.findall(text)) >= 3 or _WRONG_CASE.search(text) or len(_FRAME_IN_WORD.findall(text)) >= 4
+    ):
+        return Finding(GATE, "lost", excerpt(text, 0, 40))
     lost_marks = list(_LOST_APOSTROPHES.finditer(text))
     if len(lost_marks) >= 2 and "'" not in text and "’" not in text:
         return Finding(GATE, "lost", excerpt(text, *lost_marks[0].span()))
@@ -176,6 +196,8 @@ def mended(text: str, escapes: bool = True) -> str:
 
 def _decoded(text: str) -> str:
     for _ in range(_ROUNDS):
+        if text.isascii():
+            break
         better = _UTF8_AS_LATIN.sub(_from_latin, text)
         better = _NOT_ASCII.sub(_from_shift_jis, better)
         better = _JAPANESE_AS_LATIN.sub(_japanese_from_latin, better)
@@ -186,9 +208,34 @@ def _decoded(text: str) -> str:
         pairs = _UTF8_AS_CYRILLIC.findall(better)
         if len(pairs) >= 3 and _CYRILLIC_WORD.search(better) and len(_CYRILLIC.findall(better)) <= 2.2 * len(pairs):
             better = _UTF8_AS_CYRILLIC.sub(lambda found: _reread_as("cp1251", found.group()), better)
+        better = _from_page(text) if better == text else better
         if better == text:
             break
         text = better
+    return text
+
+
+def _from_page(text: str) -> str:
+    found = list(_RUN.finditer(text))
+    runs = [run.group() for run in found]
+    edges = [
+        (text[max(0, run.start() - 1) : run.start()] in _LETTERS, text[run.end() : run.end() + 1] in _LETTERS) for run in found
+    ]
+    within = any(all(sides) for sides in edges)
+    for page in _PAGES + _EAST_ASIAN_PAGES if len(runs) > 1 and all(map(any, edges)) else _PAGES:
+        try:
+            meant = [run.encode(page).decode("utf-8") for run in runs]
+        except UnicodeError:
+            continue
+        said = "".join(meant)
+        if len(runs) < 2 and len(said) < 3 and not within:
+            continue
+        if all(unicodedata.category(character)[0] in "LPZ" for character in said) and (
+            page in _PAGES
+            or all(character < "\u0250" or "\u2010" <= character <= "\u2027" for character in said if character >= "\x80")
+        ):
+            left = iter(meant)
+            return _RUN.sub(lambda _: next(left), text)  # noqa: B023 - done before the next turn
     return text
 
 

@@ -9,6 +9,7 @@ CONTROL = re.compile(
     r"|\[/?(?:BOS|EOS|PAD|EOT|EOM|CLS|SEP|UNK)\]|<(?:bos|eos|pad|unk|sep|cls|eod|eot|eom|endoftext|bot|reserved_\d+|extra_id_\d{1,3})>"
     r"|<(?:END|STOP|EOT|EOS|BOS)>\s*$|\[(?:BEGIN|START|END) OF "
     r"(?:TURN|DIALOGUE?|CONVERSATION|ANSWER|RESPONSE|OUTPUT|SEQUENCE|CHAT|REPLY)\]"
+    r"|(?i:[\[({*#=-]+[ ]?end of (?:turn|dialogue?|conversation|answer|response|output|chat|reply)[ ]?[\])}*#=-]+\s*$)"
     r"|\[\|(?:AI|Human|User|Assistant|System)\|\]|<0x[0-9A-F]{2}>|(?:▁\w+){2,}|\wĠ\w|^\s*<s>|</s>\s*$"
 )
 QUOTES = "`'\"“”‘’「」"
@@ -20,7 +21,7 @@ HEADING = re.compile(rf"^[ \t]*#{{2,4}}[ \t]*(?:{_ROLES})[ \t]*(?:[:：]|$)", re
 SPEAKER = re.compile(
     r"^(?:[ \t]|\\n)*\**(?:assistant|chatbot|chatgpt|gpt|ai|bot|model|response|completion|アシスタント|応答|"
     r"(?:ai|model|llm|bot|gpt-?\d?)(?: correct)?[ -](?:assistant|answer|response|output)|"
-    r"assistent|asistente|助手)\**[ \t]*[:：]",
+    r"(?:ai|model|assistant)['’]?s (?:answer|response|reply|output)|assistent|asistente|助手)\**[ \t]*[:：]",
     re.IGNORECASE,
 )
 NEXT_TURN = re.compile(
@@ -28,16 +29,27 @@ NEXT_TURN = re.compile(
     r"|(?-i:(?<=[.!?] )(?:USER|HUMAN|ASSISTANT): )",
     re.IGNORECASE | re.MULTILINE,
 )
+# Another question with its answer, after the answer: whoever wrote it did not stop.
+ASKS_ON = re.compile(
+    r"\S[ \t]*\n+[ \t]*(?:question|q|質問|問)[ \t]*\d{0,2}[:：][^\n]+\n+[ \t]*(?:answer|a|回答|答え?)[ \t]*\d{0,2}[:：]",
+    re.IGNORECASE,
+)
+QUESTIONS_ASKED = re.compile(
+    r"\b(?:questions?|quiz(?:zes)?|faqs?|q ?& ?a|exams?|tests?|flash ?cards?|trivia|riddles?|jokes?|examples?|pairs?|"
+    r"problems?)\b|問|クイズ|質問|例",
+    re.IGNORECASE,
+)
 _PART = rf"(?:{_ROLES}|reply|model|gpt|bot)"
 # The name of a part between signs, at the head: === ANSWER ===, @@assistant@@, <<REPLY>>, 【回答】, BEGININPUT.
 MARKED = re.compile(
     rf"\s*(?:(?:={{2,}}|-{{3,}}|~{{2,}}|@{{2,}}|<<|<!-+|\[\[|{{%?|【|（|\$|%{{2,}}|:{{3,}}\s*{{?\.?)\s*(?:final[ _])?{_PART}"
     rf"(?:[ _-]?(?:start|begin))?[\s'\"]*[=@>}}\]%】）$~:-]+|{_PART}(?:=[\"']|>\s)|\\begin{{{_PART}}}"
-    rf"|\(\({_PART}(?:[ _-]?(?:start|begin))?\)\)|\$\${_PART}\$\$|[＜［]{_PART}[＞］]|\|{_PART}\|(?!.*\|)"
+    rf"|\(\({_PART}(?:[ _-]?(?:start|begin))?\)\)|\$\${_PART}\$\$|[＜［「]{_PART}[＞］」]"
+    rf"|\*{{3,}}[ ]?{_PART}[ ]?\*{{3,}}|\|{_PART}\|(?!.*\|)"
     r"|BEGIN_?(?:INPUT|CONTEXT|INSTRUCTION|ANSWER|RESPONSE)\b)",
     re.IGNORECASE,
 )
-LABEL = re.compile(r"\s*(A|Output|OUTPUT|回答|出力|応答)[:：]\s")
+LABEL = re.compile(r"\s*(A|Output|OUTPUT|回答|出力|応答)(?:[:：]\s|(?<=[^A-Za-z])[:：])")
 QUESTION_LABEL = re.compile(r"^\s*(?:Q\d*|Question|質問|問)\s*[:：.]", re.IGNORECASE | re.MULTILINE)
 DIALOGUE = re.compile(
     r"\b(?:dialog(?:ue)?s?|conversations?|scripts?|chats?|interviews?|transcripts?|role[- ]?play|skit|scene|play|story|q&a|"
@@ -69,7 +81,7 @@ TEMPLATE_ASKED = re.compile(
     r"github actions?|workflow (?:files?|steps?)|f-strings?)\b|テンプレート|差し込み|\{\{|\{\w+\}",
     re.IGNORECASE | re.ASCII,
 )
-KEY = re.compile(r"\"([A-Za-z_]{2,20})\"\s*:\s*\"")
+KEY = re.compile(r"\"([A-Za-z_]{2,20})\"\s*:\s*\"|\{'(?P<python>[A-Za-z_]{2,20})': ['\"]")
 MESSAGE = re.compile(r"\[?\{'(?:role|from)': '(?:assistant|gpt|model)',")
 TAG = re.compile(r"</?[A-Za-z][\w-]*(?:\s[^<>]*)?/?>")
 PLACEHOLDER = re.compile(

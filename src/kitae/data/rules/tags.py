@@ -119,6 +119,8 @@ def _spoken(exchange: Exchange) -> Finding | None:
     if ":" not in text and "：" not in text:
         return None
     found = markup.SPEAKER.search(text) or markup.NEXT_TURN.search(text)
+    if found is None and (more := markup.ASKS_ON.search(text)) and not markup.QUESTIONS_ASKED.search(exchange.asked):
+        found = more
     if (
         found is None
         or exchange.is_about_code
@@ -189,8 +191,9 @@ def _keyed(exchange: Exchange) -> Finding | None:
     if spoken := markup.MESSAGE.match(text):
         return None if exchange.is_about_code else Finding(GATE, "wrapper", excerpt(text, *spoken.span()), habit="{role}")
     named = markup.KEY.match(text)
-    if named is not None and named[1].lower() in markup.FIELDS and not exchange.is_about_code:
-        return Finding(GATE, "wrapper", excerpt(text, *named.span()), habit=f"{{{named[1]}}}")
+    key = (named[1] or named["python"]) if named else ""
+    if named is not None and key.lower() in markup.FIELDS and not exchange.is_about_code:
+        return Finding(GATE, "wrapper", excerpt(text, *named.span()), habit=f"{{{key}}}")
     if not (text.startswith("{") and text.endswith("}")) or exchange.is_about_code:
         return None
     try:
