@@ -61,6 +61,21 @@ _SCRIPTS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("hi", re.compile("[ऀ-ॿ]")),
 )
 _ENGLISH_ASKS = re.compile(r"\s*(?:how|what|why|who|when|where|which|explain|tell|give|write)\b", re.IGNORECASE)
+# How short questions begin whose few words are in no list.
+_ASKS = {
+    "en": _ENGLISH_ASKS,
+    "de": re.compile(
+        r"\s*(?:was (?:ist|sind|macht)|wie|warum|wer|wo|wann|welche[rsn]?|erkläre?|nenne?|schreibe?)\b", re.IGNORECASE
+    ),
+    "fr": re.compile(
+        r"\s*(?:qu['’]|pourquoi|quel(?:le)?s?\b|expliqu\w+|écri\w+|où|combien|comment (?:\w+-|faire))", re.IGNORECASE
+    ),
+    "es": re.compile(r"\s*(?:¿|qué\b|cómo\b|por qué\b|cuál|explica\b|escribe\b|cuánt)", re.IGNORECASE),
+    "it": re.compile(
+        r"\s*(?:(?:che )?cos['’](?:è|e)\b|cosa\b|perché\b|spiega\b|scrivi\b|quali?\b|quant[oaie]\b)", re.IGNORECASE
+    ),
+    "pt": re.compile(r"\s*(?:o que\b|quais\b|explique\b|escreva\b|quant[oa]s?\b)", re.IGNORECASE),
+}
 _CHINESE = re.compile("[的是了我们這这為为說说對对還还嗎吗沒没你您它她很也與与，]")  # which no Japanese name or title has
 _LATIN = re.compile(r"[^\W\d_]+")
 _ASCII = re.compile("[a-z]+")  # of such a text the same, in half the time
@@ -166,8 +181,9 @@ def _is_latin(text: str) -> bool:
 def _by_script(text: str) -> str | None:
     """A short question in Latin letters may be in many languages, but not in Japanese; and few begin as English ones do.
     A name alone is in none."""
-    if text.isascii() and _ENGLISH_ASKS.match(text):
-        return "en"
+    begun = [language for language, asks in _ASKS.items() if asks.match(text)]
+    if len(begun) == 1 and ("?" in text or len(text.split()) > 2):  # fewer words may be a name
+        return begun[0]
     if "?" not in text and len(_LATIN.findall(text)) == 1:
         return None
     letters = [letter for letter in text[:_SAMPLE] if letter.isalpha()]

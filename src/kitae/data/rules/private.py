@@ -39,6 +39,8 @@ _KINDS: dict[str, re.Pattern[str]] = {
         r"\d{1,4}(?:丁目|番地|[-‐－]\d{1,4})[^\s、。]{0,16}"
         r"(?:[ 　](?:[^\s、。:：\d-]{0,14}(?:マンション|ハイツ|コーポ|アパート|ビル|荘|ハウス|メゾン)"
         r"[^\s、。:：-]{0,12}|\d{1,4}号室?))?"
+        r"|[一-鿿ァ-ヶー]{1,8}[市区町村][一-鿿ぁ-んァ-ヶー]{1,12}(?:\d{1,2}[-‐－]\d{1,3}[-‐－]\d{1,4}|\d{1,2}丁目\d{1,3}番(?:地の?)?\d{1,4}号?)"
+        r"|\bP\.? ?O\.? Box \d{1,6},? [A-Z][A-Za-z ]{2,20},? [A-Z]{2} \d{5}"
         r"|\b\d{1,5} (?:[A-Z][a-z]+ ){1,3}(?:Street|St|Avenue|Ave|Road|Rd|Boulevard|Blvd|Lane|Ln|Drive|Dr)\.?,? "
         r"(?:Apt\.? \w+,? )?"
         r"[A-Z][A-Za-z ]{2,20},? (?:[A-Z]{2} \d{5}(?:-\d{4})?|[A-Z]{1,2}\d[A-Z\d]? \d[A-Z]{2})\b"
@@ -49,6 +51,14 @@ _KINDS: dict[str, re.Pattern[str]] = {
         r"\d{5} [A-ZÉÈÎ][\w-]{2,}"
     ),
 }
+# Letters and numbers, so that no word that only follows is taken for one; and not what was made up on demand.
+_PASSWORD = re.compile(
+    r"(?:(?<!random )(?<!generated )(?<!strong )(?<!secure )(?<!digit )"
+    r"\b(?:pass(?:word|wd|phrase|code)|passwort|kennwort|mot de passe|contraseña|login)|パスワード|暗証番号)"
+    r"(?:\s*(?:is|are|was|ist|est|es|[:=：]|は)\s*)[\"'“「`]?"
+    r"(?P<secret>(?=[^\s、。」]*\d)(?=[^\s、。」]*[A-Za-z])[!-~]{6,64}?)(?=[\"'”」`]?[,.;)]?(?:\s|$|[^!-~]))",
+    re.IGNORECASE,
+)
 _DOT, _DOMAIN = r" ?(?:[\[({] ?dot ?[\])}]| dot ) ?", r"(?:com|net|org|edu|gov|info|jp|de|uk|fr)\b"
 # Prose has "at" and "dot" too: only what is spelled on both sides of the one, or brackets, make an address.
 _SPELLED_MAIL = re.compile(
@@ -62,8 +72,9 @@ _SIGNS = """
 ghp_ gho_ ghu_ ghs_ ghr_ github_pat glpat xox AIza hf_ npm_ SG. :// webhooks eyJ
 """
 _KEY_SIGNS = tuple(_SIGNS.split())
+_NAMES_A_PASSWORD = re.compile(r"pass|kennwort|contrase|login|パスワード|暗証", re.IGNORECASE)
 _NUMBER = re.compile(r"\d(?:[-‐－ ().ー―（）]{0,2}\d){6}")
-_HOUSE = re.compile(r"\d{5}|\d[A-Z]{2}\b|[都道府県]")
+_HOUSE = re.compile(r"\d{5}|\d[A-Z]{2}\b|[都道府県市区町村]")
 # Numbers that a company publishes, and those that films and manuals use because nobody has them.
 _PUBLIC_PHONE = re.compile(r"^\+?1?[ .-]?\(?(?:800|888|877|866|855|844|833)\)?[ .-]|^0120|^0570|^0800|^\+81[ -]?120")
 _NOBODYS_PHONE = re.compile(
@@ -75,6 +86,7 @@ _NOBODYS_MAIL = re.compile(
     r"@(?:domain|email|company|mail|yourdomain|mycompany|abc|xyz|foo|bar|website|site)\.\w+$",
     re.IGNORECASE,
 )
+_NOBODYS_PASSWORD = re.compile(r"p[a@]s+w[o0]rd|your|my|example|abc123|qwerty|123|hunter2", re.IGNORECASE)
 _ROLES = re.compile(
     r"^(?:info|contact|support|sales|help|noreply|no-reply|press|office|service|hello|admin|webmaster|feedback)@", re.IGNORECASE
 )
@@ -114,6 +126,8 @@ def _possible(text: str) -> Iterator[Iterator[Place]]:
     number = _NUMBER.search(text)
     if number or any(sign in text for sign in _KEY_SIGNS):
         yield all_of("key", _KINDS["key"])
+    if _NAMES_A_PASSWORD.search(text):
+        yield (("password", *match.span("secret")) for match in _PASSWORD.finditer(text))
     if "@" in text or "＠" in text:
         yield all_of("mail", _KINDS["mail"])
     if "dot" in text or "DOT" in text:
@@ -152,7 +166,9 @@ def _nobodys(kind: str, text: str, code: bool) -> bool:
         return not _iban(re.sub(r"\s", "", text))
     if kind == "key":
         return code and len(set(text)) < 12
-    return code and kind in ("identity", "address")
+    if kind == "password" and _NOBODYS_PASSWORD.match(text):
+        return True
+    return code and kind in ("identity", "address", "password")
 
 
 def _iban(text: str) -> bool:
