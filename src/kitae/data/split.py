@@ -7,8 +7,11 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from kitae.chat import Conversation
 from kitae.data.identity import normalised
+from kitae.data.signature import Hashes, grams
 
 _SHINGLE = 8
 _RAREST, _HOLDERS = 24, 256  # pieces of a row by which others are found, and how many of those
@@ -64,26 +67,34 @@ def overlap(held_out: Sequence[Conversation], training: Sequence[Conversation]) 
 
 def _near(held_out: Sequence[Conversation], training: Sequence[Conversation]) -> list[tuple[str, str, float]]:
     """Rows that are near share rare pieces too; what many rows have in common would make all of them candidates."""
-    shingles = [_shingles(row) for row in held_out]
-    holders: dict[int, list[int]] = defaultdict(list)
-    for i, parts in enumerate(shingles):
-        for part in parts:
-            holders[part].append(i)
+    if not held_out:
+        return []
+    held = [_pieces(row) for row in held_out]
+    sizes = np.array([len(pieces) for pieces in held])
+    every = np.concatenate(held)
+    order = np.argsort(every, kind="stable")
+    holders = np.repeat(np.arange(len(held)), sizes)[order]
+    values, starts, counts = np.unique(every[order], return_index=True, return_counts=True)
     best: dict[int, tuple[float, str]] = {}
     for row in training:
-        parts = _shingles(row)
-        known = sorted((len(holders[part]), part) for part in parts if part in holders)
-        candidates = {i for _, part in known[:_RAREST] for i in holders[part][:_HOLDERS]}
-        for i in candidates:
-            if not NEAR <= len(parts) / len(shingles[i]) <= 1 / NEAR:
-                continue
-            common = len(parts & shingles[i])
-            similarity = common / (len(parts) + len(shingles[i]) - common)
+        pieces = _pieces(row)
+        at = np.minimum(np.searchsorted(values, pieces), len(values) - 1)
+        known = at[values[at] == pieces]
+        rarest = known[np.argsort(counts[known], kind="stable")[:_RAREST]]
+        met = [
+            holders[start : start + min(count, _HOLDERS)] for start, count in zip(starts[rarest], counts[rarest], strict=True)
+        ]
+        candidates = np.unique(np.concatenate(met)) if met else np.empty(0, dtype=np.intp)
+        ratios = len(pieces) / sizes[candidates]
+        for i in candidates[(ratios >= NEAR) & (ratios <= 1 / NEAR)].tolist():
+            common = len(np.intersect1d(pieces, held[i], assume_unique=True))
+            similarity = common / (len(pieces) + len(held[i]) - common)
             if similarity >= NEAR and similarity > best.get(i, (0.0, ""))[0]:
                 best[i] = (similarity, row.source)
     return [(held_out[i].source, twin, similarity) for i, (similarity, twin) in sorted(best.items())]
 
 
-def _shingles(row: Conversation) -> set[int]:
-    text = normalised(row)
-    return {hash(text[i : i + _SHINGLE]) for i in range(max(1, len(text) - _SHINGLE + 1))}
+def _pieces(row: Conversation) -> Hashes:
+    """Every run of so many characters, as numbers in their order. What is shorter is one piece."""
+    codes = np.frombuffer(normalised(row).encode("utf-32-le", "surrogatepass"), dtype=np.uint32).astype(np.uint64)
+    return np.unique(grams(np.pad(codes, (0, max(0, _SHINGLE - len(codes)))), _SHINGLE))
