@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -16,7 +17,7 @@ from typing import Any
 import pytest
 
 from kitae.api.cleaning import Wanted, clean_data, inspect_data
-from kitae.data import chunks
+from kitae.data import Rules, chunks, each_entry
 from kitae.errors import InputError
 
 LONG = "Photosynthesis turns light, water and carbon dioxide into sugar and oxygen, number {}, in all green plants."
@@ -389,3 +390,13 @@ def test_reports_do_not_spread_private_data(tmp_path: Path) -> None:
     clean_data([source], tmp_path / "out", Wanted(["private=drop"]))
     for name in ("report.json", "report.html"):
         assert key[:12] not in (tmp_path / "out" / name).read_text()
+
+
+def test_a_chunk_that_nobody_waits_for_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stopped = multiprocessing.Event()
+    stopped.set()
+    monkeypatch.setattr(chunks, "_stopped", stopped)
+    entries = list(each_entry([written(tmp_path / "rows.jsonl", rows())], "auto", None))
+    with pytest.raises(chunks._Stopped):
+        chunks._work(0, entries, chunks.Looking(tmp_path, Rules(), "auto", None))
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.jsonl"]

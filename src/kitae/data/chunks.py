@@ -16,6 +16,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from itertools import chain, groupby, islice
+from multiprocessing.synchronize import Event as EventType
 from pathlib import Path
 from typing import IO, Any
 
@@ -126,7 +127,9 @@ def _worked(chunks: Iterator[tuple[int, list[Entry]]], looking: Looking) -> Iter
             _work(number, entries, looking)
             yield number
         return
-    pool = ProcessPoolExecutor(processes, multiprocessing.get_context("fork"), _begin, (os.getpid(), looking))
+    context = multiprocessing.get_context("fork")
+    stopped = context.Event()
+    pool = ProcessPoolExecutor(processes, context, _begin, (os.getpid(), looking, stopped))
     waiting: deque[Future[int]] = deque()
     try:
         for number, entries in chain(first, chunks):
@@ -138,6 +141,7 @@ def _worked(chunks: Iterator[tuple[int, list[Entry]]], looking: Looking) -> Iter
     except BrokenProcessPool as error:
         raise KitaeError("helper-died", why=first_line(error)) from error
     finally:
+        stopped.set()  # all is done, or what is under way is not waited for
         pool.shutdown(wait=True, cancel_futures=True)
 
 
@@ -149,12 +153,17 @@ def _processes() -> int:
 
 
 _looking: Looking | None = None  # of a process that helps: too large to be sent with each chunk
+_stopped: EventType | None = None
 
 
-def _begin(parent: int, looking: Looking) -> None:
+class _Stopped(Exception):
+    """Nobody waits for this chunk any more."""
+
+
+def _begin(parent: int, looking: Looking, stopped: EventType) -> None:
     """Ctrl-C is for the process that leads; whoever kills that one ends the others too."""
-    global _looking
-    _looking = looking
+    global _looking, _stopped
+    _looking, _stopped = looking, stopped
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
@@ -177,6 +186,8 @@ def _work(number: int, entries: list[Entry], looking: Looking | None = None) -> 
     offsets: list[int] = []
     with staged_file(_rows_file(folder, number)) as stage, stage.open("wb") as file:
         for entry in entries:
+            if _stopped is not None and _stopped.is_set():
+                raise _Stopped
             seen, line, meta = _look(entry, looking.rules, looking.form)
             looks.append(seen)
             offsets.append(file.tell())
