@@ -32,6 +32,9 @@ def gates(asked: str, answer: str, *languages: str) -> set[str]:
 
 
 CONTAMINATED = [
+    TRUE + "\n[END]",
+    "output: " + TRUE,
+    "<think>The user wants to know why. Keep it short.",
     "「assistant」" + TRUE,
     "回答：" + TRUE,
     "ASSISTANT'S RESPONSE: " + TRUE,
@@ -433,6 +436,7 @@ PRIVATE = {
     "パスワードはkX93mq7wです": "パスワードは[PASSWORD]です",
     "Passwort: blauer77Hund": "Passwort: [PASSWORD]",
     "渋谷区神南1-2-3": "[ADDRESS]",
+    "〒154-0012 東京都世田谷区駒沢3-14-8 駒沢ハイツ205号室": "[ADDRESS]",
     "P.O. Box 4471, Salem, OR 97301": "[ADDRESS]",
     "key sk-proj-abcdEFGH1234567890abcdEFGH": "key [KEY]",
     "AKIAIOSFODNN7RTQXWPL leaked": "[KEY] leaked",
@@ -486,6 +490,7 @@ def test_private_data_is_masked(text: str, hidden: str) -> None:
         "ISBN 978-3-16-148410-0",
         "Call 1-800-555-0199 for free",
         "Version 1.2.3.4 of 192.168.0.1",
+        'git config --global user.email "you@example.com"',
         "Write to info@company.com",
         "The result is 1234567890123456",
         "He ran 3-4-5 and scored 100-200-3000",
@@ -735,3 +740,37 @@ def test_every_kind_has_its_sentence() -> None:
             assert re.search(rf'"{kind}"', source), key
     said = set(re.findall(r'Finding\(\w+, "([\w-]+)"', source))
     assert said <= {key.rpartition(".")[2] for key in catalogue() if key.startswith("finding.")}
+
+
+@pytest.mark.parametrize(
+    ("asked", "answer"),
+    [
+        ("List the planets with 12 or more moons.", "Jupiter, Saturn, Uranus, Neptune"),
+        ("Name the months that have 30 days.", "April, June, September, November"),
+        ("Name countries with 24 time zones or more than 10.", "France, Russia"),
+    ],
+)
+def test_a_number_that_counts_something_else(asked: str, answer: str) -> None:
+    assert "data.truncated" not in gates(asked, answer)
+
+
+def test_fewer_than_were_asked_for() -> None:
+    assert "data.truncated" in gates("Name five rivers of Europe.", "Rhine, Danube, Elbe")
+    assert "data.truncated" in gates("Give me a list of 6 colours", "red, green, blue")
+
+
+@pytest.mark.parametrize(
+    ("asked", "answer"),
+    [
+        ("Say only an ellipsis.", "…"),
+        ("Which character is the wildcard?", "*"),
+        ("Give me an example of a chat message in OpenAI's format.", '{"role": "assistant", "content": "Hello!"}'),
+    ],
+)
+def test_signs_and_formats_that_were_asked_for(asked: str, answer: str) -> None:
+    assert not gates(asked, answer) & {"data.empty", "data.tags"}
+
+
+def test_letters_that_an_encoding_had_not() -> None:
+    assert "data.encoding" in gates(ASKED, "??????? ???? ?? ??????.")
+    assert "data.encoding" not in gates(ASKED, "What?? Really?? Yes!")

@@ -132,6 +132,9 @@ def data_licences(
     found = [[t("licence.act"), t("licence.reading"), t("licence.outcome"), t("licence.result")]]
     found += [[v["act"], v["reading"], v["outcome"], v["licence"] or "–"] for v in value["verdicts"]]
     told = dict.fromkeys(line for v in value["verdicts"] for line in (*v["reasons"], *v["notices"]))
+    told |= dict.fromkeys(t("licence.name", name=v["name"]) for v in value["verdicts"] if v["name"])
+    if named := dict.fromkeys(who for v in value["verdicts"] for who in v["attribution"]):
+        told[t("licence.attribution", who=", ".join(named))] = None
     return Result(value, "\n\n".join([grid(works), grid(found), "\n".join(f"· {line}" for line in told), t("licence.notes")]))
 
 

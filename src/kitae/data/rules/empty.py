@@ -46,7 +46,9 @@ _ABOUT_NOTHING = re.compile(
     r"\b(?:mean(?:s|ing)?|stands? for|abbreviat\w*|lorem|placeholder|json|\d+ ?/ ?0)\b|該当|あれば|なければ|意味", re.IGNORECASE
 )
 _ASKS_FOR_SIGNS = re.compile(
-    r"\b(?:morse|emoticons?|punctuation|symbols?|brackets?|parenthes[ei]s|separators?|dash(?:es)?|draw\b.*\bline)\b"
+    r"\b(?:morse|emoticons?|punctuation|ellips[ei]s|(?:question|exclamation|quotation) marks?|dots?|asterisks?|"
+    r"(?:which|what) (?:character|sign|operator)|wildcards?|"
+    r"symbols?|brackets?|parenthes[ei]s|separators?|dash(?:es)?|draw\b.*\bline)\b"
     r"|記号|句読点|読点|句点|括弧|モールス|顔文字|線を引",
     re.IGNORECASE,
 )

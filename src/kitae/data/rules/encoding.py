@@ -86,6 +86,7 @@ _UNSEEN = re.compile(
 # Kana in EUC-JP, read as Shift JIS: half-width marks, each before another half-width sign.
 _EUC_KANA = re.compile("[､･][｡-ﾟ]")
 _LOST = re.compile(r"\ufffd|[\ue000-\uf8ff]{2,}|锟斤拷|(?:烫){3,}")
+_LOST_LETTERS = re.compile(r"(?<!\S)\?{2,}(?:[ ,.!:;]+\?{2,}){3,}")  # words of an alphabet that an encoding had not
 _LOST_APOSTROPHES = re.compile(r"(?<=[A-Za-z])\?(?=(?:s|t|re|ve|ll|d|m)\b)")
 _ABOUT = re.compile(
     r"\b(?:encod(?:e|ed|ing|ings)|utf-?8|unicode|latin-?1|charsets?|mojibake|garbled|iso-8859-1|cp1252|shift[_-]?jis)\b|文字化け|文字コード",
@@ -131,6 +132,8 @@ def _finding(text: str) -> Finding | None:
         len(_MIXED_WORD.findall(text)) >= 3 or _WRONG_CASE.search(text) or len(_FRAME_IN_WORD.findall(text)) >= 4
     ):
         return Finding(GATE, "lost", excerpt(text, 0, 40))
+    if "??" in text and (letters := _LOST_LETTERS.search(text)):
+        return Finding(GATE, "lost", excerpt(text, *letters.span()))
     lost_marks = list(_LOST_APOSTROPHES.finditer(text))
     if len(lost_marks) >= 2 and "'" not in text and "’" not in text:
         return Finding(GATE, "lost", excerpt(text, *lost_marks[0].span()))

@@ -7,7 +7,7 @@ import re
 CONTROL = re.compile(
     r"<\|[^<>|\s][^<>|\n]{0,40}\|>|<｜[^<>｜\n]{1,40}｜>|\[/?INST\]|<</?SYS>>|</?(?:start|end)_of_\w{2,12}>"
     r"|\[/?(?:BOS|EOS|PAD|EOT|EOM|CLS|SEP|UNK)\]|<(?:bos|eos|pad|unk|sep|cls|eod|eot|eom|endoftext|bot|reserved_\d+|extra_id_\d{1,3})>"
-    r"|<(?:END|STOP|EOT|EOS|BOS)>\s*$|\[(?:BEGIN|START|END) OF "
+    r"|[<\[](?:END|STOP|EOT|EOS|BOS)[>\]]\s*$|\[(?:BEGIN|START|END) OF "
     r"(?:TURN|DIALOGUE?|CONVERSATION|ANSWER|RESPONSE|OUTPUT|SEQUENCE|CHAT|REPLY)\]"
     r"|(?i:[\[({*#=-]+[ ]?end of (?:turn|dialogue?|conversation|answer|response|output|chat|reply)[ ]?[\])}*#=-]+\s*$)"
     r"|\[\|(?:AI|Human|User|Assistant|System)\|\]|<0x[0-9A-F]{2}>|(?:▁\w+){2,}|\wĠ\w|^\s*<s>|</s>\s*$"
@@ -49,7 +49,7 @@ MARKED = re.compile(
     r"|BEGIN_?(?:INPUT|CONTEXT|INSTRUCTION|ANSWER|RESPONSE)\b)",
     re.IGNORECASE,
 )
-LABEL = re.compile(r"\s*(A|Output|OUTPUT|回答|出力|応答)(?:[:：]\s|(?<=[^A-Za-z])[:：])")
+LABEL = re.compile(r"\s*(A|Output|OUTPUT|output|回答|出力|応答)(?:[:：]\s|(?<=[^A-Za-z])[:：])")
 QUESTION_LABEL = re.compile(r"^\s*(?:Q\d*|Question|質問|問)\s*[:：.]", re.IGNORECASE | re.MULTILINE)
 DIALOGUE = re.compile(
     r"\b(?:dialog(?:ue)?s?|conversations?|scripts?|chats?|interviews?|transcripts?|role[- ]?play|skit|scene|play|story|q&a|"
@@ -57,7 +57,8 @@ DIALOGUE = re.compile(
     re.IGNORECASE,
 )
 ABOUT_TOKENS = re.compile(
-    r"\b(?:tokens?|tokeni[sz]ers?|bert|t5|(?:chat|prompt) (?:templates?|formats?|markup)|chatml|special tokens?|delimiters?|"
+    r"\b(?:tokens?|tokeni[sz]ers?|bert|t5|openai|(?:chat|prompt|message) (?:templates?|formats?|markup|messages?)|"
+    r"chatml|special tokens?|delimiters?|"
     r"(?:alpaca|vicuna|llama(?:[ -]?\d)?|mistral|gemma|qwen)(?:'s|-style)? "
     r"(?:prompt|chat|instruction|format|style|template)\w*)\b"
     r"|トークン|テンプレート",

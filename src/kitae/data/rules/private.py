@@ -11,6 +11,10 @@ from kitae.data.rules.finding import Finding, Talk, excerpt
 
 GATE = "data.private"
 Place = tuple[str, int, int]  # the kind of what lies there, start and end
+_BUILDING = (
+    r"(?:[ 　](?:[^\s、。:：\d-]{0,14}(?:マンション|ハイツ|コーポ|アパート|ビル|荘|ハウス|メゾン)"
+    r"[^\s、。:：-]{0,12}|\d{1,4}号室?))?"
+)
 _KINDS: dict[str, re.Pattern[str]] = {
     "key": re.compile(
         r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?:[\s\S]{0,8000}?-----END [A-Z ]*PRIVATE KEY-----)?"
@@ -35,11 +39,12 @@ _KINDS: dict[str, re.Pattern[str]] = {
     ),
     "address": re.compile(
         r"〒? ?\d{3}[-‐－]\d{4}\s*(?:東京都|北海道|(?:大阪|京都)府|[一-鿿]{2,3}県)[^\s、。]{2,40}"
-        r"|(?:東京都|北海道|(?:大阪|京都)府|[一-鿿]{2,3}県)[一-鿿ぁ-んァ-ヶー]{1,14}[市区町村郡][^\s、。]{0,24}?"
+        + _BUILDING
+        + r"|(?:東京都|北海道|(?:大阪|京都)府|[一-鿿]{2,3}県)[一-鿿ぁ-んァ-ヶー]{1,14}[市区町村郡][^\s、。]{0,24}?"
         r"\d{1,4}(?:丁目|番地|[-‐－]\d{1,4})[^\s、。]{0,16}"
-        r"(?:[ 　](?:[^\s、。:：\d-]{0,14}(?:マンション|ハイツ|コーポ|アパート|ビル|荘|ハウス|メゾン)"
-        r"[^\s、。:：-]{0,12}|\d{1,4}号室?))?"
-        r"|[一-鿿ァ-ヶー]{1,8}[市区町村][一-鿿ぁ-んァ-ヶー]{1,12}(?:\d{1,2}[-‐－]\d{1,3}[-‐－]\d{1,4}|\d{1,2}丁目\d{1,3}番(?:地の?)?\d{1,4}号?)"
+        + _BUILDING
+        + r"|[一-鿿ァ-ヶー]{1,8}[市区町村][一-鿿ぁ-んァ-ヶー]{1,12}"
+        r"(?:\d{1,2}[-‐－]\d{1,3}[-‐－]\d{1,4}|\d{1,2}丁目\d{1,3}番(?:地の?)?\d{1,4}号?)"
         r"|\bP\.? ?O\.? Box \d{1,6},? [A-Z][A-Za-z ]{2,20},? [A-Z]{2} \d{5}"
         r"|\b\d{1,5} (?:[A-Z][a-z]+ ){1,3}(?:Street|St|Avenue|Ave|Road|Rd|Boulevard|Blvd|Lane|Ln|Drive|Dr)\.?,? "
         r"(?:Apt\.? \w+,? )?"
@@ -87,6 +92,11 @@ _NOBODYS_MAIL = re.compile(
     re.IGNORECASE,
 )
 _NOBODYS_PASSWORD = re.compile(r"p[a@]s+w[o0]rd|your|my|example|abc123|qwerty|123|hunter2", re.IGNORECASE)
+# A name of nobody at a domain of nobody.
+_EXAMPLE_MAIL = re.compile(
+    r"^(?:you|your[\w.-]*|user(?:name)?|name|email|someone|somebody|me|foo|first\.?last|firstname\.lastname)@(?:[\w-]+\.)?example\.\w+$",
+    re.IGNORECASE,
+)
 _ROLES = re.compile(
     r"^(?:info|contact|support|sales|help|noreply|no-reply|press|office|service|hello|admin|webmaster|feedback)@", re.IGNORECASE
 )
@@ -145,7 +155,7 @@ def _nobodys(kind: str, text: str, code: bool) -> bool:
     if kind == "mail" and text.startswith("git@"):
         return True
     if kind == "mail":
-        return bool(_ROLES.search(text)) or (code and bool(_NOBODYS_MAIL.search(text)))
+        return bool(_ROLES.search(text) or _EXAMPLE_MAIL.search(text)) or (code and bool(_NOBODYS_MAIL.search(text)))
     if kind == "phone":
         text = f"+{text[2:]}" if re.match("00[1-9]", text) else text
         if (

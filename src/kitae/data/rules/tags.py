@@ -147,6 +147,8 @@ def _wrapped(exchange: Exchange) -> Finding | None:
         if found is None:
             continue
         name = found.group(1).lower()
+        if name in markup.THOUGHTS and f"</{name}" not in text.lower():
+            return Finding(GATE, "wrapper", excerpt(text, *found.span()))  # it was cut off before there was an answer
         if name in markup.THOUGHTS or f"<{name}" in exchange.asked.lower() or f"</{name}" in exchange.asked.lower():
             return None
         if exchange.is_about_markup and re.search(rf"\b{re.escape(name)}\b", exchange.asked, re.IGNORECASE):
@@ -188,6 +190,8 @@ def _bracketed(exchange: Exchange) -> Finding | None:
 def _keyed(exchange: Exchange) -> Finding | None:
     """A JSON object with a single field around what is said."""
     text = exchange.answer.strip()
+    if markup.ABOUT_TOKENS.search(exchange.asked):
+        return None
     if spoken := markup.MESSAGE.match(text):
         return None if exchange.is_about_code else Finding(GATE, "wrapper", excerpt(text, *spoken.span()), habit="{role}")
     named = markup.KEY.match(text)

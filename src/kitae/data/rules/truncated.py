@@ -51,7 +51,9 @@ _BEGUN_LINE = re.compile(
 )
 _NUMBERS = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _COUNTED = re.compile(
-    rf"\b(?:give|name|list|tell|provide|suggest)\b[^.?!\n]{{0,30}}?\b(\d{{1,2}}|{'|'.join(_NUMBERS)}) [^.?!\n]*[.?!]?\s*$",
+    r"\b(?:give|name|list|tell|provide|suggest)"
+    r"(?: (?:me|us|the|a|list|names?|of|at|least|any|some|just|exactly|top|first|following))*"
+    rf" (\d{{1,2}}|{'|'.join(_NUMBERS)}) (?!or\b|and\b|to\b|percent|%)[^.?!\n]*[.?!]?\s*$",
     re.IGNORECASE,
 )
 _LIST, _MOST_NAMES = 200, 40  # characters of a list in one line; things that a question names
