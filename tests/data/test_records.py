@@ -18,6 +18,7 @@ import zstandard
 from kitae.api.cleaning import Wanted, clean_data
 from kitae.chat import Conversation
 from kitae.data import GATES, read_conversations
+from kitae.data.records import BadRecord, each_record
 from kitae.errors import InputError
 
 ROWS = [{"prompt": f'Is {n} even?\nSay "yes", or no; 偶数?', "completion": ("yes", "no\n")[n % 2]} for n in range(300)]
@@ -235,3 +236,51 @@ def cleaned_too(path: Path, out: Path, rows: int, told: int) -> None:
     assert report["rows"] == kept + rejected == rows + told
     assert (report["kept"], report["rejected"]) == (kept, rejected) == (rows, told)
     shutil.rmtree(out)
+
+
+ASKED = [{"prompt": f"Q{i}?", "completion": f"A{i}.", "more": [{"a": 1}, {"b": 2}]} for i in range(6)]
+
+
+@pytest.mark.parametrize(
+    ("good", "bad"),
+    [
+        (b'"A2."', b'"A2.'),
+        (b'"A2."', b'"A\xff2."'),
+        (b'"A2."', b'\xef\xbb\xbf"A2."'),
+        (b'"A2."', b""),
+        (b'"A0."', b'"A\xff0."'),
+    ],
+)
+@pytest.mark.parametrize("indent", [None, 1])
+def test_a_broken_record_of_a_list_takes_no_other_with_it(tmp_path: Path, good: bytes, bad: bytes, indent: int | None) -> None:
+    path = tmp_path / "rows.json"
+    path.write_bytes(json.dumps(ASKED, indent=indent).encode().replace(good, bad))
+    found = [record for _, record in each_record(path)]
+    errors = [record for record in found if isinstance(record, InputError)]
+    assert len(found) == 6 and len(errors) == 1
+    assert isinstance(errors[0], BadRecord) and f"Q{good[2] - 48}?" in errors[0].raw and "Q3?" not in errors[0].raw
+
+
+def test_a_list_that_is_cut_off_gives_what_it_had(tmp_path: Path) -> None:
+    path = tmp_path / "rows.json"
+    path.write_text(json.dumps(ASKED)[:-30])
+    found = each_record(path)
+    assert [next(found)[1] for _ in range(5)] == ASKED[:5]
+    with pytest.raises(InputError):
+        next(found)
+
+
+def test_a_row_of_a_table_that_is_not_utf8(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_bytes(b"prompt,completion\nQ1?,A1\nQ2?,A\xff2\nQ3?,A3\n")
+    (_, first), (_, error), (_, last) = each_record(path)
+    assert (first, last) == ({"prompt": "Q1?", "completion": "A1"}, {"prompt": "Q3?", "completion": "A3"})
+    assert isinstance(error, BadRecord) and error.raw == "Q2?,A\\xff2"
+
+
+def test_a_file_in_another_encoding(tmp_path: Path) -> None:
+    for name, text in (("rows.csv", "質問,回答\nQ?,A.\n"), ("rows.json", '[{"質問": "Q?"}]')):
+        (tmp_path / name).write_bytes(text.encode("cp932"))
+        with pytest.raises(InputError) as caught:
+            clean_data([tmp_path / name], tmp_path / "out", Wanted())
+        assert caught.value.kind in ("text-encoding", "not-utf8")

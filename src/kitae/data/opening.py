@@ -6,6 +6,7 @@ import codecs
 import contextlib
 import gzip
 import io
+import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from kitae.errors import InputError
 
 _PACKED = (".gz", ".zst")
 _PIECE = 1 << 16
+_HALF = re.compile("[\udc80-\udcff]")
 _LINE = 1 << 20  # read at once; a file may be a single line
 _BLOCK = 1 << 16  # bytes; lines stay together, because empty ones between paragraphs are text too
 
@@ -79,21 +81,32 @@ def is_plain_text(path: Path) -> bool:
 
 
 def text_pieces(path: Path) -> Iterator[str]:
-    """All of a file's text, as it comes."""
-    decoder = codecs.getincrementaldecoder("utf-8-sig")()
-    lines = 1
+    """All of a file's text, as it comes. Bytes that are no UTF-8 come as half characters, of which `not_utf8` tells."""
+    decoder = codecs.getincrementaldecoder("utf-8-sig")("surrogateescape")
     with opened(path) as file:
         while True:
             read = file.read(_PIECE)
-            try:
-                text = decoder.decode(read, final=not read)
-            except UnicodeDecodeError as error:
-                raise _not_utf8(path, lines, error) from error
+            text = decoder.decode(read, final=not read)
             if text:
                 yield text
             if not read:
                 return
-            lines += text.count("\n")
+
+
+def not_utf8(text: str) -> str:
+    """What Python says of the first bytes in it that are none; nothing if all are."""
+    if text.isascii() or not _HALF.search(text):
+        return ""
+    try:
+        text.encode("utf-8", "surrogateescape").decode("utf-8")
+    except UnicodeDecodeError as error:
+        return str(error)
+    return ""
+
+
+def spelled(text: str) -> str:
+    """With such bytes as a person can read them."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace") if not_utf8(text) else text
 
 
 def text_blocks(path: Path) -> Iterator[tuple[int, str]]:

@@ -10,14 +10,16 @@ import codecs
 import csv
 import io
 import json
+import re
 import sys
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from kitae.data.messages import is_turn
-from kitae.data.opening import bare_suffix, opened, text_pieces
+from kitae.data.opening import bare_suffix, not_utf8, opened, spelled, text_pieces
 from kitae.errors import InputError, first_line
 
 Record = dict[str, Any]
@@ -33,6 +35,8 @@ class BadRecord(InputError):
 _SHOWN = 120  # characters of what can't be read
 _BATCH = 1024  # rows of Parquet
 _ROW_LINES = 10_000  # of one row of a table: more is a lost quotation mark
+_BETWEEN = re.compile(r",\s*(?=\{)")
+_TRIED = 1000  # places after a broken record of a list at which the next may begin
 _TABLES = {".csv": ",", ".tsv": "\t"}
 
 
@@ -101,6 +105,8 @@ def _document(path: Path) -> Iterator[Found]:
             if text.peek() == ",":
                 text.skip()
         raise InputError("not-jsonl", where=where, why="no list in it")
+    if why := not_utf8(opening):
+        raise InputError("text-encoding", where=where, why=why)
     if opening != "[":
         raise InputError("not-jsonl" if opening else "data-empty", where=where, why=repr(opening))
     yield from _list(text, where)
@@ -108,11 +114,21 @@ def _document(path: Path) -> Iterator[Found]:
 
 def _list(text: _Stream, where: str) -> Iterator[Found]:
     text.skip()
-    number = 0
+    number, keys = 0, None  # the fields of the first record, by which others are known
     while text.peek() not in ("]", ""):
         place = f"{where}[{number}]"
-        value = text.value(place)
-        yield place, _checked(value, place)
+        try:
+            value = text.value(place)
+        except BadRecord as error:
+            if keys is None or (raw := text.to_next(keys)) is None:
+                raise
+            yield place, _bad("bad-row", place, error.why, spelled(raw))
+        else:
+            if why := not_utf8(text.read):
+                yield place, _bad("bad-row", place, why, spelled(text.read))
+            else:
+                yield place, _checked(value, place)
+                keys = keys or (value.keys() if isinstance(value, dict) else None)
         number += 1
         if text.peek() == ",":
             text.skip()
@@ -127,6 +143,7 @@ class _Stream:
     def __init__(self, pieces: Iterator[str]) -> None:
         self._pieces = pieces
         self._held, self._at = "", 0
+        self.read = ""  # of the value before
         self._decoder = json.JSONDecoder()
 
     def peek(self) -> str:
@@ -154,12 +171,24 @@ class _Stream:
             try:
                 value, end = self._decoder.raw_decode(self._held, self._at)
                 if end < len(self._held) or not self._more():  # a number may go on
-                    self._at = end
+                    self.read, self._at = self._held[self._at : end], end
                     return value
             except (ValueError, RecursionError) as error:
                 if not sum(self._more() for _ in range(pieces)):
                     raise _broken(where, error, self._held[self._at :]) from error
                 pieces *= 2  # so that a long value isn't tried again for each of its pieces
+
+    def to_next(self, keys: Collection[str]) -> str | None:
+        """From a value that is none to the next one with these keys; what was passed over. All has been read by now."""
+        for found in islice(_BETWEEN.finditer(self._held, self._at), _TRIED):
+            try:
+                value, _ = self._decoder.raw_decode(self._held, found.end())
+            except (ValueError, RecursionError):
+                continue
+            if isinstance(value, dict) and value.keys() == set(keys):
+                raw, self._at = self._held[self._at : found.start()], found.start() + found.group().index(",")
+                return raw
+        return None
 
     def _more(self) -> bool:
         piece = next(self._pieces, None)
@@ -183,6 +212,12 @@ def _table(path: Path, separator: str) -> Iterator[Found]:
             yield where, _bad("bad-row", where, str(error), lines.only_first())
             continue
         if not row:
+            continue
+        why = not_utf8("".join(row))
+        if why and header is None:
+            raise InputError("text-encoding", where=where, why=why)
+        if why:
+            yield where, _bad("bad-row", where, why, spelled(separator.join(row)))
             continue
         if header is None:
             header = row
