@@ -774,3 +774,10 @@ def test_signs_and_formats_that_were_asked_for(asked: str, answer: str) -> None:
 def test_letters_that_an_encoding_had_not() -> None:
     assert "data.encoding" in gates(ASKED, "??????? ???? ?? ??????.")
     assert "data.encoding" not in gates(ASKED, "What?? Really?? Yes!")
+
+
+def test_every_kind_has_its_words() -> None:
+    texts = [*CONTAMINATED, *GARBLED, *PRIVATE]
+    found = {(finding.gate, finding.kind) for text in texts for finding in findings(Talk(row(ASKED, text)), ())}
+    assert len(found) > 15
+    assert not [f"finding.{gate}.{kind}" for gate, kind in found if f"finding.{gate}.{kind}" not in catalogue()]

@@ -78,6 +78,7 @@ _ASKS = {
 }
 _CHINESE = re.compile("[的是了我们這这為为說说對对還还嗎吗沒没你您它她很也與与，]")  # which no Japanese name or title has
 _LATIN = re.compile(r"[^\W\d_]+")
+_ADDRESS = re.compile(r"[\w/:-]*(?:@|\w\.(?=[a-z]{2}))[\w@./-]+")  # the com of example.com is no word
 _ASCII = re.compile("[a-z]+")  # of such a text the same, in half the time
 _LEAST_LETTERS = 16
 _SOME_LATIN = "Latin letters"
@@ -122,6 +123,8 @@ def _plain_letters(text: str) -> int:
 
 
 def _latin(text: str) -> str | None:
+    if "@" in text or "." in text:
+        text = _ADDRESS.sub(" ", text)
     words = (_ASCII if text.isascii() else _LATIN).findall(text.casefold())
     votes: defaultdict[str, float] = defaultdict(float)
     different: Counter[str] = Counter()
