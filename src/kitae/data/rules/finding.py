@@ -72,8 +72,9 @@ class Talk:
 
 
 _CODE_ASKED = re.compile(
-    r"\b(?:unit tests?|code|coding|programs?|programming|scripts?|functions?|javascript|typescript|python|java|php|sql|quer(?:y|ies)|ruby|"
-    r"golang|rust|kotlin|swift|perl|bash|shell|regex|regular expressions?|algorithms?|api|json|yaml|implement|compiles?|"
+    r"\b(?:unit tests?|"
+    r"code|coding|programs?|programming|scripts?|functions?|javascript|typescript|python|java|php|sql|quer(?:y|ies)|"
+    r"ruby|golang|rust|kotlin|swift|perl|bash|shell|regex|regular expressions?|algorithms?|api|json|yaml|implement|compiles?|"
     r"components?|variables?|arrays?|html|xml|css|jsx|react|node\.?js|latex|markdown|c\+\+|c#)(?!\w)"
     r"|コード|プログラム|関数|スクリプト|正規表現|タグ",
     re.IGNORECASE | re.ASCII,  # Japanese stands right beside such words
