@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,19 +13,24 @@ import psutil
 from kitae.chat import ChatCodec, ChatTemplate
 from kitae.errors import InputError, KitaeError
 from kitae.generate.sampling import Logits
+from kitae.hardware import free_memory
 from kitae.models import LlamaModel, library
 
 _BATCH = 512
 _MAX_CONTEXT = 8192  # tokens of a single sequence that are reserved; more only costs memory
+_MOST_SEQUENCES = 64  # more are no faster together
+_USUAL_LENGTH = 1024
+_SHARE_OF_MEMORY = 0.25  # what the cells of all sequences may take of what is free
+_CELLS = 256  # llama.cpp rounds what a sequence gets up to this
 
 
 class LlamaEngine:
     name = "llama.cpp"
-    width = 16
 
     def __init__(self, path: Path) -> None:
         self._lib = library()
         self._model = LlamaModel(path)
+        self._reader: _Context | None = None
         facts = self._model.facts
         if not facts["chat_template"]:
             raise InputError("template-missing", where=str(path))
@@ -36,6 +40,8 @@ class LlamaEngine:
         self.codec = ChatCodec(vocabulary, ChatTemplate(facts["chat_template"], texts, str(path)))
         self.stop_tokens = self._model.stop_tokens
         self.context = min(int(facts["context"]) or 2048, _MAX_CONTEXT)
+        room = _SHARE_OF_MEMORY * free_memory() / (self._model.cell_bytes * min(self.context, _USUAL_LENGTH))
+        self.width = max(1, min(_MOST_SEQUENCES, int(room)))
 
     @property
     def model(self) -> LlamaModel:
@@ -45,18 +51,26 @@ class LlamaEngine:
         return LlamaSession(self._lib, self._model, prompts, room)
 
     def logits(self, ids: Sequence[int], start: int) -> Logits:
-        context = _Context(self._lib, self._model, 1, len(ids))
-        try:
-            rows = []
-            for begin in range(0, len(ids), _BATCH):
-                part = list(ids[begin : begin + _BATCH])
-                wanted = [start <= begin + i < len(ids) - 1 for i in range(len(part))]
-                rows += context.decode([(token, 0, begin + i, wanted[i]) for i, token in enumerate(part)])
-            return np.stack(rows)
-        finally:
-            context.close()
+        context = self._reader_for(len(ids))
+        parts = []
+        for begin in range(0, len(ids), _BATCH):
+            part = ids[begin : begin + _BATCH]
+            wanted = [start <= begin + i < len(ids) - 1 for i in range(len(part))]
+            parts.append(context.decode([(token, 0, begin + i, wanted[i]) for i, token in enumerate(part)]).copy())
+        return np.concatenate(parts)
+
+    def _reader_for(self, length: int) -> _Context:
+        """An empty context; making one takes longer than reading a short row."""
+        if self._reader is None or self._reader.length < length:
+            if self._reader is not None:
+                self._reader.close()
+            self._reader = _Context(self._lib, self._model, 1, length)
+        self._reader.forget(0)
+        return self._reader
 
     def close(self) -> None:
+        if self._reader is not None:
+            self._reader.close()
         self._model.close()
 
 
@@ -69,12 +83,11 @@ class LlamaSession:
         entries = [
             (token, row, i, i == len(prompt) - 1) for row, prompt in enumerate(prompts) for i, token in enumerate(prompt)
         ]
-        self._logits: list[Logits] = []
-        for begin in range(0, len(entries), _BATCH):
-            self._logits += self._context.decode(entries[begin : begin + _BATCH])
+        parts = [self._context.decode(entries[begin : begin + _BATCH]).copy() for begin in range(0, len(entries), _BATCH)]
+        self._logits = np.concatenate(parts)
 
     def next_logits(self) -> Logits:
-        return np.stack(self._logits)
+        return self._logits
 
     def feed(self, tokens: Sequence[int]) -> None:
         entries = [(token, row, self._ends[row], True) for token, row in zip(tokens, self._live, strict=True)]
@@ -93,15 +106,17 @@ class LlamaSession:
 
 
 class _Context:
-    """A llama.cpp context for `sequences` sequences of up to `length` tokens each."""
+    """A llama.cpp context for `sequences` sequences of up to `length` tokens, each with cells of its own: among cells that are
+    shared, every sequence would look at everybody's."""
 
     def __init__(self, lib: Any, model: LlamaModel, sequences: int, length: int) -> None:
         self._lib = lib
         params = self._lib.llama_context_default_params()
-        params.n_ctx = sequences * (length + 8)
+        self.length = -(-length // _CELLS) * _CELLS
+        params.n_ctx = sequences * self.length
         params.n_batch = params.n_ubatch = _BATCH
         params.n_seq_max = sequences
-        params.kv_unified = True
+        params.kv_unified = False
         params.n_threads = params.n_threads_batch = threads()
         self._handle = self._lib.llama_init_from_model(model.handle, params)
         if not self._handle:
@@ -109,8 +124,8 @@ class _Context:
         self._vocab = model.vocabulary.size
         self._batch = self._lib.llama_batch_init(_BATCH, 0, 1)
 
-    def decode(self, entries: Sequence[tuple[int, int, int, bool]]) -> list[Logits]:
-        """Feeds (token, sequence, position, wants logits); returns the logits that were wanted, in order."""
+    def decode(self, entries: Sequence[tuple[int, int, int, bool]]) -> Logits:
+        """Feeds (token, sequence, position, wants logits); the logits that were wanted, in order, until the next call."""
         batch = self._batch
         batch.n_tokens = len(entries)
         for i, (token, sequence, position, wanted) in enumerate(entries):
@@ -122,12 +137,10 @@ class _Context:
         status = self._lib.llama_decode(self._handle, batch)
         if status != 0:
             raise KitaeError("llama-decode", why=f"llama_decode: {status}")
-        return [self._row(i) for i, entry in enumerate(entries) if entry[3]]
-
-    def _row(self, i: int) -> Logits:
-        pointer = self._lib.llama_get_logits_ith(self._handle, i)
-        row: Logits = np.ctypeslib.as_array(ctypes.cast(pointer, ctypes.POINTER(ctypes.c_float)), (self._vocab,)).copy()
-        return row
+        wanted_rows = sum(entry[3] for entry in entries)
+        if not wanted_rows:
+            return np.empty((0, self._vocab), np.float32)
+        return np.ctypeslib.as_array(self._lib.llama_get_logits(self._handle), (wanted_rows, self._vocab))
 
     def forget(self, sequence: int) -> None:
         self._lib.llama_memory_seq_rm(self._lib.llama_get_memory(self._handle), sequence, -1, -1)

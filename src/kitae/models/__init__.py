@@ -2,8 +2,10 @@
 
 from kitae.models.facts import Facts, count_parameters, deciding_files, folder_facts, safetensors_header, weight_files
 from kitae.models.four_bits import rounded
-from kitae.models.gguf_header import read_gguf_header
-from kitae.models.llama import LlamaModel, LlamaVocabulary, library
+from kitae.models.gguf_header import GgufHeader, GgufParts, Tensor, read_gguf_header
+from kitae.models.gguf_types import FILE_TYPES, block_size, row_bytes, type_number
+from kitae.models.llama import LlamaModel, LlamaVocabulary
+from kitae.models.llama_library import library
 from kitae.models.new import NEWLLM, Design, create_model, size_of
 from kitae.models.open import add_lora, open_codec, open_model, open_tokenizer, open_with_adapter
 from kitae.models.peek import Size, peek
@@ -21,16 +23,21 @@ from kitae.models.source import (
 )
 
 __all__ = [
+    "FILE_TYPES",
     "NEWLLM",
     "STARTERS",
     "Design",
     "Facts",
+    "GgufHeader",
+    "GgufParts",
     "LlamaModel",
     "LlamaVocabulary",
     "Size",
+    "Tensor",
     "add_lora",
     "add_soft_prompt",
     "base_of",
+    "block_size",
     "check_adapter",
     "check_folder",
     "check_safetensors",
@@ -52,7 +59,9 @@ __all__ = [
     "peek",
     "read_gguf_header",
     "rounded",
+    "row_bytes",
     "safetensors_header",
     "size_of",
+    "type_number",
     "weight_files",
 ]

@@ -8,18 +8,24 @@ from __future__ import annotations
 
 import mmap
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from kitae.errors import InputError
 
 _SCALARS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d"}
 _STRING, _ARRAY = 8, 9
+_UINT32 = 4
 _VERSIONS = (2, 3)
 _ALIGNMENT = 32
+
+
+class Length(int):
+    """Of a list; its values were passed over."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +35,7 @@ class Tensor:
     type: str
     size: int  # bytes
     bits: float  # of one weight
+    offset: int  # from where the weights begin
 
     @property
     def weights(self) -> int:
@@ -37,8 +44,53 @@ class Tensor:
 
 @dataclass(frozen=True)
 class GgufHeader:
-    facts: dict[str, Any]  # of lists only the length
+    facts: dict[str, Any]  # of lists only their `Length`
     tensors: list[Tensor]
+    places: dict[str, tuple[int, int]]  # where each fact begins and ends in the file
+    data_start: int
+
+    @property
+    def alignment(self) -> int:
+        return int(self.facts.get("general.alignment", _ALIGNMENT))
+
+    def fact(self, name: str, otherwise: int) -> int:
+        """A number that the model's architecture has a name for; of a list, which a few have layer by layer, none."""
+        value = self.facts.get(f"{self.facts.get('general.architecture')}.{name}")
+        return value if isinstance(value, int) and not isinstance(value, Length) and value else otherwise
+
+
+@dataclass(frozen=True)
+class GgufParts:
+    """The bytes of a head, to be put together again."""
+
+    facts: dict[str, bytes]
+
+    @staticmethod
+    def of(file: BinaryIO, header: GgufHeader) -> GgufParts:
+        found = {}
+        for name, (begin, end) in header.places.items():
+            file.seek(begin)
+            found[name] = file.read(end - begin)
+        return GgufParts(found)
+
+    def put(self, name: str, value: int) -> None:
+        """At the end, also if it was there before: so does llama.cpp."""
+        self.facts.pop(name, None)
+        self.facts[name] = _text(name) + struct.pack("<II", _UINT32, value)
+
+    def tensor(self, tensor: Tensor, type: int, offset: int) -> bytes:
+        return _text(tensor.name) + struct.pack(
+            f"<I{len(tensor.shape)}QIQ", len(tensor.shape), *tensor.shape, type, offset
+        )
+
+    def head(self, tensors: Sequence[bytes]) -> bytes:
+        counts = struct.pack("<IQQ", _VERSIONS[-1], len(tensors), len(self.facts))
+        return b"".join((b"GGUF", counts, *self.facts.values(), *tensors))
+
+
+def _text(text: str) -> bytes:
+    data = text.encode()
+    return struct.pack("<Q", len(data)) + data
 
 
 def read_gguf_header(path: Path) -> GgufHeader:
@@ -71,19 +123,21 @@ class _Reader:
         if version not in _VERSIONS:
             raise ValueError(f"version {version}")
         tensors, fields = self._number("<Q"), self._number("<Q")
-        facts = {self._string(): self._value(self._number("<I")) for _ in range(fields)}
-        found, ends = [], [0]
-        for _ in range(tensors):
-            tensor, offset = self._tensor()
-            found.append(tensor)
-            ends.append(offset + tensor.size)
+        facts, places = {}, {}
+        for _ in range(fields):
+            begin = self._at
+            name = self._string()
+            facts[name] = self._value(self._number("<I"))
+            places[name] = begin, self._at
+        found = [self._tensor() for _ in range(tensors)]
         alignment = facts.get("general.alignment", _ALIGNMENT)
-        last = -(-self._at // alignment) * alignment + max(ends)
+        start = -(-self._at // alignment) * alignment
+        last = start + max((tensor.offset + tensor.size for tensor in found), default=0)
         if last > size:
             raise ValueError(f"{size} < {last} bytes")
-        return GgufHeader(facts, found)
+        return GgufHeader(facts, found, places, start)
 
-    def _tensor(self) -> tuple[Tensor, int]:
+    def _tensor(self) -> Tensor:
         from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 
         name = self._string()
@@ -91,7 +145,7 @@ class _Reader:
         kind = GGMLQuantizationType(self._number("<I"))
         offset = self._number("<Q")
         block, bytes_ = GGML_QUANT_SIZES[kind]
-        return Tensor(name, shape, kind.name, prod(shape) // block * bytes_, 8 * bytes_ / block), offset
+        return Tensor(name, shape, kind.name, prod(shape) // block * bytes_, 8 * bytes_ / block, offset)
 
     def _value(self, kind: int) -> Any:
         if kind == _STRING:
@@ -104,7 +158,7 @@ class _Reader:
         else:
             for _ in range(count):
                 self._skip(self._number("<Q")) if inner == _STRING else self._value(inner)
-        return count
+        return Length(count)
 
     def _number(self, form: str) -> Any:
         (value,) = struct.unpack_from(form, self._data, self._at)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,41 +12,9 @@ from kitae.errors import InputError
 from kitae.files import JsonDict
 from kitae.hardware import cpu_flags
 from kitae.models.gguf_header import read_gguf_header
+from kitae.models.llama_library import library
 
 _ATTR_CONTROL = 1 << 3
-
-
-def library() -> Any:
-    """llama-cpp-python's ctypes layer, with its chatter switched off."""
-    with _patient_threads():
-        import llama_cpp
-
-    if not _quiet:
-        callback = llama_cpp.llama_log_callback(lambda level, text, data: None)
-        llama_cpp.llama_log_set(callback, ctypes.c_void_p())
-        llama_cpp.llama_backend_init()
-        _quiet.append(callback)  # llama.cpp keeps only a pointer
-    return llama_cpp
-
-
-_quiet: list[object] = []
-
-
-@contextlib.contextmanager
-def _patient_threads() -> Iterator[None]:
-    """OpenMP threads spin while they wait: for long, and a busy machine is slowed down; not at all, and a quiet one is.
-
-    docs/benchmarks.md has the numbers. The setting is read when the library is loaded, and taken back at once, because
-    torch, with its many short parallel regions, wants to spin for longer.
-    """
-    if "OMP_WAIT_POLICY" in os.environ or "GOMP_SPINCOUNT" in os.environ:
-        yield
-        return
-    os.environ["GOMP_SPINCOUNT"] = "1000"
-    try:
-        yield
-    finally:
-        del os.environ["GOMP_SPINCOUNT"]
 
 
 class LlamaModel:
@@ -72,6 +38,14 @@ class LlamaModel:
         if self.handle:
             self._lib.llama_model_free(self.handle)
             self.handle = None
+
+    @cached_property
+    def cell_bytes(self) -> int:
+        """What one token of one sequence takes of the cache, at most: keys and values of every layer, in half precision."""
+        header = read_gguf_header(self.path)
+        heads = header.fact("attention.head_count", 1)
+        size = header.fact("attention.key_length", header.fact("embedding_length", 4096) // heads)
+        return 2 * 2 * header.fact("block_count", 32) * header.fact("attention.head_count_kv", heads) * size
 
     @cached_property
     def vocabulary(self) -> LlamaVocabulary:
@@ -135,7 +109,7 @@ class LlamaVocabulary:
     def encode(self, text: str, parse_control: bool = True) -> list[int]:
         data = text.encode("utf-8")
         size = len(data) + 8
-        tokens = (self._lib.llama_token * size)()
+        tokens = (ctypes.c_int32 * size)()
         count = self._lib.llama_tokenize(self._vocab, data, len(data), tokens, size, False, parse_control)
         if count < 0:
             raise InputError("gguf-tokenize", why=text[:80])

@@ -3,7 +3,8 @@
 from kitae.callable import make_callable
 from kitae.ship.chain import Chain
 from kitae.ship.converter import converter
-from kitae.ship.export import quantise, to_gguf
+from kitae.ship.export import to_gguf
+from kitae.ship.quantise import quantise
 
 __all__ = ["Chain", "converter", "quantise", "to_gguf"]
 

@@ -15,10 +15,11 @@ from kitae.errors import InputError, Refused
 from kitae.files import JsonDict, read_json, remove_folder, remove_leftovers, staged_folder, write_json, write_text
 from kitae.i18n import t
 from kitae.runs import Run
-from kitae.ship.export import check_convertible, quantise, to_gguf
+from kitae.ship.export import check_convertible, to_gguf
 from kitae.ship.importance import importance
 from kitae.ship.merge import merge
 from kitae.ship.package import fill_package
+from kitae.ship.quantise import quantise
 from kitae.ship.report import chain_report, render_html
 from kitae.verify import GATES, Gate, RunVerifier, with_missing
 from kitae.verify.exam import Form
