@@ -47,7 +47,7 @@ def test_split_and_licences(rows: Path, tmp_path: Path, capsys: pytest.CaptureFi
     verdicts = json.loads(capsys.readouterr().out)["verdicts"]
     assert {v["outcome"] for v in verdicts if v["act"] == "commercial"} == {"conflict"}
     assert run(["data", "licences", "--claim", "data=CC-BY-NC-4.0"]) == 0
-    assert "allows no commercial use" in capsys.readouterr().out
+    assert "does not allow commercial use" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ def test_every_row_has_its_place(tmp_path: Path) -> None:
     assert after["mail"][1] == "Write to [MAIL], please."
     assert report["gates"]["data.encoding"]["repaired"] == 1
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
-    assert "関門" in page and "http" not in page.replace("http-equiv", "")
+    assert "ゲート" in page and "http" not in page.replace("http-equiv", "")
     assert not list(tmp_path.glob(".*"))
 
 

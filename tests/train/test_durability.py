@@ -449,4 +449,4 @@ def test_why_a_run_ended_is_told(begin: Begin, capsys: pytest.CaptureFixture[str
     run = begin(f"train.early_stopping={settings}", "train.epochs=1")
     train(run)
     assert [event["why"] for event in run.events("stopped-early")] == ([why] if why else [])
-    assert ("ended early" in capsys.readouterr().err) == bool(why)
+    assert ("stopped early" in capsys.readouterr().err) == bool(why)

@@ -66,6 +66,7 @@ class Observation:
     answers: list[Completion]
     sampled: list[Completion]
     tokens_per_second: float
+    answers_of: str = ""  # the form whose answers these are, if this one was proven equal to it
 
     def row_logits(self) -> LogitsFile:
         assert self.logits is not None
@@ -85,6 +86,7 @@ class Observation:
             [Completion(a["text"], tuple(a["tokens"]), a["finish"]) for a in value["answers"]],
             [Completion(a["text"], tuple(a["tokens"]), a["finish"]) for a in value["sampled"]],
             value["tokens_per_second"],
+            value.get("answers_of", ""),
         )
 
 

@@ -12,6 +12,7 @@ import psutil
 
 from kitae.chat import ChatCodec, ChatTemplate
 from kitae.errors import InputError, KitaeError
+from kitae.generate.prefix import common_prefix
 from kitae.generate.sampling import Logits
 from kitae.hardware import free_memory
 from kitae.models import LlamaModel, library
@@ -31,6 +32,7 @@ class LlamaEngine:
         self._lib = library()
         self._model = LlamaModel(path)
         self._reader: _Context | None = None
+        self._read: list[int] = []
         facts = self._model.facts
         if not facts["chat_template"]:
             raise InputError("template-missing", where=str(path))
@@ -51,22 +53,23 @@ class LlamaEngine:
         return LlamaSession(self._lib, self._model, prompts, room)
 
     def logits(self, ids: Sequence[int], start: int) -> Logits:
-        context = self._reader_for(len(ids))
-        parts = []
-        for begin in range(0, len(ids), _BATCH):
-            part = ids[begin : begin + _BATCH]
-            wanted = [start <= begin + i < len(ids) - 1 for i in range(len(part))]
-            parts.append(context.decode([(token, 0, begin + i, wanted[i]) for i, token in enumerate(part)]).copy())
-        return np.concatenate(parts)
+        """What a row begins with is not read again if the row before began with it, too."""
+        context, known = self._reader_for(ids, start)
+        entries = [(ids[at], 0, at, start <= at < len(ids) - 1) for at in range(known, len(ids))]
+        self._read = list(ids)
+        return context.decode_all(entries)
 
-    def _reader_for(self, length: int) -> _Context:
-        """An empty context; making one takes longer than reading a short row."""
-        if self._reader is None or self._reader.length < length:
+    def _reader_for(self, ids: Sequence[int], start: int) -> tuple[_Context, int]:
+        """A context, and how many of the tokens it has read already."""
+        if self._reader is None or self._reader.length < len(ids):
             if self._reader is not None:
                 self._reader.close()
-            self._reader = _Context(self._lib, self._model, 1, length)
-        self._reader.forget(0)
-        return self._reader
+            self._reader, self._read = _Context(self._lib, self._model, 1, len(ids)), []
+        known = min(common_prefix([self._read, ids]), start)
+        if not self._reader.forget(0, known):  # a model that carries a state can only begin again
+            self._reader.forget(0)
+            known = 0
+        return self._reader, known
 
     def close(self) -> None:
         if self._reader is not None:
@@ -80,11 +83,13 @@ class LlamaSession:
         self._context = _Context(lib, model, len(prompts), longest + room)
         self._live = list(range(len(prompts)))
         self._ends = [len(prompt) for prompt in prompts]
-        entries = [
-            (token, row, i, i == len(prompt) - 1) for row, prompt in enumerate(prompts) for i, token in enumerate(prompt)
-        ]
-        parts = [self._context.decode(entries[begin : begin + _BATCH]).copy() for begin in range(0, len(entries), _BATCH)]
-        self._logits = np.concatenate(parts)
+        shared = common_prefix(prompts) if len(prompts) > 1 else 0
+        self._context.decode_all([(token, 0, i, False) for i, token in enumerate(prompts[0][:shared])])
+        for row in range(1, len(prompts)):
+            self._context.copy(0, row)
+        self._logits = self._context.decode_all(
+            [(prompt[i], row, i, i == len(prompt) - 1) for row, prompt in enumerate(prompts) for i in range(shared, len(prompt))]
+        )
 
     def next_logits(self) -> Logits:
         return self._logits
@@ -142,8 +147,17 @@ class _Context:
             return np.empty((0, self._vocab), np.float32)
         return np.ctypeslib.as_array(self._lib.llama_get_logits(self._handle), (wanted_rows, self._vocab))
 
-    def forget(self, sequence: int) -> None:
-        self._lib.llama_memory_seq_rm(self._lib.llama_get_memory(self._handle), sequence, -1, -1)
+    def decode_all(self, entries: Sequence[tuple[int, int, int, bool]]) -> Logits:
+        """Any number of them; the logits stay."""
+        parts = [self.decode(entries[begin : begin + _BATCH]).copy() for begin in range(0, len(entries), _BATCH)]
+        return np.concatenate(parts) if parts else np.empty((0, self._vocab), np.float32)
+
+    def copy(self, sequence: int, to: int) -> None:
+        self._lib.llama_memory_seq_cp(self._lib.llama_get_memory(self._handle), sequence, to, -1, -1)
+
+    def forget(self, sequence: int, start: int = 0) -> bool:
+        """All from a position on; False if the model's memory can't be cut there."""
+        return bool(self._lib.llama_memory_seq_rm(self._lib.llama_get_memory(self._handle), sequence, start or -1, -1))
 
     def close(self) -> None:
         self._lib.llama_batch_free(self._batch)

@@ -110,6 +110,7 @@ _FUNCTIONS: dict[str, tuple[Any, Sequence[Any]]] = {
     "llama_free": (None, (_P,)),
     "llama_get_memory": (_P, (_P,)),
     "llama_memory_seq_rm": (_B, (_P, _I, _I, _I)),
+    "llama_memory_seq_cp": (None, (_P, _I, _I, _I, _I)),
     "llama_batch_init": (Batch, (_I, _I, _I)),
     "llama_batch_free": (None, (Batch,)),
     "llama_decode": (_I, (_P, Batch)),
@@ -124,7 +125,7 @@ class Place(NamedTuple):
     package: str  # with its version
 
 
-def places() -> list[Place]:
+def llama_places() -> list[Place]:
     """Every llama.cpp that is installed, the preferred one first."""
     chosen = os.environ.get(CHOICE, "")
     if chosen and chosen not in (PREBUILT, NATIVE):
@@ -162,7 +163,7 @@ def _version(name: str) -> str:
 def library() -> Any:
     """llama.cpp as ctypes functions, with its chatter switched off."""
     wrong = []
-    for place in places():
+    for place in llama_places():
         try:
             return load(place.path)
         except (OSError, AttributeError, LookupError) as error:

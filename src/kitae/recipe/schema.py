@@ -49,11 +49,11 @@ class New(Section):
 
     arch: Literal["llama", "sliding", "alibi", "gru", "mingru", "newllm"]
     tokenizer: str = Field(
-        min_length=1, description="a folder of `kitae tokenizer train`, or any model whose tokenizer is taken"
+        min_length=1, description="a folder made by `kitae tokenizer train`, or any model, to use its tokenizer"
     )
     hidden_size: int = Field(256, ge=8, le=65536)
     parameters: int | None = Field(
-        None, ge=1000, le=10**10, description="instead of hidden_size: as wide as it takes to have about so many parameters"
+        None, ge=1000, le=10**10, description="instead of hidden_size: chooses the width that gives about this many parameters"
     )
     layers: int = Field(4, ge=1, le=1024, description="not for newllm, which has blocks")
     heads: int = Field(4, ge=1, description="of attention, or of a matrix")
@@ -65,10 +65,10 @@ class New(Section):
     solver: Literal["sequential", "jacobi", "gate-scan", "newton"] = "gate-scan"
     passes: int = Field(3, ge=1, le=64, description="newllm: how often training refines all contexts")
     settling: float = Field(2.0, ge=0.0, description="newllm: weight in the loss of what the last pass still changed")
-    tolerance: float = Field(1e-5, gt=0.0, description="newllm: relative change at which contexts count as found")
+    tolerance: float = Field(1e-5, gt=0.0, description="newllm: relative change at which contexts count as converged")
     longest_memory: float = Field(256.0, ge=1.0, description="newllm, mingru: slowest time-scale at the start, in tokens")
     dropout: float = Field(0.0, ge=0.0, lt=1.0)
-    block_dropout: float = Field(0.0, ge=0.0, lt=1.0, description="newllm: share of blocks that a training step passes over")
+    block_dropout: float = Field(0.0, ge=0.0, lt=1.0, description="newllm: share of blocks that a training step skips")
     mixing: float = Field(
         0.0, ge=0.0, le=1.0, description="newllm: share of training rows that begin where another row of their micro-batch ends"
     )
@@ -83,8 +83,10 @@ class Model(Section):
     new: New | None = Field(None, description="what a new model is made of; with source: new")
     chat_template: str | None = Field(None, description="a Jinja file that replaces the model's own template")
     max_length: int = Field(2048, ge=16, description="longest sequence in tokens; longer rows: data.too_long")
-    licence: str = Field("auto", description="of the base; auto: what is known of a starter, or said in the folder's README.md")
-    stop_tokens: list[str] = Field([], description="tokens that must end an answer, beside those that the model names")
+    licence: str = Field(
+        "auto", description="of the base; auto: as known for a starter, or as stated in the folder's README.md"
+    )
+    stop_tokens: list[str] = Field([], description="tokens that must end an answer, besides those that the model names")
 
 
 class Source(Section):
@@ -100,7 +102,7 @@ class Source(Section):
     )
     licence: str = Field("unknown", description="SPDX name, or several claims with commas between them: all of them count")
     limit: int | None = Field(None, ge=1, description="only the first rows")
-    sample: int | None = Field(None, ge=1, description="only so many of them, at random by train.seed")
+    sample: int | None = Field(None, ge=1, description="only this many of them, chosen at random with train.seed")
     weight: float = Field(
         1.0, gt=0.0, le=100.0, description="how often each training row is learned; below 1 some are not. After the split"
     )
@@ -113,9 +115,9 @@ class Fraction(Section):
 class Clean(Section):
     """Rows are repaired or left out before they are split, as `kitae data clean` does it."""
 
-    rules: dict[RowGate, Action] = Field({}, description="what is done with the rows that a gate finds, where not the default")
-    languages: list[str] = Field([], description="that answers must be in; default: the one that was asked in")
-    near: float = Field(NEAR, ge=0.5, le=1.0, description="likeness from which two rows are nearly the same")
+    rules: dict[RowGate, Action] = Field({}, description="what to do with the rows that a gate flags, if not the default")
+    languages: list[str] = Field([], description="that answers must be in; default: the language of the question")
+    near: float = Field(NEAR, ge=0.5, le=1.0, description="similarity from which two rows count as nearly the same")
 
 
 class Select(Section):
@@ -127,12 +129,14 @@ class Select(Section):
     rows: int | None = Field(None, ge=1, description="how many; or share, or tokens")
     share: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
     tokens: int | None = Field(None, ge=1)
-    model: str = Field(STARTER, min_length=1, description="that reads the rows, for ifd, diverse and similar")
-    targets: list[Annotated[str, Field(min_length=1)]] = Field([], description="similar: files of rows to be like")
+    model: str = Field(STARTER, min_length=1, description="the model that reads the rows, for ifd, diverse and similar")
+    targets: list[Annotated[str, Field(min_length=1)]] = Field(
+        [], description="similar: files of rows that the chosen ones should resemble"
+    )
     judge: str | None = Field(
         None, min_length=1, description="judge: a run, starter, folder or .gguf file; or an endpoint's URL#model"
     )
-    sample: int | None = Field(None, ge=1, description="consider only so many rows, at random by train.seed")
+    sample: int | None = Field(None, ge=1, description="consider only this many rows, chosen at random with train.seed")
 
 
 class Data(Section):
@@ -142,11 +146,11 @@ class Data(Section):
     clean: Clean | None = Field(None, description="{}: clean the training rows; without it, gates refuse dirty ones")
     select: Select | None = Field(None, description="train on the best rows only")
     evaluations: list[Annotated[str, Field(min_length=1)]] = Field(
-        [], description="files of what the model will be examined on; training rows that hold it are leaks"
+        [], description="files that the model will be evaluated on; training rows that contain their items are leaks"
     )
     too_long: Literal["refuse", "drop"] = Field("refuse", description="rows over model.max_length; never cut")
     unreadable: Literal["refuse", "drop"] = Field(
-        "refuse", description="rows in no known form; drop: they are named in the run's data/unreadable.jsonl"
+        "refuse", description="rows in no known format; drop: they are listed in the run's data/unreadable.jsonl"
     )
 
 
@@ -165,14 +169,14 @@ class SoftPrompt(Section):
     """Numbers before every prompt, learned while the model stays as it is."""
 
     kind: Literal["prompt", "prefix"] = Field("prompt", description="prompt: as embedded tokens; prefix: as keys and values")
-    tokens: int = Field(20, ge=1, le=4096, description="how many it takes the place of")
-    text: str | None = Field(None, min_length=1, description="begins as these words; default: as tokens at random")
+    tokens: int = Field(20, ge=1, le=4096, description="its length in tokens")
+    text: str | None = Field(None, min_length=1, description="starts from these words; default: from random tokens")
 
 
 class Preferences(Section):
     """Direct preference optimisation, on rows with `chosen` and `rejected`."""
 
-    beta: float = Field(0.1, gt=0.0, description="how strongly a change of the model is held against it")
+    beta: float = Field(0.1, gt=0.0, description="how strongly moving away from the original model is penalised")
     answers: float = Field(
         0.2, ge=0.0, description="weight of learning the better answers themselves; with 0 both may become unlikely"
     )
@@ -189,7 +193,7 @@ class Distillation(Section):
     )
     share: float = Field(0.9, gt=0.0, le=1.0, description="logits: weight of the teacher; the rest is that of the answers")
     temperature: float = Field(2.0, gt=0.0, le=100.0, description="logits: at which both distributions are compared")
-    max_new_tokens: int = Field(512, ge=1, description="answers: longest; those that don't end by then are left out")
+    max_new_tokens: int = Field(512, ge=1, description="answers: the longest allowed; unfinished ones are left out")
     shots: int = Field(
         0, ge=0, le=64, description="answers: training rows that the teacher is shown with their answers before each question"
     )
@@ -205,7 +209,7 @@ class Blend(Section):
     how: Literal["linear", "slerp", "ties", "dare"] = "linear"
     weights: list[Annotated[float, Field(ge=0.0)]] | None = Field(None, description="one a model; default: equal")
     density: float = Field(0.5, gt=0.0, le=1.0, description="ties, dare: share of each model's changes that is kept")
-    scale: float = Field(1.0, gt=0.0, description="ties, dare: by what the blended change is multiplied")
+    scale: float = Field(1.0, gt=0.0, description="ties, dare: factor that the blended change is multiplied by")
 
 
 class EarlyStopping(Section):
@@ -216,33 +220,33 @@ class EarlyStopping(Section):
     patience: int = Field(
         3,
         ge=1,
-        description="validations without an improvement after which training stops; never, if there are no more of them",
+        description="validations without an improvement after which training stops; never, if no more than that take place",
     )
-    min_delta: float = Field(0.001, ge=0.0, description="the least that counts as one")
-    perplexity: float | None = Field(None, gt=1.0, description="stop as soon as validation rows cost no more than this")
+    min_delta: float = Field(0.001, ge=0.0, description="the smallest change that counts as an improvement")
+    perplexity: float | None = Field(None, gt=1.0, description="stop as soon as validation perplexity is this or lower")
 
 
 class Phases(Section):
     """A New-LLM in two phases: its contexts first, then what follows from them. docs/newllm.md says what that is worth."""
 
-    epochs: int = Field(1, ge=0, le=1000, description="of phase 1; 0 leaves contexts as they began")
+    epochs: int = Field(1, ge=0, le=1000, description="of phase 1; 0 leaves contexts as they started")
     ahead: int = Field(4, ge=1, le=16, description="how many next tokens phase 1 predicts from a context")
     variety: float = Field(
         1.0, ge=0.0, description="weight of the loss that keeps the channels of contexts apart, within a micro-batch"
     )
-    converged: Share = Field(0.99, description="share of held-out contexts that must be found before phase 1 may stop early")
-    patience: int = Field(3, ge=1, description="scorings without a better loss after which it then stops")
-    freeze: bool = Field(False, description="phase 2 leaves contexts as they are, and learns to read them only")
+    converged: Share = Field(0.99, description="share of held-out contexts that must converge before phase 1 may stop early")
+    patience: int = Field(3, ge=1, description="evaluations without a better loss after which it then stops")
+    freeze: bool = Field(False, description="phase 2 leaves contexts as they are, and only learns to read them")
     remember_mb: int = Field(2048, ge=0, description="with freeze: contexts kept on disk for the next epoch and run; 0: none")
 
 
 class Train(Section):
     method: Literal["lora", "dora", "qlora", "full", "soft-prompt", "dpo", "distill", "blend", "newllm"] = Field(
         "lora",
-        description="dora: lora that learns lengths and directions apart; qlora: beside a base in 4 bits; "
+        description="dora: lora that learns lengths and directions separately; qlora: lora on a base in 4 bits; "
         "a new model needs full, or newllm: in two phases",
     )
-    lora: Lora | None = Field(None, description="of every method that trains an adapter")
+    lora: Lora | None = Field(None, description="for every method that trains an adapter")
     soft_prompt: SoftPrompt | None = None
     dpo: Preferences | None = None
     distill: Distillation | None = None
@@ -270,14 +274,14 @@ class Train(Section):
     precision: Precision = "auto"
     evaluations: int = Field(4, ge=1, description="times the validation rows are scored, evenly over the run")
     early_stopping: EarlyStopping | None = EarlyStopping.model_validate({})
-    layer_dropout: float = Field(
-        0.0, ge=0.0, lt=1.0, description="share of layers that each forward pass of training passes over"
-    )
-    keep_checkpoints: int = Field(2, ge=1, description="of the last, beside the best")
+    layer_dropout: float = Field(0.0, ge=0.0, lt=1.0, description="share of layers that each forward pass of training skips")
+    keep_checkpoints: int = Field(2, ge=1, description="how many of the latest are kept, besides the best")
     shard: bool = Field(False, description="several processes share the weights too, not only the rows; see docs/scaling.md")
-    report_to: list[Literal["tensorboard", "wandb", "mlflow", "trackio"]] = Field([], description="trackers that are told too")
+    report_to: list[Literal["tensorboard", "wandb", "mlflow", "trackio"]] = Field(
+        [], description="trackers that also receive the numbers"
+    )
     kernels: Literal["plain", "liger"] = Field(
-        "plain", description="liger: its norms and gated layers instead, on a GPU (pip install liger-kernel)"
+        "plain", description="liger: use its norms and gated layers, on a GPU (pip install liger-kernel)"
     )
     seed: int = Field(0, ge=0, lt=2**32)
 
@@ -348,14 +352,16 @@ class Thresholds(Section):
     loop_rate: Share = 0.01
     task_drop: Share = Field(0.05, description="exact match that a quantised file may lose against the trained form")
     quant_kld: float | None = Field(None, gt=0.0, description="default by type and model size")
-    stop_probability: float = Field(1e-4, gt=0.0, description="what a frozen base must give the true stop token")
+    stop_probability: float = Field(1e-4, gt=0.0, description="the least that a frozen base must give the true stop token")
 
 
 class Ship(Section):
     use: Literal["private", "publish-weights", "commercial"] = Field(
-        "private", description="what is meant to be done with the model; data.licence refuses what licences don't allow"
+        "private", description="what you intend to do with the model; data.licence refuses what licences don't allow"
     )
-    gguf: list[Quant] | None = Field(None, description="default: F16 and Q4_K_M, or none where llama.cpp has no such model")
+    gguf: list[Quant] | None = Field(
+        None, description="default: F16 and Q4_K_M, or none where llama.cpp does not support the model"
+    )
     dtype: Literal["float16", "float32"] = "float16"
 
 

@@ -14,6 +14,7 @@ from kitae.recipe import Recipe, Thresholds
 from kitae.verify.probes import probe_answers, probe_chats, probe_texts
 
 _SAMPLED = 16
+_FEW = 8
 _TOKENS = 8_192
 _LEAST_ROWS = 4
 
@@ -45,11 +46,19 @@ class Exam:
     exact: bool
     longest: int | None  # tokens of a piece, where texts are cut
     own_task: bool  # the user's held-out rows, not Kitae's general questions
+    asked: int | None = None  # how many of the prompts are answered; None: all
     preferences: bool = False  # each row has a worse answer too, whose distribution follows that of the better
 
     @property
     def truths(self) -> list[str]:
         return [row.answer for row in self.prompts]
+
+    def without_answers(self) -> Exam:
+        return replace(self, asked=0)
+
+    def with_few_answers(self) -> Exam:
+        """Enough to see that another engine begins, goes on and stops like the first; the rest is proven by distributions."""
+        return replace(self, asked=_FEW)
 
     def ask(self, form: Form, scratch: Path, answers: bool = True, sampled: bool = True) -> Observation:
         """Runs the exam on a form, in a fresh process. `answers=False` compares distributions only."""
@@ -78,7 +87,7 @@ class Exam:
             chats=[[m.as_dict() for m in row.messages] for row in [*self.rows, *self.prompts] if not row.is_text],
             sequences=sequences,
             starts=starts,
-            prompts=[[m.as_dict() for m in row.prompt] for row in self.prompts] if answers else [],
+            prompts=[[m.as_dict() for m in row.prompt] for row in self.prompts[: self.asked]] if answers else [],
             sampled=_SAMPLED if answers and sampled else 0,
             max_new_tokens=self.max_new_tokens,
         )

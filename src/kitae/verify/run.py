@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -88,13 +89,15 @@ class RunVerifier:
         base = self.base_folder if is_adapter(output) else None
         return Form("trained", output, base, self.recipe.model.chat_template, self.stop_tokens)
 
-    def seen(self, form: Form) -> Observation:
-        """A form's exam, taken at most once. `train.inputs` vouches for the base, so its exam is kept between commands."""
+    def seen(self, form: Form, exam: Exam | None = None) -> Observation:
+        """A form's exam, taken at most once. `train.inputs` vouches for the base, so its exam is kept between commands.
+        `exam`: a shorter one, for a form that is about to be proven equal to another."""
         key = (form.name, form.path)
-        if key not in self._seen:
+        known = self._seen.get(key)
+        if known is None or (exam is None and len(known.answers) < len(self.exam.prompts)):
             is_base = form.name == "base"
             kept = self._kept_base() if is_base else None
-            self._seen[key] = kept or self.exam.ask(form, self._scratch, sampled=not is_base)
+            self._seen[key] = kept or (exam or self.exam).ask(form, self._scratch, sampled=not is_base)
             if is_base and kept is None:
                 write_json(self._scratch / "base.json", self._seen[key].as_dict())
         return self._seen[key]
@@ -157,8 +160,10 @@ class RunVerifier:
             yield merged.changed(self.base_folder, self.run.output, folder)
         else:
             yield merged.changed_whole(self.base_folder, folder)
-        trained, whole = self.seen(self.trained), self.seen(Form("merged", folder))
-        yield merged.other_text(trained, whole) or merged.equivalent("merge.equivalent", trained, whole, self.exam.limits)
+        trained, whole = self.seen(self.trained, self.exam.without_answers()), self.seen(Form("merged", folder))
+        same = merged.other_text(trained, whole) or merged.equivalent("merge.equivalent", trained, whole, self.exam.limits)
+        yield same
+        self._proven(self.trained, whole, same)
 
     def hf_gates(self, form: Form) -> Iterator[Gate]:
         seen, exam = self.seen(form), self.exam
@@ -169,13 +174,16 @@ class RunVerifier:
         yield better if better.verdict == "refuse" or lost is None else lost
 
     def gguf_gates(self, path: Path, reference: Form) -> Iterator[Gate]:
-        ours, theirs = self.seen(reference), self.seen(Form("F16", path))
+        form, short = Form("F16", path), self.exam.with_few_answers()
+        ours, theirs = self.seen(reference), self.seen(form, short)
         yield gguf.tokens(ours, theirs)
         yield gguf.template(ours, theirs)
         same = merged.equivalent("gguf.equivalent", ours, theirs, self.exam.limits)
         lost = self._lost("gguf.equivalent", theirs)
-        yield same if same.verdict == "refuse" or lost is None else lost
+        proof = same if same.verdict == "refuse" or lost is None else lost
+        yield proof
         yield gguf.stop_ids("gguf.stops", ours, theirs) or behaviour.stops("gguf.stops", theirs, self.exam.limits)
+        self._proven(form, ours, proof)
 
     def quant_gates(self, path: Path, quant: str, reference: Form) -> Iterator[Gate]:
         exam, theirs = self.exam, self.seen(Form(quant, path))
@@ -190,4 +198,14 @@ class RunVerifier:
     def _lost(self, gate: str, seen: Observation) -> Gate | None:
         """A refusal if a form lost answers of the trained form; None also where whole answers don't count."""
         exam = self.exam
-        return behaviour.lost(gate, self.seen(self.trained), seen, exam.truths, exam.limits) if exam.exact else None
+        if not exam.exact:
+            return None
+        count = len(seen.answers)
+        trained = replace(self.seen(self.trained), answers=self.seen(self.trained).answers[:count])
+        return behaviour.lost(gate, trained, seen, exam.truths[:count], exam.limits)
+
+    def _proven(self, form: Form, like: Observation, proof: Gate) -> None:
+        """Two forms that give every token the same probability answer alike, so one of them is asked for all of its answers."""
+        key = (form.name, form.path)
+        if proof.verdict == "pass" and len(self._seen[key].answers) < len(like.answers):
+            self._seen[key] = replace(self._seen[key], answers=like.answers, sampled=like.sampled, answers_of=like.job.path)
