@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import tempfile
-import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,11 +78,10 @@ def _download(package: Package, scratch: Path, folder: Path) -> Path:
 
 def _watch(process: subprocess.Popen[bytes], scratch: Path, size: int) -> None:
     """pip says how far it is in a form that differs with its version; what it has written is there to be counted."""
-    progress = Progress(t("say.fetching"), size // _MEGABYTE)
-    ended = threading.Event()
-    threading.Thread(target=lambda: (process.wait(), ended.set()), daemon=True).start()
+    progress = Progress(t("say.fetching"), size // _MEGABYTE + 1)
     try:
-        while not ended.wait(0.2):
+        while process.poll() is None:
+            time.sleep(0.2)
             written = sum(_size(Path(folder) / name) for folder, _, names in os.walk(scratch) for name in names)
             progress.update(min(written, size - 1) // _MEGABYTE, "MB")
     except BaseException:

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 
 from kitae import paths
+from kitae.api.libraries import quiet_libraries
+from kitae.api.rows import gather_rows
 from kitae.api.shipping import ship
 from kitae.api.training import train
 from kitae.console import console
-from kitae.data.appointments import write_splits
+from kitae.data import appointments
 from kitae.files import JsonDict, write_text
+from kitae.hardware import computes_in_bf16
 from kitae.i18n import t
+from kitae.models import locate, open_codec
+from kitae.recipe import load_recipe
 
 ROWS = {"train": 2200, "validation": 64, "test": 200}
+_SECONDS, _SECONDS_BF16 = 420, 240  # that the whole journey should take
+_FEWEST = 300  # training rows, however slow the machine is
+_PROBED = 60  # rows on which its speed is measured
+# What is done beside training, as tokens at the speed of training: the base's exam, validation, and the checks of each form.
+_OTHER_TOKENS = 20_000
+_OTHER_SECONDS = 50  # starting, converting, writing: the same on every machine
 
 _RECIPE = """\
 # The bundled task: a short message becomes an appointment as JSON. Test rows share no name, place, event or wording
@@ -32,26 +44,57 @@ train:
   batch_tokens: 700
   evaluations: 2
   seed: {seed}
-evaluate: {{suites: [exact_match], prompts: {prompts}, rows: 24, max_new_tokens: 96}}
+evaluate: {{suites: [exact_match], prompts: {prompts}, rows: 24, max_new_tokens: 64}}
 ship: {{gguf: [F16, Q4_K_M]}}
 """
 
 
-def quickstart(out: Path | None = None, seed: int = 0, prompts: int = 48) -> JsonDict:
-    """Writes data and recipe to `out`, trains, proves, ships. `prompts`: how many test messages are answered."""
+def quickstart(out: Path | None = None, seed: int = 0, prompts: int = 48, full: bool = False) -> JsonDict:
+    """Writes data and recipe to `out`, trains, proves, ships. `prompts`: how many test messages are answered. `full`: trains on
+    all rows, however long that takes; otherwise on as many as the machine can learn from in a few minutes."""
     began = time.monotonic()
     folder = out or paths.home() / "quickstart"
     console.say(t("say.quickstart", folder=folder))
-    write_splits(folder, ROWS)
+    appointments.write_splits(folder, ROWS)
     recipe = folder / "recipe.yaml"
     write_text(recipe, _RECIPE.format(seed=seed, prompts=prompts))
+    rows = ROWS["train"] if full else _rows_in_time(recipe, began)
+    if rows < ROWS["train"]:
+        appointments.write_splits(folder, {"train": rows})
     run = str(train(recipe)["run"])
     report = ship(run)
     return {
         "verdict": report["verdict"],
         "run": run,
         "package": report["package"],
+        "rows": rows,
         "table": report["table"],
         "gates": report["gates"],
         "seconds": round(time.monotonic() - began, 1),
     }
+
+
+def _rows_in_time(path: Path, began: float) -> int:
+    """How many training rows keep the journey to its time on this machine, by a few steps of training."""
+    quiet_libraries()
+    from kitae.train.speed import tokens_per_second
+
+    recipe = load_recipe(path)
+    base = locate(recipe.model.source)
+    codec = open_codec(base)
+    console.say(t("say.quickstart-probe"))
+    probed = gather_rows(recipe).train[:_PROBED]
+    speed = tokens_per_second(base, codec, probed, recipe.train)
+    length = sum(len(sequence.ids) for row in probed for sequence in codec.encode(row)) / len(probed)
+    budget = _SECONDS_BF16 if computes_in_bf16(recipe.train.precision) else _SECONDS
+    left = budget - (time.monotonic() - began) - _OTHER_SECONDS
+    rows = math.floor((left * speed - _OTHER_TOKENS) / length)
+    rows = min(max(rows, _FEWEST), ROWS["train"])
+
+    def minutes(count: int) -> str:
+        return f"{(time.monotonic() - began + _OTHER_SECONDS + (_OTHER_TOKENS + count * length) / speed) / 60:.0f}"
+
+    key = "say.quickstart-rows" if rows < ROWS["train"] else "say.quickstart-all"
+    every = ROWS["train"]
+    console.say(t(key, speed=round(speed), rows=rows, minutes=minutes(rows), every=every, longer=minutes(every)))
+    return rows

@@ -181,7 +181,7 @@ def choose(rows: Sequence[Conversation], choice: Choice) -> Chosen:
 
 
 def _able(left_out: dict[str, NDArray[np.bool_]]) -> list[int]:
-    return np.flatnonzero(~np.any(list(left_out.values()), axis=0)).tolist()  # type: ignore[no-any-return]
+    return np.flatnonzero(~np.any(list(left_out.values()), axis=0)).tolist()
 
 
 def _placed(values: NDArray[Number], places: Sequence[int], size: int) -> NDArray[Number]:

@@ -49,10 +49,11 @@ def quickstart(
     out: Out = None,
     seed: Annotated[int, typer.Option(min=0, help=t("help.seed"))] = 0,
     prompts: Annotated[int, typer.Option(min=8, max=200, help=t("help.prompts"))] = 48,
+    full: Annotated[bool, typer.Option("--full", help=t("help.full"))] = False,
 ) -> Result:
     from kitae.api import quickstart
 
-    value = quickstart(out, seed, prompts)
+    value = quickstart(out, seed, prompts, full)
     text = "\n\n".join(
         [
             gate_lines(value["gates"]),
@@ -66,14 +67,14 @@ def quickstart(
             ),
         ]
     )
-    return Result({key: value[key] for key in ("verdict", "run", "package", "table", "seconds")}, text)
+    return Result({key: value[key] for key in ("verdict", "run", "package", "rows", "table", "seconds")}, text)
 
 
 @app.command(help=t("help.doctor"))
-def doctor() -> Result:
+def doctor(measure: Annotated[bool, typer.Option("--measure", help=t("help.measure"))] = False) -> Result:
     from kitae.cli.doctor import examine
 
-    value = examine()
+    value = examine(measure)
     rows = [[t("doctor.what"), t("doctor.found")], *([key, found] for key, found in value["found"].items())]
     return Result(value, "\n\n".join([grid(rows), "\n".join(value["notes"])]))
 

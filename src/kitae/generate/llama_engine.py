@@ -87,9 +87,10 @@ class LlamaSession:
         self._context.decode_all([(token, 0, i, False) for i, token in enumerate(prompts[0][:shared])])
         for row in range(1, len(prompts)):
             self._context.copy(0, row)
-        self._logits = self._context.decode_all(
-            [(prompt[i], row, i, i == len(prompt) - 1) for row, prompt in enumerate(prompts) for i in range(shared, len(prompt))]
+        entries = (
+            (prompt[i], row, i, i == len(prompt) - 1) for row, prompt in enumerate(prompts) for i in range(shared, len(prompt))
         )
+        self._logits = self._context.decode_all(list(entries))
 
     def next_logits(self) -> Logits:
         return self._logits

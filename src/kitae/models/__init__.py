@@ -5,7 +5,7 @@ from kitae.models.four_bits import rounded
 from kitae.models.gguf_header import GgufHeader, GgufParts, Tensor, read_gguf_header
 from kitae.models.gguf_types import FILE_TYPES, block_size, row_bytes, type_number
 from kitae.models.llama import LlamaModel, LlamaVocabulary
-from kitae.models.llama_library import library, llama_places
+from kitae.models.llama_library import CHOICE, NATIVE, PREBUILT, library, llama_places
 from kitae.models.new import NEWLLM, Design, create_model, size_of
 from kitae.models.open import add_lora, open_codec, open_model, open_tokenizer, open_with_adapter
 from kitae.models.peek import Size, peek
@@ -20,11 +20,15 @@ from kitae.models.source import (
     is_model_folder,
     locate,
     locate_tokenizer,
+    starter_file,
 )
 
 __all__ = [
+    "CHOICE",
     "FILE_TYPES",
+    "NATIVE",
     "NEWLLM",
+    "PREBUILT",
     "STARTERS",
     "Design",
     "Facts",
@@ -63,6 +67,7 @@ __all__ = [
     "row_bytes",
     "safetensors_header",
     "size_of",
+    "starter_file",
     "type_number",
     "weight_files",
 ]

@@ -79,9 +79,7 @@ class GgufParts:
         self.facts[name] = _text(name) + struct.pack("<II", _UINT32, value)
 
     def tensor(self, tensor: Tensor, type: int, offset: int) -> bytes:
-        return _text(tensor.name) + struct.pack(
-            f"<I{len(tensor.shape)}QIQ", len(tensor.shape), *tensor.shape, type, offset
-        )
+        return _text(tensor.name) + struct.pack(f"<I{len(tensor.shape)}QIQ", len(tensor.shape), *tensor.shape, type, offset)
 
     def head(self, tensors: Sequence[bytes]) -> bytes:
         counts = struct.pack("<IQQ", _VERSIONS[-1], len(tensors), len(self.facts))

@@ -10,7 +10,7 @@ import contextlib
 import ctypes as c
 import importlib.util
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -210,7 +210,7 @@ def _layout(lib: Any) -> type[c.Structure]:
     raise LookupError("llama_context_params: unknown layout")
 
 
-def _check(params: c.Structure, defaults: dict[str, object]) -> None:
+def _check(params: c.Structure, defaults: Mapping[str, object]) -> None:
     read = {name: getattr(params, name) for name in defaults}
     if read != defaults:
         raise LookupError(f"{type(params).__name__}: {[name for name in defaults if read[name] != defaults[name]]}")

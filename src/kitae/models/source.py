@@ -31,7 +31,7 @@ _STARTER = Package(
 _STARTER_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
-def _starter_file() -> Path:
+def starter_file() -> Path:
     """The package imports a plug-in framework that Kitae doesn't need, so it is neither imported nor installed."""
     installed = importlib.util.find_spec(_STARTER.name.replace("-", "_"))
     if installed is not None and installed.origin is not None:
@@ -48,7 +48,7 @@ def _starter_file() -> Path:
 
 
 STARTERS: dict[str, tuple[Callable[[], Path], str]] = {
-    "smollm2-135m-instruct": (_starter_file, "Apache-2.0"),
+    "smollm2-135m-instruct": (starter_file, "Apache-2.0"),
 }
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-_TOKENS = 10_000
+_TOKENS = 3_000  # three times as many change Q4_K_M's divergence by less than its noise; docs/benchmarks.md
 
 
 def importance(folder: Path, rows: Sequence[Encoded]) -> dict[str, npt.NDArray[np.float32]]:
@@ -31,7 +31,7 @@ def importance(folder: Path, rows: Sequence[Encoded]) -> dict[str, npt.NDArray[n
     def collect(name: str) -> Callable[[torch.nn.Module, tuple[torch.Tensor, ...]], None]:
         def hook(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
             x = inputs[0].reshape(-1, inputs[0].shape[-1]).float()
-            square = (x * x).sum(0)
+            square = torch.einsum("td,td->d", x, x)
             sums[name] = sums[name] + square if name in sums else square
             counts[name] = counts.get(name, 0) + len(x)
 

@@ -1,7 +1,7 @@
 """Which type each tensor of a quantised file gets: llama.cpp's own choice, written down as rules.
 
-A file type such as Q4_K_M is a mixture. Tensors that matter more get more bits, and rows that a type's blocks don't divide get a
-type with smaller blocks. tests/ship/test_quantise.py compares every choice with files that llama.cpp itself has made.
+A file type such as Q4_K_M is a mixture. Tensors that matter more get more bits, and rows that a type's blocks don't divide get
+a type with smaller blocks. tests/ship/test_quantise.py compares every choice with files that llama.cpp itself has made.
 
 Not here: Falcon's exceptions, and the extra bits of models with 80 layers.
 """

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     Importance = Mapping[str, Floats]
 
 _QUANTISATION_VERSION = 2  # of the blocks, as ggml counts them
-_PLAIN = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
+_PLAIN: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
 _CHUNK = 1 << 20  # weights that one thread takes at once
 
 
@@ -90,9 +90,7 @@ def _quantised(data: npt.NDArray[np.uint8], tensor: Tensor, type: str, importanc
         lib.ggml_quantize_chunk(number, weights.ctypes.data, begin + start * size, 0, count, columns, weighing)
 
     step = max(1, _CHUNK // columns)
-    chunks = [
-        (matrix * height + row, min(step, height - row)) for matrix in range(matrices) for row in range(0, height, step)
-    ]
+    chunks = [(matrix * height + row, min(step, height - row)) for matrix in range(matrices) for row in range(0, height, step)]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(lambda each: chunk(*each), chunks))
     return result

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 from kitae.files import JsonDict
@@ -20,7 +20,7 @@ def chain_report(run: Run, verifier: RunVerifier, gates: Sequence[Gate], ship: P
     seen = verifier.observations
     return {
         "run": run.id,
-        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "package": str(ship) if ship else None,
         **Verdict(list(gates)).as_dict(),
         "table": [_table_row(name, observation, verifier) for name, observation in seen.items()],

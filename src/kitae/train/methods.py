@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 from kitae.errors import InputError
 from kitae.hardware import Precision, computes_in_bf16
 from kitae.models import add_lora, add_soft_prompt, open_model, open_tokenizer
+from kitae.recipe import Train
 from kitae.train.attention import allow_strips
 from kitae.train.distillation import DistillationTrainer
 from kitae.train.kernels import use_liger
@@ -39,17 +40,23 @@ def _model(prepared: Prepared) -> PreTrainedModel:
         model = open_model(run.contexts if run.contexts.exists() else prepared.base, torch.float32)
         allow_strips(model)
         return model
-    model = open_model(prepared.base, compute_dtype(train.precision), four_bits=train.method == "qlora")
-    if train.method == "soft-prompt":
-        wanted = train.prompt_settings
-        adapted = add_soft_prompt(model, wanted.kind, wanted.tokens, wanted.text, prepared.base)
-        save_file(_learned(adapted), run.path / SOFT_PROMPT_START)
-    else:
-        allow_strips(model)
-        lora, control = train.lora_settings, prepared.codec.vocabulary.control
-        tokens = [control[text] for text in lora.tokens]
-        dora = train.method == "dora"
-        adapted = add_lora(model, lora.r, lora.alpha, lora.rslora, lora.dropout, lora.targets, dora, tokens)
+    if train.method != "soft-prompt":
+        return with_lora(prepared.base, train, prepared.codec.vocabulary.control)
+    wanted = train.prompt_settings
+    model = open_model(prepared.base, compute_dtype(train.precision))
+    adapted = add_soft_prompt(model, wanted.kind, wanted.tokens, wanted.text, prepared.base)
+    save_file(_learned(adapted), run.path / SOFT_PROMPT_START)
+    make_lean(adapted)
+    return adapted
+
+
+def with_lora(base: Path, train: Train, control: Mapping[str, int]) -> PreTrainedModel:
+    """`control`: the numbers of the model's control tokens."""
+    model = open_model(base, compute_dtype(train.precision), four_bits=train.method == "qlora")
+    allow_strips(model)
+    lora, dora = train.lora_settings, train.method == "dora"
+    tokens = [control[text] for text in lora.tokens]
+    adapted = add_lora(model, lora.r, lora.alpha, lora.rslora, lora.dropout, lora.targets, dora, tokens)
     make_lean(adapted)
     return adapted
 

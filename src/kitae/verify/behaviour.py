@@ -31,8 +31,10 @@ def stops(gate: str, seen: Observation, limits: Thresholds) -> Gate:
     counts = f"stopped: greedy {greedy}" + (f", sampled {sampled}" if sampled else "")
     endless = [f"…{a.text[-80:]!r}" for a in [*seen.answers, *seen.sampled] if a.finish != "stop"]
     evidence = [counts, *endless[:_SHOWN]]
-    if worst.value < limits.stop_rate:
+    if any(share.interval[1] < limits.stop_rate for share in (greedy, sampled or greedy)):
         return refused(gate, "endless", measured, limits.stop_rate, evidence, share=f"{worst.value:.0%}")
+    if worst.value < limits.stop_rate:  # one answer in sixteen: too few to tell
+        return warned(gate, "unsure", measured, limits.stop_rate, evidence, share=f"{worst.value:.0%}")
     return passed(gate, measured, limits.stop_rate, evidence)
 
 
