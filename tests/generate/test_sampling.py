@@ -105,3 +105,14 @@ def test_draws_follow_the_distribution() -> None:
     rng = np.random.default_rng(3)
     counts = np.bincount([choose(shares(0.1, 0.6, 0.3), WARM, [], rng) for _ in range(4000)], minlength=3)
     assert counts / 4000 == pytest.approx([0.1, 0.6, 0.3], abs=0.03)
+
+
+@pytest.mark.parametrize("case", [{"top_p": 0.9}, {"top_k": 40}, {"min_p": 0.1}, {"top_k": 2000, "top_p": 0.999}, {}])
+@pytest.mark.parametrize("spread", [0.01, 1.0, 4.0])
+def test_a_large_vocabulary_is_filtered_as_if_it_were_sorted(case: dict[str, float], spread: float) -> None:
+    values = np.round(np.random.default_rng(3).normal(0, spread, 20_000), 2).astype(np.float32)  # many are equal
+    chosen = replace(WARM, **case)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("kitae.generate.sampling._ENOUGH", len(values))
+        expected = filtered(values, chosen)
+    np.testing.assert_array_equal(filtered(values, chosen), expected)

@@ -16,17 +16,25 @@ from kitae.models import FILE_TYPES, read_gguf_header
 from kitae.ship.quant_types import DEFAULT
 
 MADE_BY_LLAMA_CPP = Path(__file__).parent / "made_by_llama_cpp.json"
-_SHAPE = {"hidden": 256, "inner": 512, "layers": 8, "heads": 4, "kv_heads": 2, "tied": True, "experts": 0}
+_SHAPE = {"hidden": 256, "inner": 256, "layers": 8, "heads": 4, "kv_heads": 2, "tied": True, "experts": 0}
+# K-quants want rows of 256. Where a shape is about something else its rows are short, and types with smaller blocks stand in
+# for them, each for another.
 SHAPES: dict[str, dict[str, int]] = {
     "usual": {},
-    "many-layers": {"layers": 30, "inner": 256},
-    "own-head": {"tied": False},
-    "many-share-a-key": {"heads": 8, "kv_heads": 1},
+    "many-layers": {"layers": 30, "hidden": 64, "inner": 64},
+    "own-head": {"tied": False, "layers": 2},
+    "many-share-a-key": {"heads": 8, "kv_heads": 1, "layers": 2},
     "rows-of-32": {"hidden": 96, "inner": 160},
     "rows-of-16": {"hidden": 80, "inner": 144},
-    "experts": {"experts": 8, "inner": 256},
-    "few-experts": {"experts": 4, "inner": 256},
+    "experts": {"experts": 8, "hidden": 32},
+    "few-experts": {"experts": 4, "hidden": 32},
 }
+WEIGHTED = ("usual", "experts")  # of these also with an importance for each weight
+CASES = [*((name, False) for name in SHAPES), *((name, True) for name in WEIGHTED)]
+
+
+def case_name(shape: str, weighted: bool) -> str:
+    return f"{shape}{'-weighted' * weighted}"
 
 
 def write_file(path: Path, name: str, dtype: type = np.float16) -> Path:
@@ -117,23 +125,22 @@ def main(library: str) -> None:
     lib.llama_model_quantize_default_params.restype = _Params
     made: dict[str, dict[str, str]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        for name in SHAPES:
+        for name, weighted in CASES:
             source = write_file(Path(folder) / "source.gguf", name)
             weights = importance_of(source)
-            for weighted in (False, True):
-                for quant in DEFAULT:
-                    params = lib.llama_model_quantize_default_params()
-                    params.nthread, params.ftype = 2, FILE_TYPES[quant]
-                    if weighted:
-                        entries = (_Imatrix * (len(weights) + 1))()
-                        for entry, (key, values) in zip(entries, weights.items(), strict=False):
-                            data = values.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
-                            entry.name, entry.data, entry.size = key.encode(), data, values.size
-                        params.imatrix = entries
-                    target = Path(folder) / "target.gguf"
-                    if lib.llama_model_quantize(str(source).encode(), str(target).encode(), ctypes.byref(params)):
-                        raise SystemExit(f"{name} {quant}")
-                    made.setdefault(f"{name}{'-weighted' * weighted}", {})[quant] = digest(target)
+            for quant in DEFAULT:
+                params = lib.llama_model_quantize_default_params()
+                params.nthread, params.ftype = 2, FILE_TYPES[quant]
+                if weighted:
+                    entries = (_Imatrix * (len(weights) + 1))()
+                    for entry, (key, values) in zip(entries, weights.items(), strict=False):
+                        data = values.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
+                        entry.name, entry.data, entry.size = key.encode(), data, values.size
+                    params.imatrix = entries
+                target = Path(folder) / "target.gguf"
+                if lib.llama_model_quantize(str(source).encode(), str(target).encode(), ctypes.byref(params)):
+                    raise SystemExit(f"{name} {quant}")
+                made.setdefault(case_name(name, weighted), {})[quant] = digest(target)
     MADE_BY_LLAMA_CPP.write_text(json.dumps(made, indent=1))
 
 

@@ -13,19 +13,18 @@ from kitae.errors import InputError
 from kitae.models import read_gguf_header
 from kitae.ship import quantise
 from kitae.ship.quant_types import DEFAULT
-from tests.ship.gguf_files import MADE_BY_LLAMA_CPP, SHAPES, digest, importance_of, write_file
+from tests.ship.gguf_files import CASES, MADE_BY_LLAMA_CPP, case_name, digest, importance_of, write_file
 
 MADE = json.loads(MADE_BY_LLAMA_CPP.read_text())
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="the files were made on x86-64")
-@pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(("shape", "weighted"), CASES, ids=[case_name(*case) for case in CASES])
 def test_the_file_is_llama_cpps(shape: str, weighted: bool, tmp_path: Path) -> None:
     source = write_file(tmp_path / "source.gguf", shape)
     weights = importance_of(source) if weighted else None
     found = {quant: digest(quantise(source, tmp_path / f"{quant}.gguf", quant, weights)) for quant in DEFAULT}
-    assert found == MADE[f"{shape}{'-weighted' * weighted}"]
+    assert found == MADE[case_name(shape, weighted)]
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float16])

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from kitae.generate.settings import Settings
 
 Logits = npt.NDArray[np.float32]
+_ENOUGH = 1024  # tokens that filters are tried on first
 
 
 def choose(logits: Logits, settings: Settings, history: Sequence[int], rng: np.random.Generator) -> int:
@@ -39,17 +40,32 @@ def filtered(logits: Logits, settings: Settings) -> npt.NDArray[np.float64]:
     with np.errstate(over="ignore"):
         probabilities = np.exp(below / settings.temperature)
     probabilities /= probabilities.sum()
-    order = np.argsort(-probabilities, kind="stable")
-    ranked = probabilities[order]
-    keep = np.ones(len(ranked), dtype=bool)
-    if settings.top_k > 0:
-        keep[settings.top_k :] = False
-    if settings.top_p < 1.0:
-        keep &= np.cumsum(ranked) - ranked < settings.top_p  # the token that crosses the border stays
-    if settings.min_p > 0.0:
-        keep &= ranked >= settings.min_p * ranked[0]
-    keep[0] = True
+    few = min(_ENOUGH, len(probabilities))
+    while True:
+        order = _likeliest(probabilities, few)
+        ranked = probabilities[order]
+        keep = np.ones(few, dtype=bool)
+        if settings.top_k > 0:
+            keep[settings.top_k :] = False
+        if settings.top_p < 1.0:
+            keep &= np.cumsum(ranked) - ranked < settings.top_p  # the token that crosses the border stays
+        if settings.min_p > 0.0:
+            keep &= ranked >= settings.min_p * ranked[0]
+        keep[0] = True
+        # Unless the least likely of the few is kept, or is as likely as one that is, no other token can be.
+        if few == len(probabilities) or ranked[keep].min() > ranked[-1]:
+            break
+        few = len(probabilities)
     result = np.zeros_like(probabilities)
     result[order[keep]] = ranked[keep]
     normalised: npt.NDArray[np.float64] = result / result.sum()
     return normalised
+
+
+def _likeliest(probabilities: npt.NDArray[np.float64], count: int) -> npt.NDArray[np.intp]:
+    """By falling probability; of equal ones, the first of the vocabulary. Sorting all of a vocabulary takes longer than everything
+    else about a token."""
+    if count == len(probabilities):
+        return np.argsort(-probabilities, kind="stable")
+    few = np.sort(np.argpartition(-probabilities, count)[:count])
+    return few[np.argsort(-probabilities[few], kind="stable")]

@@ -1,0 +1,53 @@
+"""Whatever llama.cpp is installed is bound with a layout that was checked, or not at all."""
+
+from __future__ import annotations
+
+import ctypes
+from pathlib import Path
+
+import pytest
+
+from kitae.errors import InputError
+from kitae.models import CHOICE, NATIVE, PREBUILT, library, llama_places
+from kitae.models import llama_library as binding
+
+
+def test_defaults_read_as_llama_cpp_sets_them() -> None:
+    params = library().llama_context_default_params()
+    assert {name: getattr(params, name) for name in binding._DEFAULTS} == binding._DEFAULTS
+    assert params.n_samplers == 0 and not params.samplers
+
+
+def test_a_layout_that_is_one_word_off_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An older or newer llama.cpp would otherwise take a flag for a pointer."""
+    lib = library()
+    layout = lib.llama_context_default_params.restype
+    wrong = binding._context_params(("moe_cache_size", ctypes.c_size_t), ("new", ctypes.c_void_p))
+    monkeypatch.setattr(binding, "_LAYOUTS", (wrong,))
+    try:
+        with pytest.raises(LookupError):
+            binding._layout(lib)
+    finally:
+        lib.llama_context_default_params.restype = layout
+
+
+def test_a_chosen_library_that_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "libllama.so").write_bytes(b"no library")
+    monkeypatch.setenv(CHOICE, str(tmp_path / "libllama.so"))
+    with pytest.raises(InputError) as raised:
+        library()
+    assert raised.value.kind == "llama-library" and "libllama.so" in raised.value.why
+
+
+def test_another_library_has_no_such_functions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(CHOICE, "libc.so.6")
+    with pytest.raises(InputError) as raised:
+        library()
+    assert "llama_backend_init" in raised.value.why
+
+
+def test_places_are_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    kinds = [place.kind for place in llama_places()]
+    assert PREBUILT in kinds and kinds == sorted(kinds, key=[NATIVE, PREBUILT].index)
+    monkeypatch.setenv(CHOICE, PREBUILT)
+    assert [place.kind for place in llama_places()] == [PREBUILT]
