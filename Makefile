@@ -1,11 +1,12 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help install quickstart test lint bench clean
+.PHONY: help install quickstart test test-fast lint bench clean
 
 help:
 	@echo "make quickstart  install, then train, prove and package a small model (the main job)"
 	@echo "make test        install, then run every test"
+	@echo "make test-fast   the same without whole commands and other long tests: two minutes"
 	@echo "make install     only install; make lint, make bench: for developers"
 
 install:
@@ -20,6 +21,9 @@ quickstart: install
 
 test: install-dev
 	@$(BIN)/pytest
+
+test-fast: install-dev
+	@$(BIN)/pytest -m "not slow and not journey"
 
 lint: install-dev
 	@$(BIN)/ruff check .

@@ -19,12 +19,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", default="0", help="comma-separated training seeds, one journey each")
     parser.add_argument("--prompts", type=int, default=200, help="test messages that each form answers")
+    parser.add_argument("--full", action="store_true", help="train on all rows, not on as many as fit into a few minutes")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     rows = []
     for seed in options.seeds.split(","):
         with tempfile.TemporaryDirectory() as folder:
-            rows.append(journey(seed, options.prompts, Path(folder)))
+            rows.append(journey(seed, options.prompts, options.full, Path(folder)))
         if not options.json:
             show(rows[-1])
     ratios = {
@@ -37,10 +38,10 @@ def main() -> None:
         print(json.dumps({"machine": machine, "rows": rows, "ratios": ratios}))
 
 
-def journey(seed: str, prompts: int, folder: Path) -> dict[str, object]:
+def journey(seed: str, prompts: int, full: bool, folder: Path) -> dict[str, object]:
     command = [str(Path(sys.executable).parent / "kitae"), "quickstart", "--json", "--seed", seed, "--prompts", str(prompts)]
     done = subprocess.run(
-        [*command, "--out", str(folder / "data")],
+        [*command, *(["--full"] if full else []), "--out", str(folder / "data")],
         env={**os.environ, "KITAE_HOME": str(folder / "home")},
         capture_output=True,
         text=True,
@@ -59,13 +60,13 @@ def form(row: dict[str, object], name: str) -> dict[str, float]:
 
 
 def show(row: dict[str, object]) -> None:
-    print(f"seed {row['seed']}: {row['verdict']} in {row['seconds']} s, {row['prompts']} test messages")
+    print(f"seed {row['seed']}: {row['verdict']} in {row['seconds']} s, {row['rows']} rows, {row['prompts']} test messages")
     table = row["table"]
     assert isinstance(table, list)
     for entry in table:
         print(
             f"  {entry['form']:8} exact {entry['exact_match']:6.1%}  stops {entry['stop_rate']:6.1%}  "
-            f"{entry['size_mb']:7.1f} MB  {entry['tokens_per_second']:7.1f} tokens/s"
+            f"{entry['size_mb']:7.1f} MB  {entry['tokens_per_second'] or '–':>7} tokens/s"
         )
 
 

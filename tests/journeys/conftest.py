@@ -11,14 +11,18 @@ import multiprocessing
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from kitae.data.appointments import write_splits
 
@@ -79,6 +83,18 @@ class Kitae:
         assert code is not None, f"{arguments} took longer than {_LONGEST} s\n{err}"
         return Done(code, out, err)
 
+    def two(self, *arguments: object) -> Done:
+        """Two processes that train together, as `torchrun` starts them, and what the first one says."""
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+        shared |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+        with ThreadPoolExecutor(2) as pool:
+            ranks = ({"RANK": number, "LOCAL_RANK": number, **shared} for number in "01")
+            first, second = pool.map(lambda rank: self(*arguments, **rank), ranks)
+        assert not second.out and second.code == first.code, second.err
+        return first
+
     def start(self, *arguments: object, group: bool = False, cache: Path | None = None) -> subprocess.Popen[str]:
         """`group`: with what it starts it makes a group of processes, as in a terminal."""
         variables = {"KITAE_CACHE": str(cache)} if cache is not None else {}
@@ -107,22 +123,42 @@ def workplace(folder: Path, model: Path, train: int = 64) -> Path:
     return recipe
 
 
+def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Any:
+    """What `make` makes in a folder, as JSON knows it: by the first worker that asks, for all of them."""
+    shared = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    folder = shared / f"once-{name}"
+    with FileLock(shared / f"once-{name}.lock"):
+        made = folder / "made.json"
+        if not made.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            value = make(folder)
+            made.write_text(json.dumps(value))
+        return json.loads(made.read_text())
+
+
 @pytest.fixture(scope="session")
 def session_kitae(tmp_path_factory: pytest.TempPathFactory) -> Kitae:
-    return Kitae(tmp_path_factory.mktemp("home"))
+    """A home that all workers share."""
+    return Kitae(Path(once(tmp_path_factory, "home", lambda folder: str(folder / "home"))))
 
 
 @pytest.fixture(scope="session")
 def trained(session_kitae: Kitae, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     """A trained run with its merged folder and GGUF files made, none of them proven yet."""
-    recipe = workplace(tmp_path_factory.mktemp("work"), tiny_model)
-    done = session_kitae("train", recipe, "--json")
-    assert done.code == 0, done.err + done.out
-    run = str(done.json["run"])
-    assert session_kitae("merge", run).code == 0
-    for quant in ("F16", "Q8_0"):
-        assert session_kitae("export", run, "--gguf", quant).code == 0
-    return run
+
+    def make(folder: Path) -> str:
+        done = session_kitae("train", workplace(folder, tiny_model), "--json")
+        assert done.code == 0, done.err + done.out
+        run = str(done.json["run"])
+        assert session_kitae("merge", run).code == 0
+        for quant in ("F16", "Q8_0"):
+            assert session_kitae("export", run, "--gguf", quant).code == 0
+        return run
+
+    return str(once(tmp_path_factory, "trained", make))
 
 
 @pytest.fixture

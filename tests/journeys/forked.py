@@ -7,9 +7,16 @@ themselves, from nothing.
 from __future__ import annotations
 
 import os
+import signal
 import socket
+import subprocess
 import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 
 os.environ.setdefault("TQDM_DISABLE", "1")  # as the command line does before it imports anything
 
@@ -19,6 +26,7 @@ from transformers import Trainer  # noqa: F401 - names are imported when they ar
 
 import kitae.cli.commands
 import kitae.evaluate.folders  # noqa: F401
+from kitae import interruption
 from kitae.cli.main import main
 from kitae.copies import connect, serve
 
@@ -41,9 +49,17 @@ def run_in_copy(arguments: list[str], environment: dict[str, str], place: Path, 
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(place)
+    import_module("kitae.api.sweep").subprocess = SimpleNamespace(Popen=Trial, PIPE=subprocess.PIPE)
+    opened = [
+        os.open(streams / name, os.O_RDONLY if number == 0 else os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        for number, name in enumerate(_STREAMS)
+    ]
+    _command(arguments, opened)
+
+
+def _command(arguments: Sequence[str], streams: Sequence[int]) -> None:
     _serve_copies()
-    for number, name in enumerate(_STREAMS):
-        opened = os.open(streams / name, os.O_RDONLY if number == 0 else os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    for number, opened in enumerate(streams):
         os.dup2(opened, number)
     sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w", errors="backslashreplace")  # noqa: SIM115
     sys.argv = ["kitae", *arguments]
@@ -52,3 +68,44 @@ def run_in_copy(arguments: list[str], environment: dict[str, str], place: Path, 
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
+
+
+class Trial:
+    """What a sweep starts: a command of this very program, as `subprocess.Popen` would run it, in a copy that needs no imports.
+    Sweeps that are stopped on purpose begin from nothing, and so do their trials."""
+
+    def __init__(self, command: Sequence[str], stdout: int, text: bool) -> None:
+        assert command[:3] == [sys.executable, "-m", "kitae.cli.main"] and stdout == subprocess.PIPE and text
+        self.returncode: int | None = None
+        self._out = tempfile.TemporaryFile("w+")  # noqa: SIM115 - read when it has ended
+        self._number = os.fork()
+        if not self._number:
+            self._become(command[3:])
+
+    def _become(self, arguments: Sequence[str]) -> None:
+        code = 1
+        try:
+            interruption._held = False
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            _command(arguments, (0, self._out.fileno(), 2))
+        except SystemExit as error:
+            code = error.code if isinstance(error.code, int) else int(error.code is not None)
+        finally:
+            os._exit(code)
+
+    def communicate(self, timeout: float | None = None) -> tuple[str, None]:
+        until = time.monotonic() + (timeout if timeout is not None else float("inf"))
+        while self.returncode is None:
+            ended, status = os.waitpid(self._number, os.WNOHANG)
+            if ended:
+                self.returncode = os.waitstatus_to_exitcode(status)
+            elif time.monotonic() > until:
+                raise subprocess.TimeoutExpired("kitae", timeout or 0)
+            else:
+                time.sleep(0.02)
+        self._out.seek(0)
+        return self._out.read(), None
+
+    def terminate(self) -> None:
+        os.kill(self._number, signal.SIGTERM)

@@ -26,7 +26,7 @@ from kitae.models import open_tokenizer
 from kitae.runs import Run
 
 from ..conftest import ROOT, STARTER
-from .conftest import Kitae, workplace
+from .conftest import Kitae, once, workplace
 
 pytestmark = pytest.mark.journey
 
@@ -95,7 +95,12 @@ def train(kitae: Kitae, recipe: Path, model: Path, *more: str) -> str:
 def settings_of(name: str, shape: str, model: Path) -> tuple[str, ...]:
     teachers = {
         "distill": (f"train.distill.teacher={model}",),
-        "distill-answers": (f"train.distill.teacher={STARTER}", "train.distill.max_new_tokens=128"),
+        "distill-answers": (
+            f"train.distill.teacher={STARTER}",
+            "train.distill.max_new_tokens=128",  # of a model of 135 million parameters, so it is asked little
+            "data.train=[{path: train.jsonl, licence: CC0-1.0, limit: 24}]",
+            "data.validation=[{path: validation.jsonl, licence: CC0-1.0, limit: 12}]",
+        ),
     }
     # The converter wants Gemma's own kind of tokenizer; what it makes of the other methods' merged weights is the same.
     plain = name in SOFT or shape != "llama"
@@ -157,11 +162,14 @@ def test_a_length_that_dora_learned_is_part_of_the_proof(kitae: Kitae, tiny_mode
 
 
 @pytest.fixture(scope="session")
-def two_runs(session_kitae: Kitae, rows: Path, tiny_model: Path) -> tuple[str, str]:
-    first, second = (
-        train(session_kitae, rows / f"{name}.yaml", tiny_model, "ship.gguf=[F16]", f"train.seed={seed}")
-        for name, seed in (("lora", 0), ("full", 1))
-    )
+def two_runs(session_kitae: Kitae, rows: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    def make(_: Path) -> list[str]:
+        return [
+            train(session_kitae, rows / f"{name}.yaml", tiny_model, "ship.gguf=[F16]", f"train.seed={seed}")
+            for name, seed in (("lora", 0), ("full", 1))
+        ]
+
+    first, second = once(tmp_path_factory, "two-runs", make)
     return first, second
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import psutil
@@ -267,17 +265,10 @@ def test_two_processes_take_the_steps_of_one(kitae: Kitae, texts: Path, tmp_path
     path = recipe(tmp_path, texts, f"{train}, epochs: 1, micro_batch_tokens: 256")
     alone = kitae("train", path, "--json")
     assert alone.code == 0, alone.err
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = subprocess.run(
-        [*command, "-m", "kitae.cli.main", "train", str(path), "--json"],
-        capture_output=True,
-        text=True,
-        env=Kitae(tmp_path / "two").environment(),
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
+    done = Kitae(tmp_path / "two").two("train", path, "--json")
+    assert done.code == 0, done.err
     (run,) = (tmp_path / "two" / "runs").iterdir()
-    assert json.loads(done.stdout)["run"] == run.name  # one process speaks, and writes
+    assert done.json["run"] == run.name  # one process speaks, and writes
 
     def losses(folder: Path) -> list[float]:
         return [event["loss"] for event in Run(folder).events("step", "validation", "contexts")]

@@ -1,5 +1,5 @@
-"""Small F16 files of every shape that a choice of types depends on. Run as a script with the path of a native libllama, it writes
-down what llama.cpp itself makes of them: python -m tests.ship.gguf_files PATH"""
+"""Small F16 files of every shape that a choice of types depends on. Run as a script with the path of a native libllama, it
+writes down what llama.cpp itself makes of them: python -m tests.ship.gguf_files PATH"""
 
 from __future__ import annotations
 

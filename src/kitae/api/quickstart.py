@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import shutil
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from kitae import paths
@@ -13,15 +15,17 @@ from kitae.api.shipping import ship
 from kitae.api.training import train
 from kitae.console import console
 from kitae.data import appointments
-from kitae.files import JsonDict, write_text
+from kitae.errors import KitaeError
+from kitae.files import JsonDict, creating, write_text
 from kitae.hardware import computes_in_bf16
 from kitae.i18n import t
 from kitae.models import locate, open_codec
-from kitae.recipe import load_recipe
+from kitae.recipe import STARTER, load_recipe
 
-ROWS = {"train": 2200, "validation": 64, "test": 200}
+ROWS = {"train": 2200, "validation": 32, "test": 200}
 _SECONDS, _SECONDS_BF16 = 420, 240  # that the whole journey should take
 _FEWEST = 300  # training rows, however slow the machine is
+_DISK_GB = 2
 _PROBED = 60  # rows on which its speed is measured
 # What is done beside training, as tokens at the speed of training: the base's exam, validation, and the checks of each form.
 _OTHER_TOKENS = 20_000
@@ -54,6 +58,7 @@ def quickstart(out: Path | None = None, seed: int = 0, prompts: int = 48, full: 
     all rows, however long that takes; otherwise on as many as the machine can learn from in a few minutes."""
     began = time.monotonic()
     folder = out or paths.home() / "quickstart"
+    _prepare(folder)
     console.say(t("say.quickstart", folder=folder))
     appointments.write_splits(folder, ROWS)
     recipe = folder / "recipe.yaml"
@@ -74,9 +79,24 @@ def quickstart(out: Path | None = None, seed: int = 0, prompts: int = 48, full: 
     }
 
 
+def _prepare(folder: Path) -> None:
+    """Everything that could be missing is fetched or named before anything slow begins."""
+    from kitae.ship import converter
+
+    with creating(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder).free / 2**30
+    if free < _DISK_GB:
+        raise KitaeError("little-disk", where=str(folder), free=f"{free:.1f}", needed=_DISK_GB)
+    quiet_libraries()
+    with ThreadPoolExecutor(1) as pool:  # unpacking keeps one core busy, and reading the model the other
+        fetched = pool.submit(converter)
+        locate(STARTER)
+        fetched.result()
+
+
 def _rows_in_time(path: Path, began: float) -> int:
     """How many training rows keep the journey to its time on this machine, by a few steps of training."""
-    quiet_libraries()
     from kitae.train.speed import tokens_per_second
 
     recipe = load_recipe(path)

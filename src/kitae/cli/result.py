@@ -41,7 +41,9 @@ def gate_lines(gates: Sequence[JsonDict]) -> str:
 
 def form_table(rows: Sequence[JsonDict]) -> str:
     head = [t(f"report.{key}") for key in ("form", "exact", "stops")] + ["MB", t("report.speed")]
-    return grid(
+    equal = [row["form"] for row in rows if row["answers_of"]]
+    note = "\n" + t("report.equal", forms=", ".join(equal)) if equal else ""
+    table = grid(
         [
             head,
             *(
@@ -56,6 +58,7 @@ def form_table(rows: Sequence[JsonDict]) -> str:
             ),
         ]
     )
+    return table + note
 
 
 def _share(value: float | None) -> str:

@@ -63,8 +63,8 @@ def filtered(logits: Logits, settings: Settings) -> npt.NDArray[np.float64]:
 
 
 def _likeliest(probabilities: npt.NDArray[np.float64], count: int) -> npt.NDArray[np.intp]:
-    """By falling probability; of equal ones, the first of the vocabulary. Sorting all of a vocabulary takes longer than everything
-    else about a token."""
+    """By falling probability; of equal ones, the first of the vocabulary. Sorting a whole vocabulary takes longer than
+    everything else about a token."""
     if count == len(probabilities):
         return np.argsort(-probabilities, kind="stable")
     few = np.sort(np.argpartition(-probabilities, count)[:count])

@@ -15,6 +15,7 @@ from kitae.errors import InputError, Refused
 from kitae.files import JsonDict, read_json, remove_folder, remove_leftovers, staged_folder, write_json, write_text
 from kitae.i18n import t
 from kitae.runs import Run
+from kitae.ship.converter import converter
 from kitae.ship.export import check_convertible, to_gguf
 from kitae.ship.importance import importance
 from kitae.ship.merge import merge
@@ -41,6 +42,7 @@ class Chain:
         if quants:
             self._refuse_soft_prompt()
             check_convertible(self.verifier.base_folder)
+            converter()  # now, and not after everything else
         self.gates: list[Gate] = []
         run.work.mkdir(exist_ok=True)
         remove_leftovers(run.work)

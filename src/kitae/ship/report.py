@@ -38,6 +38,7 @@ def _table_row(name: str, seen: Observation, verifier: RunVerifier) -> JsonDict:
         "stop_rate": stops,
         "size_mb": round(_size(Path(seen.job.path)) / 1e6, 1),
         "tokens_per_second": round(seen.tokens_per_second, 1) or None,  # None: nothing was asked
+        "answers_of": seen.answers_of or None,  # the form that it was proven equal to, and that was asked instead
     }
 
 
@@ -77,12 +78,17 @@ def _page(report: JsonDict, lang: str) -> str:
     return (
         f'<header><h1>{escape(report["run"])}</h1><p class="verdict {verdict}">{say("verdict." + verdict)}</p></header>'
         f"<h2>{say('forms')}</h2><table><tr><th>{say('form')}</th><th>{say('exact')}</th><th>{say('stops')}</th>"
-        f"<th>MB</th><th>{say('speed')}</th></tr>{table}</table>"
+        f"<th>MB</th><th>{say('speed')}</th></tr>{table}</table>{_equal(report, lang)}"
         f"<h2>{say('loss')}</h2>{_curve(report)}"
         f"<h2>{say('gates')}</h2>{''.join(_gate(gate, lang) for gate in gates)}"
         f"<h2>{say('samples')}</h2>{''.join(_sample(sample, say('truth')) for sample in report['samples'])}"
         f"<footer>{escape(report['created'])}</footer>"
     )
+
+
+def _equal(report: JsonDict, lang: str) -> str:
+    forms = ", ".join(row["form"] for row in report["table"] if row.get("answers_of"))
+    return f"<p>{escape(t('report.equal', lang, forms=forms))}</p>" if forms else ""
 
 
 def _gate(gate: Gate, lang: str) -> str:

@@ -163,7 +163,7 @@ class RunVerifier:
         trained, whole = self.seen(self.trained, self.exam.without_answers()), self.seen(Form("merged", folder))
         same = merged.other_text(trained, whole) or merged.equivalent("merge.equivalent", trained, whole, self.exam.limits)
         yield same
-        self._proven(self.trained, whole, same)
+        self._proven(self.trained, "merged", whole, same)
 
     def hf_gates(self, form: Form) -> Iterator[Gate]:
         seen, exam = self.seen(form), self.exam
@@ -183,7 +183,7 @@ class RunVerifier:
         proof = same if same.verdict == "refuse" or lost is None else lost
         yield proof
         yield gguf.stop_ids("gguf.stops", ours, theirs) or behaviour.stops("gguf.stops", theirs, self.exam.limits)
-        self._proven(form, ours, proof)
+        self._proven(form, reference.name, ours, proof)
 
     def quant_gates(self, path: Path, quant: str, reference: Form) -> Iterator[Gate]:
         exam, theirs = self.exam, self.seen(Form(quant, path))
@@ -204,8 +204,10 @@ class RunVerifier:
         trained = replace(self.seen(self.trained), answers=self.seen(self.trained).answers[:count])
         return behaviour.lost(gate, trained, seen, exam.truths[:count], exam.limits)
 
-    def _proven(self, form: Form, like: Observation, proof: Gate) -> None:
+    def _proven(self, form: Form, name: str, like: Observation, proof: Gate) -> None:
         """Two forms that give every token the same probability answer alike, so one of them is asked for all of its answers."""
         key = (form.name, form.path)
         if proof.verdict == "pass" and len(self._seen[key].answers) < len(like.answers):
-            self._seen[key] = replace(self._seen[key], answers=like.answers, sampled=like.sampled, answers_of=like.job.path)
+            self._seen[key] = replace(
+                self._seen[key], answers=like.answers, sampled=like.sampled, answers_of=name, tokens_per_second=0.0
+            )
