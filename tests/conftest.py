@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 os.environ.setdefault("KITAE_CACHE", str(ROOT / ".cache" / "kitae-tests"))
 os.environ["KITAE_LANG"] = "en"
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side; threads that wait in circles take the others' cores
+os.environ.setdefault("KITAE_THREADS", "1")  # of llama.cpp, which otherwise takes as many as there are cores in every worker
 
 STARTER = "smollm2-135m-instruct"
 _JOURNEY = 10  # seconds that one takes for which no other time is written down

@@ -70,8 +70,10 @@ def _download(package: Package, scratch: Path, folder: Path) -> Path:
         said = printed.read()
     path = scratch / "whole" / package.file
     if process.returncode or not path.exists():
-        lines = [line for line in said.splitlines() if "ERROR" in line or "No module" in line] or said.splitlines()
-        why = "\n".join(line.strip()[:200] for line in lines[-_SHOWN:])
+        told = said.splitlines()
+        retried = [line for line in told if "Retrying" in line][-1:]  # says what the network or the proxy answered
+        lines = [line for line in told if "ERROR" in line or "No module" in line] or told
+        why = "\n".join(line.strip()[:300] for line in [*retried, *lines[-_SHOWN:]])
         raise KitaeError("package-download", where=package.pinned, why=why, folder=folder, file=package.file)
     return path
 

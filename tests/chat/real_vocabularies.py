@@ -78,10 +78,12 @@ def _with_fewer_tokens(source: Path, target: Path) -> None:
         at += 8 + length
     kinds = np.frombuffer(parts.facts["tokenizer.ggml.token_type"], "<i4", offset=begin("tokenizer.ggml.token_type"))
     scores = np.frombuffer(parts.facts["tokenizer.ggml.scores"], "<f4", offset=begin("tokenizer.ggml.scores"))
+    spelled = [text[8:].decode() for text in texts]
+    letters = {letter for text in spelled[:_WORDS] for letter in text}  # llama.cpp joins also those that are no tokens
     kept = [
         number
-        for number, (text, kind) in enumerate(zip(texts, kinds, strict=True))
-        if kind != _WORD or number < _WORDS or (len(text[8:].decode()) == 1 and number % _CHARACTERS == 0)
+        for number, (text, kind) in enumerate(zip(spelled, kinds, strict=True))
+        if kind != _WORD or number < _WORDS or text in letters or (len(text) == 1 and number % _CHARACTERS == 0)
     ]
     put("tokenizer.ggml.tokens", b"".join(texts[number] for number in kept))
     put("tokenizer.ggml.token_type", kinds[kept].tobytes())

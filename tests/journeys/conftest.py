@@ -1,6 +1,6 @@
 """Whole commands in real processes, on a model that is small enough to train in seconds.
 
-The model is a two-layer Llama with the starter's own tokenizer and template, made here. It knows nothing, so thresholds
+The model is a two-layer Llama with the starter's template and most usual tokens, made here. It knows nothing, so thresholds
 about quality are loosened in its recipe; everything about identity, tokens, templates and files is as strict as ever.
 """
 
@@ -112,7 +112,7 @@ class Kitae:
 
 @pytest.fixture(scope="session")
 def tiny_model(tiny_llama: Tiny) -> Path:
-    return tiny_llama()
+    return tiny_llama(tokens=8192)
 
 
 def workplace(folder: Path, model: Path, train: int = 64) -> Path:

@@ -61,7 +61,8 @@ def _command(arguments: Sequence[str], streams: Sequence[int]) -> None:
     _serve_copies()
     for number, opened in enumerate(streams):
         os.dup2(opened, number)
-    sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w", errors="backslashreplace")  # noqa: SIM115
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115 - a trial's takes the place of its sweep's, which would close it
+    sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", errors="backslashreplace", closefd=False)  # noqa: SIM115
     sys.argv = ["kitae", *arguments]
     try:
         main()

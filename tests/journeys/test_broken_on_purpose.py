@@ -193,10 +193,10 @@ def test_a_type_that_the_model_cannot_have(kitae: Kitae, copied: Path) -> None:
 
 def test_rows_longer_than_the_limit_are_not_cut_in_silence(kitae: Kitae, tiny_model: Path, tmp_path: Path) -> None:
     recipe = workplace(tmp_path / "w", tiny_model)
-    done = kitae("train", recipe, "--set", "model.max_length=70", "--json")
+    done = kitae("train", recipe, "--set", "model.max_length=96", "--json")
     assert done.code == 3
     assert "chat.terminator-labelled" in refusals(done)
-    assert kitae("train", recipe, "--set", "model.max_length=90", "--set", "data.too_long=drop", "--json").code == 0
+    assert kitae("train", recipe, "--set", "model.max_length=124", "--set", "data.too_long=drop", "--json").code == 0
 
 
 def test_template_without_terminator(kitae: Kitae, tiny_model: Path, tmp_path: Path) -> None:

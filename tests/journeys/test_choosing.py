@@ -57,7 +57,7 @@ def until(true: Callable[[], bool], seconds: float = 120) -> None:
 @pytest.mark.parametrize("way", ["random", "longest", "ifd", "diverse", "similar", "ifd+diverse", "longest+similar"])
 def test_every_way_chooses(kitae: Kitae, rows: Path, tiny_model: Path, tmp_path: Path, way: str) -> None:
     more = ["--target", written(tmp_path / "target.jsonl", ROWS[:3])] if "similar" in way else []
-    reading = [STARTER, "--limit", 40] if "ifd" in way else [tiny_model]  # to one that knows nothing, no question is of help
+    reading = [STARTER, "--limit", 20] if "ifd" in way else [tiny_model]  # to one that knows nothing, no question is of help
     command = ["data", "select", rows, "--by", way, "--rows", 9, *more, "--json", "--model", *reading]
     done = kitae(*command, "--out", tmp_path / "out")
     assert done.code == 0, done.err + done.out

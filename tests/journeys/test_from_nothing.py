@@ -7,14 +7,16 @@ from pathlib import Path
 
 import pytest
 
+from ..conftest import Tiny
 from .conftest import Kitae
 
 pytestmark = pytest.mark.journey
 
 
-def test_a_file_is_made_and_looked_at(kitae: Kitae, tiny_model: Path, tmp_path: Path) -> None:
+def test_a_file_is_made_and_looked_at(kitae: Kitae, tiny_llama: Tiny, tmp_path: Path) -> None:
+    model = tiny_llama()  # with all of its tokens, by which the converter knows it
     file = tmp_path / "tiny-F16.gguf"
-    for command in (["export", tiny_model, "--gguf", "F16", "--out", file], ["verify", file, "--against", tiny_model]):
+    for command in (["export", model, "--gguf", "F16", "--out", file], ["verify", file, "--against", model]):
         process = kitae.start(*command, "--json")
         out, err = process.communicate(timeout=240)
         assert process.returncode == 0, out + err

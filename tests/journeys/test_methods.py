@@ -59,9 +59,9 @@ SHAPE = {
 
 
 @pytest.fixture(scope="session")
-def shaped(starter: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def shaped(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Llama has the starter's own shape; the others have its tokenizer."""
-    tokenizer = open_tokenizer(starter)
+    tokenizer = open_tokenizer(tiny_model)
     torch.manual_seed(0)
     made: dict[str, PreTrainedModel] = {
         "qwen3": Qwen3ForCausalLM(Qwen3Config(vocab_size=len(tokenizer), **SHAPE)),

@@ -68,8 +68,8 @@ def test_two_take_the_steps_of_one(kitae: Kitae, tiny_model: Path, tmp_path: Pat
     """Also those steps that have a single row, of which one process has none, and those of three, with one in a micro-batch."""
     recipe = workplace(tmp_path / "w", tiny_model)
     given = [
-        f"train.batch_tokens={500 if name.startswith('dpo') else 250}",  # pairs have two answers
-        "train.micro_batch_tokens=120",
+        f"train.batch_tokens={500 if name.startswith('dpo') else 340}",  # pairs have two answers
+        "train.micro_batch_tokens=150",
         "train.epochs=1",
         "train.early_stopping=null",
         *SETTINGS.get(name, FULL),

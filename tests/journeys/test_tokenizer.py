@@ -17,6 +17,7 @@ from kitae.models import open_codec
 from kitae.models.vocabulary import sample_text
 from kitae.runs import create_run
 
+from ..conftest import Tiny
 from .conftest import Kitae
 
 pytestmark = pytest.mark.journey
@@ -72,14 +73,15 @@ def test_the_word_list_says_what_it_loses(kitae: Kitae, texts: list[Path], tmp_p
         assert all(word in said for word in words)
 
 
-def test_any_model_can_be_inspected(kitae: Kitae, starter: Path, tiny_model: Path) -> None:
+def test_any_model_can_be_inspected(kitae: Kitae, tiny_llama: Tiny) -> None:
+    model = tiny_llama()
     seen = kitae("tokenizer", "inspect", "smollm2-135m-instruct", "--json").json
     assert (seen["kind"], seen["vocabulary"], seen["answers_end_with"]) == ("bpe", 49_152, "<|im_end|>")
     assert not seen["round_trip"]["exact"], "SmolLM2 has no token for some bytes"
     assert {loss["text"]: loss["became"] for loss in seen["round_trip"]["lost"]}["\x04"] == ""
     assert seen["texts"][0]["bytes_per_token"] > 2 * seen["texts"][1]["bytes_per_token"]
-    run = create_run("mine", f"name: mine\nmodel: {{source: {tiny_model}}}\ndata:\n  train: [{{path: t.jsonl}}]\n")
-    for target in (tiny_model, run.id):
+    run = create_run("mine", f"name: mine\nmodel: {{source: {model}}}\ndata:\n  train: [{{path: t.jsonl}}]\n")
+    for target in (model, run.id):
         assert {**kitae("tokenizer", "inspect", target, "--json").json, "tokenizer": ""} == {**seen, "tokenizer": ""}
 
 

@@ -21,7 +21,7 @@ _SHAPE = {"hidden": 256, "inner": 256, "layers": 8, "heads": 4, "kv_heads": 2, "
 # for them, each for another.
 SHAPES: dict[str, dict[str, int]] = {
     "usual": {},
-    "many-layers": {"layers": 30, "hidden": 64, "inner": 64},
+    "many-layers": {"layers": 16, "hidden": 64, "inner": 64},
     "own-head": {"tied": False, "layers": 2},
     "many-share-a-key": {"heads": 8, "kv_heads": 1, "layers": 2},
     "rows-of-32": {"hidden": 96, "inner": 160},

@@ -45,7 +45,7 @@ train:
   lora: {{r: 16, alpha: 32}}
   epochs: 1
   learning_rate: 3.0e-3
-  batch_tokens: 700
+  batch_tokens: 350
   evaluations: 2
   seed: {seed}
 evaluate: {{suites: [exact_match], prompts: {prompts}, rows: 24, max_new_tokens: 64}}
@@ -114,7 +114,10 @@ def _rows_in_time(path: Path, began: float) -> int:
     def minutes(count: int) -> str:
         return f"{(time.monotonic() - began + _OTHER_SECONDS + (_OTHER_TOKENS + count * length) / speed) / 60:.0f}"
 
-    key = "say.quickstart-rows" if rows < ROWS["train"] else "say.quickstart-all"
     every = ROWS["train"]
-    console.say(t(key, speed=round(speed), rows=rows, minutes=minutes(rows), every=every, longer=minutes(every)))
+    if rows < every:
+        longer = minutes(every)
+        console.say(t("say.quickstart-rows", speed=round(speed), rows=rows, minutes=minutes(rows), every=every, longer=longer))
+    else:
+        console.say(t("say.quickstart-all", speed=round(speed), minutes=minutes(rows), every=every))
     return rows

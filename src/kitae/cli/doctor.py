@@ -64,8 +64,9 @@ def _about_native(found: dict[str, object], speeds: JsonDict) -> Iterator[str]:
     kinds = {place.kind for place in llama_places()}
     if {PREBUILT, NATIVE} <= speeds.keys():
         times = {name: speeds[NATIVE][name] / speeds[PREBUILT][name] for name in speeds[NATIVE]}
-        key = "doctor.native-faster" if max(times.values()) > _WORTH_IT else "doctor.native-alike"
-        yield t(key, **{name: f"{value:.1f}" for name, value in times.items()})
+        shown = {name: f"{value:.1f}" for name, value in times.items()}
+        faster = max(times.values()) > _WORTH_IT
+        yield t("doctor.native-faster", **shown) if faster else t("doctor.native-alike", **shown)
     elif NATIVE not in kinds:
         unused = [feature for feature in _NOT_IN_PREBUILT if feature in str(found["cpu"])]
         yield t("doctor.native-unused", features=", ".join(unused)) if unused else t("doctor.native-f16")
