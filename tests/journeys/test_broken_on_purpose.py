@@ -216,18 +216,18 @@ def test_base_model_whose_stop_row_is_frozen(kitae: Kitae, tiny_model: Path, tmp
     tensors["model.embed_tokens.weight"][2] = 0.0
     save_file(tensors, base / "model.safetensors", metadata={"format": "pt"})
     recipe = workplace(tmp_path / "w", base)
-    done = kitae("train", recipe, "--set", "verify.stop_probability=1e-4", "--json")
+    done = kitae("train", recipe, "--set", "verify.stop_probability=6e-4", "--json")
     assert done.code == 3
     assert refusals(done) == {"train.stop-token-trainable"}
     # With its row trainable too, or every weight, the same model may learn it.
     assert 'train.lora.tokens: ["<|im_end|>"]' in done.json["error"]["why"]
     done = kitae(
-        "train", recipe, "--set", "verify.stop_probability=1e-4", "--set", 'train.lora.tokens=["<|im_end|>"]', "--json"
+        "train", recipe, "--set", "verify.stop_probability=6e-4", "--set", 'train.lora.tokens=["<|im_end|>"]', "--json"
     )
     assert done.code == 0, done.err + done.out
     shipped = kitae("ship", done.json["run"], "--json")
     assert shipped.code == 0, shipped.err + shipped.out
-    done = kitae("train", recipe, "--set", "verify.stop_probability=1e-4", "--set", "train.method=full",
+    done = kitae("train", recipe, "--set", "verify.stop_probability=6e-4", "--set", "train.method=full",
                  "--set", "train.lora=null", "--set", "train.learning_rate=0.003", "--json")  # fmt: skip
     assert done.code == 0, done.err + done.out
 

@@ -188,7 +188,7 @@ def load(path: Path) -> Any:
     return lib
 
 
-def _open(path: Path) -> c.CDLL:
+def _open(path: Path) -> Any:
     try:
         return c.CDLL(str(path))
     except OSError as error:
