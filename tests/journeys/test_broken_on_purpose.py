@@ -209,6 +209,7 @@ def test_template_without_terminator(kitae: Kitae, tiny_model: Path, tmp_path: P
     assert "chat.terminator-labelled" in refusals(done)
 
 
+@pytest.mark.slow(25)
 def test_base_model_whose_stop_row_is_frozen(kitae: Kitae, tiny_model: Path, tmp_path: Path) -> None:
     base = tmp_path / "base"
     shutil.copytree(tiny_model, base)
@@ -260,6 +261,7 @@ def test_validation_rows_without_an_answer_do_not_count(kitae: Kitae, tiny_model
     assert refusals(done) == {"train.validation"}
 
 
+@pytest.mark.slow(15)
 @pytest.mark.parametrize("seed", range(1, 3))
 def test_clean_runs_are_not_refused(kitae: Kitae, tiny_model: Path, tmp_path: Path, seed: int) -> None:
     recipe = workplace(tmp_path / "w", tiny_model)

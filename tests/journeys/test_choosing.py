@@ -54,6 +54,7 @@ def until(true: Callable[[], bool], seconds: float = 120) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.slow(15)
 @pytest.mark.parametrize("way", ["random", "longest", "ifd", "diverse", "similar", "ifd+diverse", "longest+similar"])
 def test_every_way_chooses(kitae: Kitae, rows: Path, tiny_model: Path, tmp_path: Path, way: str) -> None:
     more = ["--target", written(tmp_path / "target.jsonl", ROWS[:3])] if "similar" in way else []
@@ -74,6 +75,7 @@ def test_every_way_chooses(kitae: Kitae, rows: Path, tiny_model: Path, tmp_path:
     assert (tmp_path / "again" / "kept.jsonl").read_bytes() == (tmp_path / "out" / "kept.jsonl").read_bytes()
 
 
+@pytest.mark.slow(30)
 def test_reading_goes_on_after_a_kill(kitae: Kitae, rows: Path, tiny_model: Path, tmp_path: Path) -> None:
     command = ["data", "select", rows, "--by", "longest+diverse", "--rows", 20, "--model", tiny_model, "--out"]
     cache = tmp_path / "cache"
@@ -128,6 +130,7 @@ def test_nothing_is_paid_for_before_all_is_known_to_be_there(
         assert done.code == 2 and done.json["error"]["kind"] == kind, done.out
 
 
+@pytest.mark.slow(20)
 def test_choices_are_compared_by_what_they_teach(kitae: Kitae, tiny_model: Path, tmp_path: Path) -> None:
     recipe = workplace(tmp_path, tiny_model)
     command = ["data", "select", "--compare", recipe, "--by", "diverse", "--tokens", 1500, "--model", tiny_model, "--json"]
@@ -246,6 +249,7 @@ def test_every_method_writes(kitae: Kitae, seeds: Path, tmp_path: Path, method: 
     assert preview.code == 0  # what was written can be trained on
 
 
+@pytest.mark.slow(30)
 def test_writing_goes_on_after_a_kill(kitae: Kitae, seeds: Path, tmp_path: Path) -> None:
     def slowly(body: dict[str, Any], _: int) -> Answer:
         return Answer(reply(body["messages"][-1]["content"]), pause=0.05)

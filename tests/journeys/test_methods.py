@@ -97,8 +97,9 @@ def settings_of(name: str, shape: str, model: Path) -> tuple[str, ...]:
         "distill": (f"train.distill.teacher={model}",),
         "distill-answers": (
             f"train.distill.teacher={STARTER}",
-            "train.distill.max_new_tokens=128",  # of a model of 135 million parameters, so it is asked little
-            "data.train=[{path: train.jsonl, licence: CC0-1.0, limit: 24}]",
+            "train.distill.shots=1",
+            "train.distill.max_new_tokens=80",  # of a model of 135 million parameters, so it is asked little
+            "data.train=[{path: train.jsonl, licence: CC0-1.0, limit: 16}]",
             "data.validation=[{path: validation.jsonl, licence: CC0-1.0, limit: 12}]",
         ),
     }
@@ -107,7 +108,9 @@ def settings_of(name: str, shape: str, model: Path) -> tuple[str, ...]:
     return (*teachers.get(name, ()), f"ship.gguf={'[]' if plain else '[F16]'}")
 
 
-@pytest.mark.parametrize(("name", "shape"), CASES)
+@pytest.mark.parametrize(
+    ("name", "shape"), [pytest.param(*case, marks=pytest.mark.slow(30 if "answers" in case[0] else 15)) for case in CASES]
+)
 def test_trained_proven_and_shipped(kitae: Kitae, rows: Path, shaped: dict[str, Path], name: str, shape: str) -> None:
     run = train(kitae, rows / f"{name}.yaml", shaped[shape], *settings_of(name, shape, shaped[shape]))
     shipped = kitae("ship", run, "--json")

@@ -58,6 +58,7 @@ def only_run(kitae: Kitae) -> Path:
     return run
 
 
+@pytest.mark.slow(20)
 @pytest.mark.parametrize("freeze", ["false", "true"])
 @pytest.mark.parametrize("phase", ["contexts", "tokens"])
 def test_stopped_in_a_phase_and_resumed_is_as_if_never_stopped(
@@ -144,6 +145,7 @@ def test_a_text_file_is_a_source(kitae: Kitae, texts: Path, tmp_path: Path) -> N
     assert kitae("train", path).code == 0
 
 
+@pytest.mark.slow(20)
 def test_a_sweep_shows_every_trial_and_goes_on_where_it_was(kitae: Kitae, texts: Path, tmp_path: Path) -> None:
     path = recipe(tmp_path, texts, "method: full, epochs: 1").rename(tmp_path / "grid.yaml")
     command = ("sweep", path, "--grid", "model.new.blocks=[1],[2, 1]", "--grid", "train.seed=0,1", "--json")
@@ -167,6 +169,7 @@ def test_a_sweep_shows_every_trial_and_goes_on_where_it_was(kitae: Kitae, texts:
     assert len(list((kitae.home / "runs").iterdir())) == 4
 
 
+@pytest.mark.slow(30)
 @pytest.mark.parametrize("how", ["Ctrl-C", "SIGTERM"])
 def test_a_sweep_that_is_stopped_saves_what_it_has_and_goes_on(kitae: Kitae, texts: Path, tmp_path: Path, how: str) -> None:
     path = recipe(tmp_path, texts, "method: full, epochs: 4").rename(tmp_path / "grid.yaml")
@@ -198,6 +201,7 @@ def test_a_sweep_is_stopped_before_its_trial_can_hear_it(kitae: Kitae, texts: Pa
     assert not list(kitae.home.glob("runs/*"))
 
 
+@pytest.mark.slow(40)
 def test_a_trial_that_outlives_its_sweep_is_no_failure(kitae: Kitae, texts: Path, tmp_path: Path) -> None:
     path = recipe(tmp_path, texts, "method: full, epochs: 40").rename(tmp_path / "grid.yaml")
     command = ("sweep", path, "--grid", "train.epochs=40,1", "--json")

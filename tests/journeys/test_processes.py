@@ -20,7 +20,7 @@ from kitae.runs import Run
 from .conftest import Kitae, workplace
 from .test_killed import wait_for_step
 
-pytestmark = pytest.mark.journey
+pytestmark = [pytest.mark.journey, pytest.mark.slow(40)]
 
 
 TORCHRUN = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2"]

@@ -16,6 +16,7 @@ from kitae.models.vocabulary.trainers import train
 NUMBERS = ["1234567 12345 3.14 2024-05-17 １２３４ 99999\n\n\n    x\n        y\t\t z\r\n DON'T don't I'm WE'LL"] * 3
 
 
+@pytest.mark.slow(10)
 @pytest.mark.parametrize("name", PRE_TOKENIZERS)
 def test_llama_cpp_cuts_the_same(name: str, tmp_path: Path) -> None:
     tokenizer = train(Order.of("bpe", 1000, name, []), [*corpus(), *NUMBERS])

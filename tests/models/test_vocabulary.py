@@ -134,6 +134,7 @@ for kind, size in (("bpe", 1200), ("unigram", 1200), ("wordpiece", 1200), ("word
 """
 
 
+@pytest.mark.slow(10)
 def test_the_same_text_gives_the_same_bytes() -> None:
     """In other processes, with other hash seeds and thread counts, and whatever order the texts come in."""
 

@@ -19,6 +19,7 @@ MADE = json.loads(MADE_BY_LLAMA_CPP.read_text())
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="the files were made on x86-64")
+@pytest.mark.slow(5)
 @pytest.mark.parametrize(("shape", "weighted"), CASES, ids=[case_name(*case) for case in CASES])
 def test_the_file_is_llama_cpps(shape: str, weighted: bool, tmp_path: Path) -> None:
     source = write_file(tmp_path / "source.gguf", shape)

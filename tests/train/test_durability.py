@@ -109,6 +109,7 @@ def alike(one: Run, other: Run) -> None:
         torch.testing.assert_close(ours[name], tensor, atol=1e-6, rtol=0, msg=lambda text, name=name: f"{name}: {text}")
 
 
+@pytest.mark.slow(10)
 @pytest.mark.timeout(300 * POINTS)
 @pytest.mark.parametrize("method", METHODS)
 def test_a_killed_run_ends_as_if_it_had_not_been(method: str, begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
