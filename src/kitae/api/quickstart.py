@@ -23,6 +23,7 @@ from kitae.models import locate, open_codec
 from kitae.recipe import STARTER, load_recipe
 
 ROWS = {"train": 2200, "validation": 32, "test": 200}
+_SYSTEM = "Appointment as JSON."  # short, because every row has to read it; what it means is learned
 _SECONDS, _SECONDS_BF16 = 420, 240  # that the whole journey should take
 _FEWEST = 300  # training rows, however slow the machine is
 _DISK_GB = 2
@@ -45,7 +46,7 @@ train:
   lora: {{r: 16, alpha: 32}}
   epochs: 1
   learning_rate: 3.0e-3
-  batch_tokens: 350
+  batch_tokens: 250
   evaluations: 2
   seed: {seed}
 evaluate: {{suites: [exact_match], prompts: {prompts}, rows: 24, max_new_tokens: 64}}
@@ -60,12 +61,12 @@ def quickstart(out: Path | None = None, seed: int = 0, prompts: int = 48, full: 
     folder = out or paths.home() / "quickstart"
     _prepare(folder)
     console.say(t("say.quickstart", folder=folder))
-    appointments.write_splits(folder, ROWS)
+    appointments.write_splits(folder, ROWS, system=_SYSTEM)
     recipe = folder / "recipe.yaml"
     write_text(recipe, _RECIPE.format(seed=seed, prompts=prompts))
     rows = ROWS["train"] if full else _rows_in_time(recipe, began)
     if rows < ROWS["train"]:
-        appointments.write_splits(folder, {"train": rows})
+        appointments.write_splits(folder, {"train": rows}, system=_SYSTEM)
     run = str(train(recipe)["run"])
     report = ship(run)
     return {

@@ -109,7 +109,7 @@ def _known_words() -> frozenset[str]:
     return frozenset(word for pool in all_phrases().values() for entry in pool for word in entry.casefold().split())
 
 
-def rows(split: str, count: int, seed: int = 0) -> Iterator[dict[str, object]]:
+def rows(split: str, count: int, seed: int = 0, system: str = SYSTEM) -> Iterator[dict[str, object]]:
     """`count` different conversations of a split; the same arguments always give the same rows."""
     rng = random.Random(f"{split}-{seed}")
     pools = _Pools(split)
@@ -121,18 +121,18 @@ def rows(split: str, count: int, seed: int = 0) -> Iterator[dict[str, object]]:
         seen.add(message)
         yield {
             "messages": [
-                {"role": "system", "content": SYSTEM},
+                {"role": "system", "content": system},
                 {"role": "user", "content": message},
                 {"role": "assistant", "content": answer.as_json()},
             ]
         }
 
 
-def write_splits(folder: Path, counts: dict[str, int], seed: int = 0) -> dict[str, Path]:
+def write_splits(folder: Path, counts: dict[str, int], seed: int = 0, system: str = SYSTEM) -> dict[str, Path]:
     """Writes one JSONL file a split and returns their paths."""
     paths = {split: folder / f"{split}.jsonl" for split in counts}
     for split, path in paths.items():
-        write_jsonl(path, rows(split, counts[split], seed))
+        write_jsonl(path, rows(split, counts[split], seed, system))
     return paths
 
 
