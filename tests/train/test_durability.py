@@ -51,7 +51,7 @@ class Killed(BaseException):
 
 @pytest.fixture(scope="module")
 def model(tiny_llama: Callable[..., Path]) -> Path:
-    return tiny_llama(tokens=4096, num_hidden_layers=3)
+    return tiny_llama(num_hidden_layers=3)
 
 
 Begin = Callable[..., Run]
