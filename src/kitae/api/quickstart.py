@@ -84,11 +84,12 @@ def _prepare(folder: Path) -> None:
     """Everything that could be missing is fetched or named before anything slow begins."""
     from kitae.ship import converter
 
-    with creating(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(folder).free / 2**30
-    if free < _DISK_GB:
-        raise KitaeError("little-disk", where=str(folder), free=f"{free:.1f}", needed=_DISK_GB)
+    for place in (folder, paths.home()):  # the rows, and the run
+        with creating(place):
+            place.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(place).free / 2**30
+        if free < _DISK_GB:
+            raise KitaeError("little-disk", where=str(place), free=f"{free:.1f}", needed=_DISK_GB)
     quiet_libraries()
     with ThreadPoolExecutor(1) as pool:  # unpacking keeps one core busy, and reading the model the other
         fetched = pool.submit(converter)

@@ -45,6 +45,7 @@ class TorchEngine:
     def logits(self, ids: Sequence[int], start: int) -> Logits:
         """What a row begins with is not read again if the row before began with it, too."""
         before, cache = self._read
+        self._read = [], None  # until this row has been read to its end
         known = min(common_prefix([before, ids]), start) if before else 0
         if cache is None or not known or not _attends(self.model, cache):
             known, cache = 0, _copy(self._soft_prompt, self.model)

