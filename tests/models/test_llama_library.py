@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kitae.errors import InputError
-from kitae.models import CHOICE, NATIVE, PREBUILT, library, llama_places
+from kitae.models import CHOICE, NATIVE, PREBUILT, library, llama_places, llama_version
 from kitae.models import llama_library as binding
 
 
@@ -51,3 +51,18 @@ def test_places_are_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     assert PREBUILT in kinds and kinds == sorted(kinds, key=[NATIVE, PREBUILT].index)
     monkeypatch.setenv(CHOICE, PREBUILT)
     assert [place.kind for place in llama_places()] == [PREBUILT]
+
+
+def test_a_native_build_that_can_not_be_used_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And what is recorded is what was used."""
+    (prebuilt,) = (place for place in llama_places() if place.kind == PREBUILT)
+    (tmp_path / "libllama.so").write_bytes(b"no library")
+    broken = binding.Place(NATIVE, tmp_path / "libllama.so", "llama-cpp-python 9.9")
+    monkeypatch.setattr(binding, "llama_places", lambda: [broken, prebuilt])
+    monkeypatch.setattr(binding, "_told", [])
+    assert library() is library()
+    assert llama_version() == prebuilt.package
+    told = capsys.readouterr().err
+    assert told.count("llama-cpp-python 9.9") == 1 and prebuilt.package in told

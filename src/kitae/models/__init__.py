@@ -5,7 +5,7 @@ from kitae.models.four_bits import rounded
 from kitae.models.gguf_header import GgufHeader, GgufParts, Tensor, read_gguf_header
 from kitae.models.gguf_types import FILE_TYPES, block_size, row_bytes, type_number
 from kitae.models.llama import LlamaModel, LlamaVocabulary
-from kitae.models.llama_library import CHOICE, NATIVE, PREBUILT, library, llama_places
+from kitae.models.llama_library import CHOICE, NATIVE, PREBUILT, library, llama_places, llama_version
 from kitae.models.new import NEWLLM, Design, create_model, size_of
 from kitae.models.open import add_lora, open_codec, open_model, open_tokenizer, open_with_adapter
 from kitae.models.peek import Size, peek
@@ -54,6 +54,7 @@ __all__ = [
     "is_soft_prompt",
     "library",
     "llama_places",
+    "llama_version",
     "locate",
     "locate_tokenizer",
     "open_codec",

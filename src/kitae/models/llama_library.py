@@ -16,7 +16,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from kitae.console import console
 from kitae.errors import InputError
+from kitae.i18n import t
 
 CHOICE = "KITAE_LLAMA"  # prebuilt, native, or the path of a libllama
 PREBUILT, NATIVE = "prebuilt", "native"
@@ -84,6 +86,7 @@ _MODEL_DEFAULTS = {
     "vocab_only": False, "check_tensors": False, "use_extra_bufts": True, "no_host": False, "no_alloc": False,
 }  # fmt: skip
 
+_told: list[Place] = []  # that another one was passed over; once is enough
 LogCallback = c.CFUNCTYPE(None, c.c_int, c.c_char_p, c.c_void_p)
 _P, _I, _U, _B, _S, _F = c.c_void_p, c.c_int32, c.c_uint64, c.c_bool, c.c_char_p, c.POINTER(c.c_float)
 _FUNCTIONS: dict[str, tuple[Any, Sequence[Any]]] = {
@@ -162,12 +165,26 @@ def _version(name: str) -> str:
 
 def library() -> Any:
     """llama.cpp as ctypes functions, with its chatter switched off."""
-    wrong = []
+    return _first_that_loads()[1]
+
+
+def llama_version() -> str:
+    """The package of the library that is used, which need not be the preferred one."""
+    return _first_that_loads()[0].package
+
+
+def _first_that_loads() -> tuple[Place, Any]:
+    wrong: list[str] = []
     for place in llama_places():
         try:
-            return load(place.path)
+            found = load(place.path)
         except (OSError, AttributeError, LookupError) as error:
             wrong.append(f"{place.package}: {error}")
+            continue
+        if wrong and not _told:
+            console.say(t("say.llama-skipped", used=place.package, why="; ".join(wrong)))
+            _told.append(place)
+        return place, found
     raise InputError("llama-library", why="\n".join(wrong) or os.environ.get(CHOICE) or "xllamacpp")
 
 

@@ -12,7 +12,7 @@ import yaml
 
 from kitae.chat import ChatCodec
 from kitae.files import hash_text, read_text, sha256
-from kitae.models import count_parameters, deciding_files, llama_places
+from kitae.models import count_parameters, deciding_files, llama_version
 from kitae.runs import Run
 from kitae.train.prepare import Prepared
 
@@ -43,7 +43,7 @@ def manifest(prepared: Prepared) -> dict[str, object]:
     packages = [*_VERSIONS, *(["liger-kernel"] if recipe.train.kernels == "liger" else [])]
     return {
         "kitae": version("kitae"),
-        "versions": {**{name: version(name) for name in packages}, "llama.cpp": llama_places()[0].package},
+        "versions": {**{name: version(name) for name in packages}, "llama.cpp": llama_version()},
         "machine": {"platform": platform.platform(), "python": platform.python_version()},
         "model": {
             "source": recipe.model.source,
