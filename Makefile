@@ -4,7 +4,7 @@ BIN := .venv/bin
 .PHONY: help install quickstart test test-fast lint bench clean
 
 help:
-	@echo "make quickstart  install, then train, prove and package a small model (the main job)"
+	@echo "make quickstart  install, then train, verify and package a small model (the main job)"
 	@echo "make test        install, then run every test"
 	@echo "make test-fast   the same without whole commands and other long tests"
 	@echo "make install     only install; make lint, make bench: for developers"

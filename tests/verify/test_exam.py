@@ -21,7 +21,7 @@ def test_long_rows_are_compared_up_to_so_many_tokens(words: int, count: int, cod
     (tmp_path / "rows.jsonl").write_text(json.dumps({"messages": [{"role": "user", "content": "Tell."}]}) + "\n")
     (tmp_path / "recipe.yaml").write_text("name: long\nmodel: {max_length: 4096}\ndata: {train: [{path: rows.jsonl}]}\n")
     recipe = load_recipe(tmp_path / "recipe.yaml")
-    exam = own_exam(recipe, codec, [], [row(words)] * 40)
+    exam = own_exam(recipe, codec, None, [], [row(words)] * 40)
     assert len(exam.rows) == count
     assert len(exam.prompts) == 40  # what is answered is another matter
     job = exam.job(type("Form", (), {"path": "x", "base": None, "template": None, "extra_stops": ()}))

@@ -7,7 +7,7 @@ import pytest
 from kitae.evaluate.observe import Job, Observation
 from kitae.generate import Completion
 from kitae.recipe import Thresholds
-from kitae.verify.behaviour import stops
+from kitae.verify.behaviour import loops_off_task, rambles, stops, stops_like
 
 
 def answers(stopped: int, total: int) -> list[Completion]:
@@ -34,3 +34,26 @@ def test_too_few_to_tell_is_a_warning(gate: str, greedy: tuple[int, int], sample
     found = stops(gate, seen, Thresholds())
     assert found.verdict == verdict, found.evidence
     assert found.why("en") and found.why("ja") and bool(found.fix()) == (verdict != "pass")
+
+
+def seen(stopped: int, total: int) -> Observation:
+    return Observation(Job("x"), {}, [], [], None, answers(stopped, total), [], 1.0)
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "verdict"),
+    [(8, 6, "warn"), (8, 8, "warn"), (12, 12, "pass"), (12, 8, "warn"), (12, 7, "refuse"), (8, 0, "refuse")],
+)
+@pytest.mark.parametrize("gate", ["gguf.stops", "quant.stops"])
+def test_two_forms_are_asked_the_same_and_chance_is_told_apart(gate: str, before: int, now: int, verdict: str) -> None:
+    found = stops_like(gate, seen(before, 12), seen(now, 12))
+    assert found.verdict == verdict, found.evidence
+    assert "p = " in found.evidence[0]
+
+
+def test_a_model_alone_may_ramble() -> None:
+    found = rambles("hf.stops", seen(2, 12), Thresholds())
+    assert (found.verdict, found.case) == ("warn", "off-task") and "2 of 12" in found.evidence[0]
+    endless = [Completion("x", (1,) * 200, "length")] * 12
+    looping = Observation(Job("x"), {}, [], [], None, endless, [], 1.0)
+    assert loops_off_task("hf.loops", looping, Thresholds()).verdict == "warn"

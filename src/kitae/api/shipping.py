@@ -36,7 +36,7 @@ def merge(run: str) -> JsonDict:
 def export(target: str, quant: str, out: Path | None = None) -> JsonDict:
     """A GGUF file of a run, a model folder, a hub id or an F16 GGUF file."""
     quiet_libraries()
-    from kitae.ship import Chain, quantise, to_gguf
+    from kitae.ship import Chain, general_sequences, importance, quantise, to_gguf
 
     if out is not None and out.is_dir():
         raise InputError("not-writable", where=str(out), why=os.strerror(errno.EISDIR))
@@ -50,20 +50,20 @@ def export(target: str, quant: str, out: Path | None = None) -> JsonDict:
             path = out
         return {"file": str(path), "size_mb": round(path.stat().st_size / 1e6, 1)}
     source = Path(target).expanduser()
-    if source.suffix != ".gguf":
-        source = locate(target)
-    path = out or Path(f"{source.stem if source.suffix else source.name}-{quant}.gguf").absolute()
-    if source.suffix == ".gguf":
+    packed = source.suffix == ".gguf"
+    if packed:
         read_gguf_header(source)
-        quantise(source, path, quant)
-    elif quant == "F16":
-        to_gguf(source, path)
-    else:
-        plain = path.with_name(f".{path.name}.{os.getpid()}.gguf")  # a name that no file of the user's has
-        try:
-            quantise(to_gguf(source, plain), path, quant)
-        finally:
-            plain.unlink(missing_ok=True)
+    folder = locate(target)
+    path = out or Path(f"{source.stem if packed else folder.name}-{quant}.gguf").absolute()
+    if quant == "F16":
+        to_gguf(folder, path)
+        return {"file": str(path), "size_mb": round(path.stat().st_size / 1e6, 1)}
+    plain = path.with_name(f".{path.name}.{os.getpid()}.gguf")  # a name that no file of the user's has
+    try:
+        matters = importance(folder, general_sequences(folder), quant)
+        quantise(source if packed else to_gguf(folder, plain), path, quant, matters)
+    finally:
+        plain.unlink(missing_ok=True)
     return {"file": str(path), "size_mb": round(path.stat().st_size / 1e6, 1)}
 
 

@@ -3,6 +3,7 @@
 from kitae.chat.asking import Ask, Reply, Request, without_thought
 from kitae.chat.codec import ChatCodec, Encoded, Span
 from kitae.chat.conversation import ROLES, Conversation, Message
+from kitae.chat.ollama import Modelfile, ollama_template, read_modelfile, render_ollama
 from kitae.chat.template import ChatTemplate
 from kitae.chat.vocabulary import HfVocabulary, Vocabulary
 
@@ -15,9 +16,13 @@ __all__ = [
     "Encoded",
     "HfVocabulary",
     "Message",
+    "Modelfile",
     "Reply",
     "Request",
     "Span",
     "Vocabulary",
+    "ollama_template",
+    "read_modelfile",
+    "render_ollama",
     "without_thought",
 ]

@@ -91,6 +91,14 @@ class ChatCodec:
         masked, disguise = self._disguised(messages)
         return self._encode(self.template.render(masked, add_generation_prompt=True), disguise)
 
+    def rendered(self, messages: Sequence[Message]) -> str:
+        """The text of a prompt. Where messages name control tokens, these are disguised in it."""
+        return self.template.render(self._disguised(messages)[0], add_generation_prompt=True)
+
+    def names_control(self, messages: Sequence[Message]) -> bool:
+        """Whether a message has the text of a control token in it."""
+        return any(self._control_pattern.search(message.content) for message in messages)
+
     def encode(self, conversation: Conversation) -> list[Encoded]:
         """One sequence a conversation; one an answer where earlier turns, or their tokens, would not stay as they were."""
         if conversation.is_text:
@@ -182,7 +190,7 @@ class ChatCodec:
     # to be recognised, and the exchanged characters are put back while recognition is switched off.
 
     def _disguised(self, messages: Sequence[Message]) -> tuple[list[Message], dict[str, str]]:
-        if not any(self._control_pattern.search(message.content) for message in messages):
+        if not self.names_control(messages):
             return list(messages), {}
         used = {char for message in messages for char in message.content}
         texts = list(self.vocabulary.control)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +10,7 @@ import typer
 
 from kitae.cli import choosing  # noqa: F401 - its commands are of `data`
 from kitae.cli.data import data_app
-from kitae.cli.result import Result, form_table, gate_lines, grid
+from kitae.cli.result import Result, form_table, gate_lines, grid, verdict_line
 from kitae.cli.tokenizer import tokenizer_app
 from kitae.i18n import t
 
@@ -91,6 +92,9 @@ def recipe_new(
 
     if path.exists():
         raise InputError("exists", where=str(path))
+    rows = Path(train)
+    if not rows.is_absolute() and rows.exists():  # a recipe names files from where it is
+        train = os.path.relpath(rows, path.absolute().parent)
     write_text(path, commented_recipe(path.stem, train, source))
     return Result({"recipe": str(path)}, str(path))
 
@@ -145,7 +149,7 @@ def verify(
 
     value = verify(target, against, only or [])
     code = EXIT_REFUSED if value["verdict"] == "refuse" else 0
-    return Result(value, f"{gate_lines(value['gates'])}\n\n{t('report.verdict.' + value['verdict'])}", code)
+    return Result(value, f"{gate_lines(value['gates'])}\n\n{verdict_line(value)}", code)
 
 
 @app.command("eval", help=t("help.eval"))

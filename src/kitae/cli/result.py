@@ -39,6 +39,11 @@ def gate_lines(gates: Sequence[JsonDict]) -> str:
     return "\n".join(lines)
 
 
+def verdict_line(value: JsonDict) -> str:
+    alone = any(gate["verdict"] == "skip" and gate["case"] == "no-reference" for gate in value["gates"])
+    return t("report.verdict.alone") if alone and value["verdict"] == "ship" else t(f"report.verdict.{value['verdict']}")
+
+
 def form_table(rows: Sequence[JsonDict]) -> str:
     head = [t(f"report.{key}") for key in ("form", "exact", "stops")] + ["MB", t("report.speed")]
     equal = [row["form"] for row in rows if row["answers_of"]]

@@ -21,6 +21,9 @@ from kitae.errors import InputError, KitaeError
 from kitae.files import JsonDict, read_json, write_json
 from kitae.generate import Completion, Engine, Settings, complete, open_engine
 from kitae.i18n import t
+from kitae.models import decoding_defaults, folder_facts, gguf_defaults, model_settings, read_alone, read_gguf_header
+
+LONG_TAIL = 64  # tokens at the end of the long sequence that are compared
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,7 @@ class Job:
     chats: list[list[dict[str, str]]] = field(default_factory=list)  # → prompt token ids
     sequences: list[list[int]] = field(default_factory=list)  # → logits of what follows `starts`
     starts: list[int] = field(default_factory=list)
+    long: list[int] = field(default_factory=list)  # → logits of its last tokens, by which settings of positions show
     prompts: list[list[dict[str, str]]] = field(default_factory=list)  # → greedy answers
     sampled: int = 0  # how many of the prompts are also answered with sampling
     max_new_tokens: int = 128
@@ -66,6 +70,7 @@ class Observation:
     answers: list[Completion]
     sampled: list[Completion]
     tokens_per_second: float
+    long_logits: Path | None = None
     answers_of: str = ""  # the form whose answers these are, if this one was proven equal to it
 
     def row_logits(self) -> LogitsFile:
@@ -73,7 +78,8 @@ class Observation:
         return LogitsFile(self.logits)
 
     def as_dict(self) -> JsonDict:
-        return {**asdict(self), "logits": str(self.logits) if self.logits else None}
+        files = {"logits": self.logits, "long_logits": self.long_logits}
+        return {**asdict(self), **{name: str(path) if path else None for name, path in files.items()}}
 
     @staticmethod
     def from_dict(value: JsonDict) -> Observation:
@@ -86,7 +92,8 @@ class Observation:
             [Completion(a["text"], tuple(a["tokens"]), a["finish"]) for a in value["answers"]],
             [Completion(a["text"], tuple(a["tokens"]), a["finish"]) for a in value["sampled"]],
             value["tokens_per_second"],
-            value.get("answers_of", ""),
+            Path(value["long_logits"]) if value["long_logits"] else None,
+            value["answers_of"],
         )
 
 
@@ -137,10 +144,11 @@ def _look(job: Job, folder: Path) -> Observation:
         sampled = complete(engine, prompts[: job.sampled], sampling) if job.sampled else []
         return Observation(
             job=job,
-            facts=_facts(engine),
+            facts=_facts(engine, job),
             text_ids=[codec.vocabulary.encode(text, parse_control=False) for text in job.texts],
             chat_ids=[codec.prompt(_messages(chat)) for chat in job.chats],
-            logits=_logits(engine, job, folder) if job.sequences else None,
+            logits=_logits(engine, job.sequences, job.starts, folder) if job.sequences else None,
+            long_logits=_logits(engine, [job.long], [len(job.long) - LONG_TAIL - 1], folder) if job.long else None,
             answers=answers,
             sampled=sampled,
             tokens_per_second=sum(len(a.tokens) for a in answers) / seconds if answers else 0.0,
@@ -149,11 +157,11 @@ def _look(job: Job, folder: Path) -> Observation:
         engine.close()
 
 
-def _logits(engine: Engine, job: Job, folder: Path) -> Path:
+def _logits(engine: Engine, sequences: Sequence[list[int]], starts: Sequence[int], folder: Path) -> Path:
     """Row by row into the file: together they are several times the size of a small model."""
-    count = sum(len(ids) - start - 1 for ids, start in zip(job.sequences, job.starts, strict=True))
+    count = sum(len(ids) - start - 1 for ids, start in zip(sequences, starts, strict=True))
     with tempfile.NamedTemporaryFile(dir=folder, prefix="logits-", suffix=".npy", delete=False) as file:
-        for number, (ids, start) in enumerate(zip(job.sequences, job.starts, strict=True)):
+        for number, (ids, start) in enumerate(zip(sequences, starts, strict=True)):
             row = engine.logits(ids, start).astype("<f4", copy=False)
             if number == 0:
                 header = {"descr": "<f4", "fortran_order": False, "shape": (count, row.shape[1])}
@@ -162,22 +170,35 @@ def _logits(engine: Engine, job: Job, folder: Path) -> Path:
     return Path(file.name)
 
 
-def _facts(engine: Engine) -> JsonDict:
-    """What the artifact itself says of its template and stops."""
+def _facts(engine: Engine, job: Job) -> JsonDict:
+    """What the artifact itself says of its template, its stops, and how it wants to be run."""
     from kitae.generate.llama_engine import LlamaEngine
 
-    codec = engine.codec
+    codec, chats = engine.codec, [_messages(chat) for chat in job.chats]
     facts: JsonDict = {
         "engine": engine.name,
         "template": codec.template.source,
+        "rendered": [codec.rendered(chat) for chat in chats],
         "terminator": codec.terminator,
         "stop_tokens": sorted(engine.stop_tokens),
         "vocabulary": codec.vocabulary.size,
+        "context": engine.context,
     }
     if isinstance(engine, LlamaEngine):
         model = engine.model.facts
-        facts |= {key: model[key] for key in ("stops", "bos", "adds_bos", "pre_tokenizer", "parameters")}
-    return facts
+        named = ("stops", "bos", "adds_bos", "pre_tokenizer", "parameters", "context")
+        return facts | {key: model[key] for key in named} | {"defaults": gguf_defaults(read_gguf_header(Path(job.path)))}
+    folder = Path(job.base or job.path)
+    told = folder_facts(folder, codec)
+    plain = [i for i, chat in enumerate(chats) if not codec.names_control(chat)]
+    alone = read_alone(folder, [facts["rendered"][i] for i in plain])
+    return facts | {
+        "stops": told.stops,
+        "context": told.context,
+        "settings": model_settings(folder),
+        "defaults": decoding_defaults(folder),
+        "alone": alone and {**alone, "ids": dict(zip(map(str, plain), alone["ids"], strict=True))},
+    }
 
 
 def _messages(chat: Sequence[dict[str, str]]) -> list[Message]:

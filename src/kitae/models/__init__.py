@@ -9,6 +9,7 @@ from kitae.models.llama_library import CHOICE, NATIVE, PREBUILT, library, llama_
 from kitae.models.new import NEWLLM, Design, create_model, size_of
 from kitae.models.open import add_lora, open_codec, open_model, open_tokenizer, open_with_adapter
 from kitae.models.peek import Size, peek
+from kitae.models.settings import changes_greedy, decoding_defaults, gguf_defaults, model_settings, read_alone
 from kitae.models.soft_prompt import add_soft_prompt, is_soft_prompt, open_with_prompt
 from kitae.models.source import (
     STARTERS,
@@ -42,13 +43,16 @@ __all__ = [
     "add_soft_prompt",
     "base_of",
     "block_size",
+    "changes_greedy",
     "check_adapter",
     "check_folder",
     "check_safetensors",
     "count_parameters",
     "create_model",
     "deciding_files",
+    "decoding_defaults",
     "folder_facts",
+    "gguf_defaults",
     "is_adapter",
     "is_model_folder",
     "is_soft_prompt",
@@ -57,12 +61,14 @@ __all__ = [
     "llama_version",
     "locate",
     "locate_tokenizer",
+    "model_settings",
     "open_codec",
     "open_model",
     "open_tokenizer",
     "open_with_adapter",
     "open_with_prompt",
     "peek",
+    "read_alone",
     "read_gguf_header",
     "rounded",
     "row_bytes",

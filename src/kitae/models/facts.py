@@ -18,12 +18,14 @@ class Facts:
     context: int | None  # tokens that it was made for
     stretched: bool  # whether its positions are scaled, so that it may read more
     terminator: int | None  # what the template ends an answer with
-    stops: dict[str, list[int]]  # place → token ids it names
+    stops: dict[str, list[int]]  # place → token ids it names; of a file that isn't there, nothing
 
     @property
     def stop_tokens(self) -> set[int]:
-        """What ends a generation with this folder: what generation_config says, as every library reads it."""
-        return set(self.stops.get("generation_config") or self.stops.get("config") or self.stops["tokenizer"])
+        """What ends a generation with this folder. Where there is a generation_config.json, libraries read no other file."""
+        if "generation_config" in self.stops:
+            return set(self.stops["generation_config"])
+        return set(self.stops["config"] or self.stops["tokenizer"])
 
 
 def folder_facts(folder: Path, codec: ChatCodec) -> Facts:
@@ -35,8 +37,9 @@ def folder_facts(folder: Path, codec: ChatCodec) -> Facts:
     stops = {
         "tokenizer": _ids(tokenizer_eos),
         "config": _ids(text.get("eos_token_id")),
-        "generation_config": _ids(read_json(generation).get("eos_token_id")) if generation.exists() else [],
     }
+    if generation.exists():
+        stops["generation_config"] = _ids(read_json(generation).get("eos_token_id"))
     return Facts(
         architecture=str((config.get("architectures") or [config.get("model_type", "?")])[0]),
         parameters=count_parameters(folder),

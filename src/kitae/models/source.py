@@ -56,7 +56,9 @@ def is_adapter(folder: Path) -> bool:
 
 def base_of(adapter: Path) -> Path:
     """The model folder that an adapter was made beside; a package brings it along."""
-    named = str(read_json(adapter / "adapter_config.json").get("base_model_name_or_path"))
+    named = read_json(adapter / "adapter_config.json").get("base_model_name_or_path")
+    if not isinstance(named, str) or not named:
+        raise InputError("adapter-base", where=str(adapter / "adapter_config.json"))
     beside = adapter.absolute() / named
     return beside if is_model_folder(beside) else locate(named)
 

@@ -1,11 +1,13 @@
 """Merge, GGUF, quantise, package: the proof chain."""
 
 from kitae.callable import make_callable
+from kitae.ship.calibration import general_sequences
 from kitae.ship.chain import Chain
 from kitae.ship.converter import converter
 from kitae.ship.export import to_gguf
+from kitae.ship.importance import importance
 from kitae.ship.quantise import quantise
 
-__all__ = ["Chain", "converter", "quantise", "to_gguf"]
+__all__ = ["Chain", "converter", "general_sequences", "importance", "quantise", "to_gguf"]
 
 make_callable(__name__)

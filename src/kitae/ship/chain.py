@@ -78,7 +78,8 @@ class Chain:
             if quant == PLAIN:
                 to_gguf(self.make_merged(), target)
             else:
-                quantise(self.make_gguf(PLAIN), target, quant, importance(self.merged, self.verifier.training_sequences()))
+                plain, rows = self.make_gguf(PLAIN), self.verifier.training_sequences()
+                quantise(plain, target, quant, importance(self.merged, rows, quant))
         return target
 
     # The whole chain

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kitae.chat import Encoded
+from kitae.console import console
+from kitae.i18n import t
 from kitae.models import open_model
 
 if TYPE_CHECKING:
@@ -15,11 +17,15 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
+_UNWEIGHTED = ("Q8_0",)  # every weight is rounded to the nearest of 256 steps, whatever it is worth
 _TOKENS = 3_000  # of calibration; ten thousand took a minute on two cores with AVX2
 
 
-def importance(folder: Path, rows: Sequence[Encoded]) -> dict[str, npt.NDArray[np.float32]]:
-    """E[x²] for every linear layer, under the layer's GGUF name."""
+def importance(folder: Path, rows: Sequence[Encoded], quant: str) -> dict[str, npt.NDArray[np.float32]] | None:
+    """E[x²] for every linear layer, under the layer's GGUF name; None for a type that doesn't ask for it."""
+    if quant in _UNWEIGHTED:
+        return None
+    console.say(t("say.importance"))
     import numpy as np
     import torch
 

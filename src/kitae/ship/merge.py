@@ -36,8 +36,7 @@ def merge(base: Path, output: Path, folder: Path, dtype: str, template: str | No
         if template is not None:
             tokenizer.chat_template = Path(template).read_text(encoding="utf-8")
         tokenizer.save_pretrained(stage)
-        if extra_stops:
-            write_stops(stage, base, template, extra_stops)
+        write_stops(stage, base, template, extra_stops)
         for name in ("LICENSE", "NOTICE", "tokenizer.model"):
             if (base / name).exists():
                 shutil.copyfile(base / name, stage / name)
@@ -47,6 +46,7 @@ def merge(base: Path, output: Path, folder: Path, dtype: str, template: str | No
 def write_stops(folder: Path, base: Path, template: str | None, extra: Sequence[int]) -> None:
     """The stop tokens that ended answers in training end them in the shipped folder."""
     generation = base / "generation_config.json"
-    own = folder_facts(base, open_codec(base, template)).stop_tokens
-    value = {**(read_json(generation) if generation.exists() else {}), "eos_token_id": sorted(own.union(extra))}
-    (folder / generation.name).write_text(json.dumps(value, indent=2))
+    stops = folder_facts(base, open_codec(base, template)).stop_tokens.union(extra)
+    if stops:
+        value = {**(read_json(generation) if generation.exists() else {}), "eos_token_id": sorted(stops)}
+        (folder / generation.name).write_text(json.dumps(value, indent=2))

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from kitae.chat import ollama_template
 from kitae.files import JsonDict, read_json, write_json, write_text
 from kitae.models import STARTERS, open_tokenizer
 from kitae.ship.export import has_gguf_form
@@ -52,39 +53,12 @@ def modelfile(file: str, verifier: RunVerifier) -> str:
     codec = verifier.exam.codec
     stops = verifier.seen(verifier.trained).facts["stop_tokens"]
     lines = [f"FROM ./{file}"]
-    go_template = ollama_template(verifier)
+    go_template = ollama_template(codec.template)
     if go_template:
         lines.append(f'TEMPLATE """{go_template}"""')
     lines += [f'PARAMETER stop "{codec.vocabulary.decode([token])}"' for token in stops]
     lines.append("PARAMETER temperature 0")
     return "\n".join(lines) + "\n"
-
-
-def ollama_template(verifier: RunVerifier) -> str:
-    """The chat template in Ollama's language, by asking the real one how it wraps each role.
-
-    Empty if the template is not a plain sequence of wrapped turns; then Ollama's own reading of the GGUF has to do.
-    """
-    from kitae.chat import Message
-
-    template = verifier.exam.codec.template
-    system, user, answer = (Message(role, mark) for role, mark in (("system", "\x01"), ("user", "\x02"), ("assistant", "\x03")))
-    whole = template.render((system, user, answer))
-    prompt = template.render((system, user), add_generation_prompt=True)
-    if not whole.startswith(prompt) or any(whole.count(mark) != 1 for mark in "\x01\x02\x03"):
-        return ""
-    before, rest = whole.split("\x01")
-    between, rest = rest.split("\x02")
-    opening, closing = rest.split("\x03")
-    if not template.render((user,)).endswith(f"{between.rpartition(closing)[2] or between}\x02{closing}"):
-        return ""
-    system_close = between[: between.index(closing) + len(closing)] if closing and closing in between else ""
-    user_open = between[len(system_close) :]
-    default = template.default_system()
-    fallback = default.removesuffix(user_open) if default.endswith(user_open) else ""
-    otherwise = f"{{{{ else }}}}{fallback}" if fallback else ""
-    head = f"{{{{ if .System }}}}{before}{{{{ .System }}}}{system_close}{otherwise}{{{{ end }}}}"
-    return f"{head}{user_open}{{{{ .Prompt }}}}{opening}{{{{ .Response }}}}{closing}"
 
 
 def model_card(verifier: RunVerifier, report: JsonDict, files: Sequence[Path]) -> str:
@@ -126,7 +100,7 @@ tags: [kitae{", gguf" if files else ""}]
 
 # {recipe.name}
 
-{origin} on {manifest["rows"]["train"]} conversations, and proven by
+{origin} on {manifest["rows"]["train"]} conversations, and verified by
 Kitae {manifest["kitae"]}: every file in this folder was compared with the form it was made from.
 
 | form | exact match | stops | MB | tokens/s |
@@ -135,7 +109,7 @@ Kitae {manifest["kitae"]}: every file in this folder was compared with the form 
 
 Files: {", ".join(f"`{name}`" for name in names)}. Run with {runners}.
 
-## Proof
+## Verification
 
 | gate | verdict | evidence |
 |---|---|---|

@@ -5,6 +5,7 @@ from kitae.evaluate.observe import Observation
 from kitae.verify.after import after_training, inputs
 from kitae.verify.before import BeforeTraining
 from kitae.verify.gate import GATES, Gate, Verdict, with_missing
+from kitae.verify.probes import probe_answers, probe_texts
 from kitae.verify.rights import claims_of, obligations, verdicts
 from kitae.verify.run import RunVerifier
 from kitae.verify.target import verify_target
@@ -20,6 +21,8 @@ __all__ = [
     "claims_of",
     "inputs",
     "obligations",
+    "probe_answers",
+    "probe_texts",
     "verdicts",
     "verify_target",
     "with_missing",

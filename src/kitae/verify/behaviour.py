@@ -11,8 +11,9 @@ from kitae.evaluate import Share, exact_match, looping, mean_difference, stopped
 from kitae.evaluate.observe import Observation
 from kitae.recipe import Thresholds
 from kitae.verify.compare import log_likelihoods
+from kitae.verify.equal import targets
 from kitae.verify.gate import Gate, passed, refused, skipped, warned
-from kitae.verify.merged import targets
+from kitae.verify.gguf import larger_than
 
 _SHOWN = 3
 _SURE = 0.05  # a loss is counted against a form only when chance would rarely make it
@@ -29,8 +30,7 @@ def stops(gate: str, seen: Observation, limits: Thresholds) -> Gate:
         worst = min(greedy, sampled, key=lambda share: share.value)
     measured = {"greedy": greedy.value, "sampled": sampled.value if sampled else None, "prompts": greedy.total}
     counts = f"stopped: greedy {greedy}" + (f", sampled {sampled}" if sampled else "")
-    endless = [f"…{a.text[-80:]!r}" for a in [*seen.answers, *seen.sampled] if a.finish != "stop"]
-    evidence = [counts, *endless[:_SHOWN]]
+    evidence = [counts, *_endless(seen)]
     if any(share.interval[1] < limits.stop_rate for share in (greedy, sampled or greedy)):
         return refused(gate, "endless", measured, limits.stop_rate, evidence, share=f"{worst.value:.0%}")
     if worst.value < limits.stop_rate:  # one answer in sixteen: too few to tell
@@ -38,12 +38,40 @@ def stops(gate: str, seen: Observation, limits: Thresholds) -> Gate:
     return passed(gate, measured, limits.stop_rate, evidence)
 
 
-def stops_like(gate: str, reference: Observation, seen: Observation, limits: Thresholds) -> Gate:
-    """For a model about whose task nothing is known: what rambles like the model it was made from is no worse than that."""
+def _endless(seen: Observation) -> list[str]:
+    return [f"…{a.text[-80:]!r}" for a in [*seen.answers, *seen.sampled] if a.finish != "stop"][:_SHOWN]
+
+
+def stops_like(gate: str, reference: Observation, seen: Observation) -> Gate:
+    """For two forms of a model about whose task nothing is known: on the same questions, one stops no less than the other."""
+    before, now = stopped(reference.answers), stopped(seen.answers)
+    if not now:
+        return skipped(gate, "no-prompts", required=not seen.job.sequences)
+    p = worse_p_value(before, now)
+    shares = Share(sum(before), len(before)), Share(sum(now), len(now))
+    measured = {"reference": shares[0].value, "greedy": shares[1].value, "p": p, "prompts": len(now)}
+    evidence = [f"stopped: {shares[0]} → {shares[1]}, p = {p:.2g}", *_endless(seen)]
+    if p < _SURE:
+        return refused(gate, "stops-less", measured, f"p ≥ {_SURE}", evidence, before=sum(before), now=sum(now), total=len(now))
+    if sum(now) < len(now):
+        return warned(gate, "as-before", measured, f"p ≥ {_SURE}", evidence)
+    return passed(gate, measured, f"p ≥ {_SURE}", evidence)
+
+
+def rambles(gate: str, seen: Observation, limits: Thresholds) -> Gate:
+    """For a model alone: general questions are off the task of a narrow one, and too much for a small one. That it goes on is
+    told, and refuses nothing."""
     found = stops(gate, seen, limits)
-    if found.verdict == "refuse" and sum(stopped(seen.answers)) >= sum(stopped(reference.answers)):
-        return warned(gate, "as-before", found.measured, found.limit, found.evidence)
-    return found
+    if found.verdict not in ("refuse", "warn"):
+        return found
+    return warned(gate, "off-task", found.measured, found.limit, found.evidence, share=found.fields["share"])
+
+
+def loops_off_task(gate: str, seen: Observation, limits: Thresholds) -> Gate:
+    found = loops(gate, seen, limits)
+    if found.verdict != "refuse":
+        return found
+    return warned(gate, "off-task", found.measured, found.limit, found.evidence, share=found.fields["share"])
 
 
 def loops(gate: str, seen: Observation, limits: Thresholds) -> Gate:
@@ -96,7 +124,15 @@ def improved(
     return passed(gate, measured, "< base", evidence)
 
 
-def kept(gate: str, trained: Observation, seen: Observation, truths: Sequence[str], exact: bool, limits: Thresholds) -> Gate:
+def kept(
+    gate: str,
+    trained: Observation,
+    seen: Observation,
+    quant: str,
+    truths: Sequence[str],
+    exact: bool,
+    limits: Thresholds,
+) -> Gate:
     """It still does what the trained form did."""
     if trained.logits is None or seen.logits is None:
         return skipped(gate, "no-rows")
@@ -105,24 +141,26 @@ def kept(gate: str, trained: Observation, seen: Observation, truths: Sequence[st
     measured: dict[str, object] = {"ppl_ratio": ratio}
     evidence = [f"PPL ratio {ratio:.4f}"]
     if exact:
-        if refusal := lost(gate, trained, seen, truths, limits):
+        if refusal := lost(gate, trained, seen, truths, limits, larger=larger_than(quant)):
             return refusal
         exact_measured, exact_evidence = _answers_kept(trained, seen, truths)
         measured |= exact_measured
         evidence += exact_evidence
     if ratio > 1.25:
-        return refused(gate, "lost", measured, limits.task_drop, evidence, drop=f"PPL × {ratio:.2f}")
+        return refused(gate, "lost", measured, limits.task_drop, evidence, drop=f"PPL × {ratio:.2f}", larger=larger_than(quant))
     return passed(gate, measured, limits.task_drop, evidence)
 
 
-def lost(gate: str, trained: Observation, seen: Observation, truths: Sequence[str], limits: Thresholds) -> Gate | None:
+def lost(
+    gate: str, trained: Observation, seen: Observation, truths: Sequence[str], limits: Thresholds, larger: str = ""
+) -> Gate | None:
     """A refusal if more answers than chance would take are wrong now that the trained form had right; None if not."""
     hits, now = exact_match(trained.answers, truths), exact_match(seen.answers, truths)
     drop = (sum(hits) - sum(now)) / len(truths)
     if drop <= limits.task_drop or worse_p_value(hits, now) >= _SURE:
         return None
     measured, evidence = _answers_kept(trained, seen, truths)
-    return refused(gate, "lost", measured, limits.task_drop, evidence, drop=f"{drop:.0%}")
+    return refused(gate, "lost", measured, limits.task_drop, evidence, drop=f"{drop:.0%}", larger=larger)
 
 
 def row_losses(seen: Observation) -> list[float]:

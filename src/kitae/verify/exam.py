@@ -8,7 +8,8 @@ from itertools import accumulate
 from pathlib import Path
 
 from kitae.chat import ChatCodec, Conversation, Encoded
-from kitae.evaluate.observe import Job, Observation, job_sequences, observe
+from kitae.errors import InputError
+from kitae.evaluate.observe import LONG_TAIL, Job, Observation, job_sequences, observe
 from kitae.models import is_adapter
 from kitae.recipe import Recipe, Thresholds
 from kitae.verify.probes import probe_answers, probe_chats, probe_texts
@@ -17,6 +18,8 @@ _SAMPLED = 16
 _FEW = 8
 _TOKENS = 8_192
 _LEAST_ROWS = 4
+_GENERAL_ANSWER = 128  # tokens in which a short question is answered, by whoever stops at all
+_LONG = 640
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ class Exam:
     longest: int | None  # tokens of a piece, where texts are cut
     own_task: bool  # the user's held-out rows, not Kitae's general questions
     asked: int | None = None  # how many of the prompts are answered; None: all
+    long: Sequence[int] = ()  # a text that goes on and on
     preferences: bool = False  # each row has a worse answer too, whose distribution follows that of the better
 
     @property
@@ -63,6 +67,10 @@ class Exam:
     def ask(self, form: Form, scratch: Path, answers: bool = True, sampled: bool = True) -> Observation:
         """Runs the exam on a form, in a fresh process. `answers=False` compares distributions only."""
         return observe(self.job(form, answers, sampled), scratch)
+
+    def start(self, form: Form) -> Job:
+        """Of the model that training began with: nothing is compared with it but the task."""
+        return replace(self.job(form, sampled=False), long=[])
 
     def encoded(self, row: Conversation) -> Sequence[Encoded]:
         """What is read for a row."""
@@ -87,13 +95,20 @@ class Exam:
             chats=[[m.as_dict() for m in row.messages] for row in [*self.rows, *self.prompts] if not row.is_text],
             sequences=sequences,
             starts=starts,
+            long=list(self.long),
             prompts=[[m.as_dict() for m in row.prompt] for row in self.prompts[: self.asked]] if answers else [],
             sampled=_SAMPLED if answers and sampled else 0,
             max_new_tokens=self.max_new_tokens,
         )
 
 
-def own_exam(recipe: Recipe, codec: ChatCodec, test: Sequence[Conversation], validation: Sequence[Conversation]) -> Exam:
+def own_exam(
+    recipe: Recipe,
+    codec: ChatCodec,
+    context: int | None,
+    test: Sequence[Conversation],
+    validation: Sequence[Conversation],
+) -> Exam:
     """On rows that training never saw; test rows if there are any with an answer."""
     wanted, preferences = recipe.evaluate, recipe.train.method == "dpo"
     single = [row for row in test if row.teaches] or [row for row in validation if row.teaches]
@@ -107,20 +122,38 @@ def own_exam(recipe: Recipe, codec: ChatCodec, test: Sequence[Conversation], val
         exact="exact_match" in wanted.suites,
         longest=recipe.model.max_length,
         own_task=True,
+        long=_long(codec, context),
         preferences=preferences,
     )
     return exam.shortened()
 
 
-def general_exam(codec: ChatCodec, limits: Thresholds) -> Exam:
+def general_exam(codec: ChatCodec, context: int | None) -> Exam:
     """For a model about whose task nothing is known."""
     return Exam(
         codec=codec,
         rows=probe_answers(),
         prompts=[Conversation.of(chat) for chat in probe_chats()],
-        limits=limits,
-        max_new_tokens=256,
+        limits=Thresholds(),
+        max_new_tokens=_GENERAL_ANSWER,
         exact=False,
         longest=None,
         own_task=False,
+        long=_long(codec, context),
     )
+
+
+def _long(codec: ChatCodec, context: int | None) -> list[int]:
+    """Longer than a context that is said by mistake, unless the model's own is shorter; nothing without positions."""
+    if context is None:
+        return []
+    turns = [message for row in probe_answers() for message in row.messages]
+    ids: list[int] = []
+    for times in range(1, 8):
+        try:
+            ids = codec.prompt([*turns * times, turns[0]])
+        except InputError:  # a template that allows no such chat
+            return []
+        if len(ids) >= _LONG:
+            break
+    return ids[: min(_LONG, context)] if len(ids) > 2 * LONG_TAIL else []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
@@ -34,6 +34,9 @@ GATES: tuple[str, ...] = (
     "hf.stops",
     "hf.loops",
     "hf.task",
+    "hf.defaults",
+    "hf.tokenizer",
+    "hf.modelfile",
     "gguf.tokens",
     "gguf.template",
     "gguf.equivalent",
@@ -148,6 +151,20 @@ def with_missing(gates: Iterable[Gate], expected: Iterable[str], reason: str) ->
     found = list(gates)
     measured = {gate.id for gate in found}
     return found + [skipped(name, reason) for name in expected if name not in measured]
+
+
+def chosen(stages: Iterable[tuple[Iterable[str], Iterable[Gate]]], only: Sequence[str]) -> Iterator[Gate]:
+    """The wanted gates of stages that say what gates they may have. Nothing behind the last of them is measured."""
+    for ids, gates in stages:
+        left = set(ids) & set(only)
+        if only and not left:
+            continue
+        for gate in gates:
+            if not only or gate.id in only:
+                yield gate
+            left.discard(gate.id)
+            if only and not left:
+                break
 
 
 def in_order(gates: Iterable[Gate]) -> list[Gate]:

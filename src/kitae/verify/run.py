@@ -13,14 +13,14 @@ from kitae.chat import Encoded
 from kitae.console import console
 from kitae.data import Rows
 from kitae.evaluate import exact_match, stopped
-from kitae.evaluate.observe import Observation
+from kitae.evaluate.observe import Observation, observe
 from kitae.files import read_json, write_json
 from kitae.i18n import t
-from kitae.models import is_adapter, is_soft_prompt, open_codec
+from kitae.models import folder_facts, is_adapter, is_soft_prompt, open_codec
 from kitae.recipe import QUANTS, Recipe, Thresholds, load_recipe
 from kitae.runs import Run
 from kitae.train import base_folder
-from kitae.verify import behaviour, gguf, merged
+from kitae.verify import behaviour, equal, files, gguf, weights
 from kitae.verify.after import after_training, inputs
 from kitae.verify.exam import Exam, Form, own_exam
 from kitae.verify.gate import Gate, skipped
@@ -45,7 +45,8 @@ class RunVerifier:
     def exam(self) -> Exam:
         rows = Rows.load(self.run.data)
         codec = open_codec(self.base_folder, self.recipe.model.chat_template)
-        return own_exam(self.recipe, codec, rows.test, rows.validation)
+        context = folder_facts(self.base_folder, codec).context
+        return own_exam(self.recipe, codec, context, rows.test, rows.validation)
 
     def training_sequences(self, rows: int = 200) -> list[Encoded]:
         """Some of the rows that were trained on, as they were encoded."""
@@ -98,7 +99,8 @@ class RunVerifier:
         if known is None or (exam is None and len(known.answers) < len(self.exam.prompts)):
             is_base = form.name == "base"
             kept = self._kept_base() if is_base else None
-            self._seen[key] = kept or (exam or self.exam).ask(form, self._scratch, sampled=not is_base)
+            asked = self.exam.start(form) if is_base else (exam or self.exam).job(form)
+            self._seen[key] = kept or observe(asked, self._scratch)
             if is_base and kept is None:
                 write_json(self._scratch / "base.json", self._seen[key].as_dict())
         return self._seen[key]
@@ -109,7 +111,7 @@ class RunVerifier:
         if not file.exists():
             return None
         kept = Observation.from_dict(read_json(file))
-        same = kept.job == self.exam.job(self.base, sampled=False)
+        same = kept.job == self.exam.start(self.base)
         return kept if same and kept.logits is not None and kept.logits.exists() else None
 
     @property
@@ -151,18 +153,22 @@ class RunVerifier:
 
     def merge_gates(self, folder: Path) -> Iterator[Gate]:
         """`merge.*`: cheap checks of the files first; only a folder that is whole is loaded."""
-        complete = merged.complete(self.base_folder, folder)
+        complete = weights.complete(folder, self.base_folder)
         yield complete
         if complete.verdict != "pass":
             yield skipped("merge.changed", "not-whole")
             yield skipped("merge.equivalent", "not-whole")
             return
         if is_adapter(self.run.output):
-            yield merged.changed(self.base_folder, self.run.output, folder)
+            changed = weights.changed(self.base_folder, self.run.output, folder)
         else:
-            yield merged.changed_whole(self.base_folder, folder)
+            changed = weights.changed_whole(self.base_folder, folder)
+        yield changed
         trained, whole = self.seen(self.trained, self.exam.without_answers()), self.seen(Form("merged", folder))
-        same = merged.other_text(trained, whole) or merged.equivalent("merge.equivalent", trained, whole, self.exam.limits)
+        rounded = changed.verdict == "pass" and weights.in_bf16(folder)
+        same = equal.other_text(trained, whole) or equal.equivalent(
+            "merge.equivalent", trained, whole, self.exam.limits, rounded
+        )
         yield same
         self._proven(self.trained, "merged", whole, same)
 
@@ -173,13 +179,16 @@ class RunVerifier:
         better = behaviour.improved(self.seen(self.base), seen, exam.truths, exam.exact, exam.limits, exam.preferences)
         lost = self._lost("hf.task", seen)
         yield better if better.verdict == "refuse" or lost is None else lost
+        yield files.defaults(seen, self.seen(self.base))
+        yield files.tokenizer(seen, self.seen(self.base))
+        yield files.modelfile(form.path / "Modelfile", exam.codec)
 
     def gguf_gates(self, path: Path, reference: Form) -> Iterator[Gate]:
         form, short = Form("F16", path), self.exam.with_few_answers()
         ours, theirs = self.seen(reference), self.seen(form, short)
         yield gguf.tokens(ours, theirs)
         yield gguf.template(ours, theirs)
-        same = merged.equivalent("gguf.equivalent", ours, theirs, self.exam.limits)
+        same = equal.equivalent("gguf.equivalent", ours, theirs, self.exam.limits)
         lost = self._lost("gguf.equivalent", theirs)
         proof = same if same.verdict == "refuse" or lost is None else lost
         yield proof
@@ -194,7 +203,7 @@ class RunVerifier:
         yield gguf.types(path, quant)
         yield gguf.quant_divergence(ours, theirs, quant, exam.limits)
         yield gguf.stop_ids("quant.stops", ours, theirs) or behaviour.stops("quant.stops", theirs, exam.limits)
-        yield behaviour.kept("quant.task", self.seen(self.trained), theirs, exam.truths, exam.exact, exam.limits)
+        yield behaviour.kept("quant.task", self.seen(self.trained), theirs, quant, exam.truths, exam.exact, exam.limits)
 
     def _lost(self, gate: str, seen: Observation) -> Gate | None:
         """A refusal if a form lost answers of the trained form; None also where whole answers don't count."""

@@ -3,54 +3,55 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
 from kitae.chat import ChatCodec
 from kitae.data import Rows
 from kitae.errors import InputError
 from kitae.evaluate.observe import Observation
-from kitae.models import base_of, check_folder, folder_facts, is_adapter, locate, open_codec, read_gguf_header
-from kitae.recipe import Thresholds
+from kitae.models import (
+    FILE_TYPES,
+    base_of,
+    check_folder,
+    folder_facts,
+    is_adapter,
+    locate,
+    open_codec,
+    read_gguf_header,
+)
 from kitae.runs import Run, find_run, is_run
 from kitae.train import prepare
-from kitae.verify import behaviour, gguf, merged
+from kitae.verify import behaviour, equal, files, gguf, weights
 from kitae.verify.before import BeforeTraining, bos_once, stop_token_trainable, stop_tokens
 from kitae.verify.exam import Exam, Form, general_exam
-from kitae.verify.gate import GATES, Gate, Verdict, in_order, skipped, with_missing
+from kitae.verify.gate import GATES, Gate, Verdict, chosen, in_order, skipped, with_missing
 from kitae.verify.run import RunVerifier
 
-# llama.cpp's numbers for whole-file types; 0, 1 and 32 are the unquantised ones.
-_FILE_TYPES = {
-    1: "F16",
-    2: "Q4_0",
-    7: "Q8_0",
-    10: "Q2_K",
-    12: "Q3_K_M",
-    14: "Q4_K_S",
-    15: "Q4_K_M",
-    16: "Q5_K_S",
-    17: "Q5_K_M",
-    18: "Q6_K",
-}
-_PLAIN = (0, 1, 32)
+Stages = Iterator[tuple[Iterable[str], Iterable[Gate]]]  # what gates there may be, and these, measured one after another
+
+_PLAIN = ("F32", "F16", "BF16")
+_ANSWERED = ("stops", "loops", "task")  # gates that need whole answers
 
 
 def verify_target(target: str, against: str | None = None, only: Sequence[str] = ()) -> Verdict:
     unknown = [name for name in only if name not in GATES]
     if unknown:
         raise InputError("gate-unknown", where=", ".join(unknown), why=", ".join(GATES))
-    with tempfile.TemporaryDirectory(prefix="kitae-verify-") as scratch:
+    with tempfile.TemporaryDirectory(prefix="kitae-verify-") as folder:
+        scratch = Path(folder)
+        answers = not only or any(name.endswith(_ANSWERED) for name in only)
         if against is not None:
-            gates = list(_pair(target, against, Path(scratch)))
+            stages = _pair(target, against, scratch)
         elif is_run(target):
-            gates = list(_run(target, Path(scratch)))
+            stages = _run(target, scratch)
         else:
-            gates = list(_alone(_form(target), Path(scratch)))
-    if only:
-        gates = [gate for gate in gates if gate.id in only]
-        gates += [skipped(name, "not-applicable") for name in only if name not in {gate.id for gate in gates}]
+            form = _form(target)
+            stages = (_GgufAlone if form.kind == "gguf" else _FolderAlone)(form, scratch, answers).stages()
+        gates = list(chosen(stages, only))
+    gates += [skipped(name, "not-applicable") for name in only if name not in {gate.id for gate in gates}]
     return Verdict(in_order(gates))
 
 
@@ -65,60 +66,123 @@ def _form(target: str) -> Form:
     return Form(target, folder)
 
 
-def _alone(form: Form, scratch: Path) -> Iterator[Gate]:
-    """What can be said about a model without knowing what it was meant to be."""
-    if form.kind == "gguf":
-        yield from _gguf_alone(form, scratch)
-        return
-    folder = form.base or form.path
-    codec = open_codec(folder)
-    exam = general_exam(codec, Thresholds())
-    facts = folder_facts(folder, codec)
-    yield bos_once(codec, [codec.prompt(row.prompt) for row in exam.rows])
-    yield stop_tokens(codec, facts.stop_tokens, facts.stops)
-    seen = exam.ask(form, scratch)
-    yield behaviour.stops("hf.stops", seen, exam.limits)
-    yield behaviour.loops("hf.loops", seen, exam.limits)
-    yield skipped("hf.task", "no-reference")
-    for gate in ("merge.complete", "merge.changed", "merge.equivalent"):
-        yield skipped(gate, "no-reference")
+class _Alone:
+    """What can be said about a model without knowing what it was meant to be. The rest is not compared, which is no fault."""
+
+    def __init__(self, form: Form, scratch: Path, answers: bool) -> None:
+        self._form, self._scratch, self._answers = form, scratch, answers
+
+    @cached_property
+    def _codec(self) -> ChatCodec:
+        return _codec(self._form)
+
+    @cached_property
+    def _exam(self) -> Exam:
+        return replace(general_exam(self._codec, None), rows=())  # there is nothing to compare distributions with
+
+    @cached_property
+    def _seen(self) -> Observation:
+        return self._exam.ask(self._form, self._scratch, self._answers)
+
+    def _bos(self) -> Iterator[Gate]:
+        yield bos_once(self._codec, [self._codec.prompt(row.prompt) for row in self._exam.prompts])
+
+    def _behaviour(self, gate: str) -> Iterator[Gate]:
+        yield behaviour.rambles(gate, self._seen, self._exam.limits)
+        yield behaviour.loops_off_task("hf.loops", self._seen, self._exam.limits)
+
+    def _not_compared(self, *gates: str) -> Iterator[Gate]:
+        for gate in gates:
+            yield skipped(gate, "no-reference", required=False)
 
 
-def _gguf_alone(form: Form, scratch: Path) -> Iterator[Gate]:
-    from kitae.generate.llama_engine import LlamaEngine
+class _FolderAlone(_Alone):
+    """A model folder, or an adapter and its base."""
 
-    engine = LlamaEngine(form.path)
-    codec, stops, places = engine.codec, engine.stop_tokens, engine.model.facts["stops"]
-    exam = general_exam(codec, Thresholds())
-    yield bos_once(codec, [codec.prompt(row.prompt) for row in exam.rows])
-    yield stop_tokens(codec, stops, {name: [token] for name, token in places.items()})
-    seen = exam.ask(form, scratch)
-    engine.close()
-    yield behaviour.stops("gguf.stops", seen, exam.limits)
-    yield behaviour.loops("hf.loops", seen, exam.limits)
-    quant = _quant(form.path)
-    if quant:
-        yield gguf.types(form.path, quant)
-    for gate in (
-        "gguf.tokens",
-        "gguf.template",
-        "gguf.equivalent",
-        *(("quant.divergence", "quant.task") if quant else ()),
-    ):
-        yield skipped(gate, "no-reference")
+    def stages(self) -> Stages:
+        compared = ["merge.changed", "merge.equivalent", "hf.task"]
+        if self._form.kind == "folder":
+            whole = weights.complete(self._form.path)
+            yield ["merge.complete"], [whole]
+            if whole.verdict != "pass":
+                return
+        else:
+            compared.append("merge.complete")
+        yield ["chat.bos-once"], self._bos()
+        yield ["chat.stop-tokens"], self._stop_tokens()
+        yield ["hf.modelfile"], [files.modelfile(self._form.path / "Modelfile", self._codec)]
+        yield ["hf.defaults", "hf.tokenizer"], self._files()
+        yield ["hf.stops", "hf.loops"], self._behaviour("hf.stops")
+        yield compared, self._not_compared(*compared)
+
+    def _stop_tokens(self) -> Iterator[Gate]:
+        facts = folder_facts(self._form.base or self._form.path, self._codec)
+        yield stop_tokens(self._codec, facts.stop_tokens, facts.stops)
+
+    def _files(self) -> Iterator[Gate]:
+        yield files.defaults(self._seen)
+        yield files.tokenizer(self._seen)
 
 
-def _run(reference: str, scratch: Path) -> Iterator[Gate]:
+class _GgufAlone(_Alone):
+    def stages(self) -> Stages:
+        quant = _quant(self._form.path)
+        gate = "gguf.stops" if quant is None else "quant.stops"
+        compared = list(gguf.COMPARED)
+        if quant is not None:
+            compared += ["quant.divergence", "quant.task"]
+            yield ["quant.types"], [gguf.types(self._form.path, quant)]
+        else:
+            compared.append("gguf.equivalent")
+        yield ["chat.bos-once"], self._bos()
+        yield ["chat.stop-tokens"], self._stop_tokens()
+        yield ["hf.modelfile"], [files.modelfile(self._form.path.with_name("Modelfile"), self._codec)]
+        yield ["hf.defaults"], self._defaults()
+        yield [gate, "hf.loops"], self._behaviour(gate)
+        yield compared, self._not_compared(*compared)
+
+    @cached_property
+    def _codec(self) -> ChatCodec:
+        return self._told[0]
+
+    @cached_property
+    def _told(self) -> tuple[ChatCodec, set[int], dict[str, int]]:
+        """Its codec, where llama.cpp stops, and what the file says of that."""
+        from kitae.generate.llama_engine import LlamaEngine
+
+        engine = LlamaEngine(self._form.path)
+        return engine.codec, engine.stop_tokens, engine.model.facts["stops"]  # the codec reads with the open file
+
+    def _stop_tokens(self) -> Iterator[Gate]:
+        codec, stops, places = self._told
+        yield stop_tokens(codec, stops, {name: [token] for name, token in places.items()})
+
+    def _defaults(self) -> Iterator[Gate]:
+        yield files.defaults(self._seen)
+
+
+def _run(reference: str, scratch: Path) -> Stages:
     run = find_run(reference)
     verifier = RunVerifier(run, scratch)
     expected = [name for name in GATES if not name.startswith(("gguf.", "quant."))]
-    yield from with_missing(_folder_gates(run, verifier), expected, "not-made" if run.output.exists() else "not-trained")
+    measured: list[Gate] = []
+    for ids, gates in _folder_stages(run, verifier):
+        yield ids, _noted(gates, measured)
+    yield expected, with_missing(measured, expected, "not-made" if run.output.exists() else "not-trained")[len(measured) :]
     folder = _merged_folder(run)
     for quant, path in verifier.wanted_files.items():
-        yield from (replace(gate, subject=path.name) for gate in _file_gates(verifier, quant, path, folder))
+        stage = "gguf." if quant == "F16" else "quant."
+        ids = [name for name in GATES if name.startswith(stage) or (stage == "quant." and name in gguf.COMPARED)]
+        yield ids, (replace(gate, subject=path.name) for gate in _file_gates(verifier, quant, path, folder))
     if "F16" not in verifier.wanted_files:  # it was not asked for; the other files are proven without it
-        for name in ("gguf.equivalent", "gguf.stops"):
-            yield skipped(name, "not-kept" if verifier.wanted_files else "no-gguf", required=False)
+        absent = ["gguf.equivalent", "gguf.stops"]
+        yield absent, (skipped(name, "not-kept" if verifier.wanted_files else "no-gguf", required=False) for name in absent)
+
+
+def _noted(gates: Iterable[Gate], into: list[Gate]) -> Iterator[Gate]:
+    for gate in gates:
+        into.append(gate)
+        yield gate
 
 
 def _merged_folder(run: Run) -> Path | None:
@@ -136,84 +200,114 @@ def _file_gates(verifier: RunVerifier, quant: str, path: Path, folder: Path | No
         yield from verifier.quant_gates(path, quant, Form("merged", folder))
 
 
-def _folder_gates(run: Run, verifier: RunVerifier) -> Iterator[Gate]:
-    prepared = prepare(verifier.recipe, run, Rows.load(run.data))
-    yield from BeforeTraining(prepared).gates()
-    yield stop_token_trainable(prepared, verifier.stop_probability)
+def _folder_stages(run: Run, verifier: RunVerifier) -> Stages:
+    yield [name for name in GATES if name.startswith(("data.", "chat.")) or name == "train.validation"], _before(run, verifier)
+    yield ["train.stop-token-trainable"], _trainable(run, verifier)
     if not run.output.exists():
         return
-    yield from verifier.training_gates()
+    yield [name for name in GATES if name.startswith("train.")], verifier.training_gates()
     folder = _merged_folder(run)
+    merging, asking = ([name for name in GATES if name.startswith(stage)] for stage in ("merge.", "hf."))
     if folder is None:
         if not verifier.merges:
-            yield from verifier.unmerged_gates()
-        yield from verifier.hf_gates(verifier.trained)
+            yield merging, verifier.unmerged_gates()
+        yield asking, verifier.hf_gates(verifier.trained)
         return
-    yield from verifier.merge_gates(folder)
-    yield from verifier.hf_gates(Form("merged", folder))
+    yield merging, verifier.merge_gates(folder)
+    yield asking, verifier.hf_gates(Form("merged", folder))
 
 
-def _pair(target: str, against: str, scratch: Path) -> Iterator[Gate]:
+def _before(run: Run, verifier: RunVerifier) -> Iterator[Gate]:
+    yield from BeforeTraining(prepare(verifier.recipe, run, Rows.load(run.data))).gates()
+
+
+def _trainable(run: Run, verifier: RunVerifier) -> Iterator[Gate]:
+    yield stop_token_trainable(prepare(verifier.recipe, run, Rows.load(run.data)), verifier.stop_probability)
+
+
+def _pair(target: str, against: str, scratch: Path) -> Stages:
     """`target` was made from `against`, or claims to be."""
     verifier = RunVerifier(find_run(against), scratch) if is_run(against) else None
     if verifier is not None:
-        yield verifier.inputs()
+        yield ["train.inputs"], (check() for check in [verifier.inputs])
         reference, exam = verifier.trained, verifier.exam
     else:
         reference = _form(against)
-        exam = general_exam(_codec(reference), Thresholds())
+        exam = general_exam(_codec(reference), _context(reference))
     path = Path(target).expanduser()
     if path.is_dir() and not is_run(target) and (is_adapter(path) or reference.kind != "gguf"):
-        yield from _merged_pair(path.absolute(), reference, verifier, exam, scratch)
+        ids = [name for name in GATES if name.startswith(("merge.", "hf."))]
+        yield ids, _folder_pair(path.absolute(), reference, verifier, exam, scratch)
         return
     form = RunVerifier(find_run(target)).trained if is_run(target) else _form(target)
+    ids = [name for name in GATES if name.startswith(("merge.", "hf.", "gguf.", "quant.")) or name == "chat.bos-once"]
+    yield ids, _file_pair(form, reference, verifier, exam, scratch)
+
+
+def _file_pair(form: Form, reference: Form, verifier: RunVerifier | None, exam: Exam, scratch: Path) -> Iterator[Gate]:
+    """At least one of them is a GGUF file, or both are folders of which one is a run's."""
+    quant = _quant(form.path) if form.kind == "gguf" else None
+    if quant is not None:
+        yield gguf.types(form.path, quant)
     seen = exam.ask(form, scratch, answers=exam.own_task or form.kind == "gguf")
     ours = verifier.seen(reference) if verifier else exam.ask(reference, scratch, answers=form.kind == "gguf", sampled=False)
-    if form.kind != "gguf":
-        yield merged.equivalent("gguf.equivalent" if reference.kind == "gguf" else "merge.equivalent", ours, seen, exam.limits)
+    if form.kind != "gguf" and reference.kind != "gguf":
+        yield equal.other_text(ours, seen) or equal.equivalent("merge.equivalent", ours, seen, exam.limits)
         return
     yield gguf.tokens(ours, seen)
     yield gguf.template(ours, seen)
-    yield gguf.bos(ours, seen)
-    quant = _quant(form.path)
-    stage = "quant" if quant else "gguf"
-    wrong = gguf.stop_ids(f"{stage}.stops", ours, seen)
-    yield wrong or (
-        behaviour.stops(f"{stage}.stops", seen, exam.limits)
-        if verifier
-        else behaviour.stops_like(f"{stage}.stops", ours, seen, exam.limits)
-    )
-    if quant is None:
-        yield merged.equivalent("gguf.equivalent", ours, seen, exam.limits)
+    yield files.defaults(seen, ours)
+    if form.kind != "gguf":
+        yield files.tokenizer(seen)
+        yield equal.equivalent("gguf.equivalent", ours, seen, exam.limits)
         return
-    yield gguf.types(form.path, quant)
-    yield gguf.quant_divergence(ours, seen, quant, exam.limits)
-    if verifier is not None:
-        yield behaviour.kept("quant.task", ours, seen, exam.truths, exam.exact, exam.limits)
+    yield gguf.bos(ours, seen)
+    yield files.modelfile(form.path.with_name("Modelfile"), exam.codec)
+    if quant is None:
+        yield equal.equivalent("gguf.equivalent", ours, seen, exam.limits)
+    else:
+        yield gguf.quant_divergence(ours, seen, quant, exam.limits)
+    gate = "gguf.stops" if quant is None else "quant.stops"
+    yield (
+        gguf.stop_ids(gate, ours, seen)
+        or (behaviour.stops(gate, seen, exam.limits) if verifier else None)
+        or behaviour.stops_like(gate, ours, seen)
+    )
+    if verifier is not None and quant is not None:
+        yield behaviour.kept("quant.task", ours, seen, quant, exam.truths, exam.exact, exam.limits)
 
 
-def _merged_pair(folder: Path, reference: Form, verifier: RunVerifier | None, exam: Exam, scratch: Path) -> Iterator[Gate]:
+def _folder_pair(folder: Path, reference: Form, verifier: RunVerifier | None, exam: Exam, scratch: Path) -> Iterator[Gate]:
     if verifier is not None:
         yield from verifier.merge_gates(folder)
         if not is_adapter(folder):
             yield from verifier.hf_gates(Form("merged", folder))
         return
-    whole = merged.complete(reference.base or reference.path, folder)
+    whole = weights.complete(folder, reference.base or reference.path)
     yield whole
     if whole.verdict != "pass":
         yield skipped("merge.equivalent", "not-whole")
         return
-    if reference.base is not None:
-        yield merged.changed(reference.base, reference.path, folder)
+    changed = weights.changed(reference.base, reference.path, folder) if reference.base is not None else None
+    if changed is not None:
+        yield changed
     check_folder(folder)
 
     def look(form: Form) -> Observation:
         return exam.ask(form, scratch, answers=False)
 
     ours, theirs = look(reference), look(Form("merged", folder))
-    # An adapter alone doesn't know which template and stop tokens its run gave it.
-    apart = merged.other_text(ours, theirs) if reference.base is None else None
-    yield apart or merged.equivalent("merge.equivalent", ours, theirs, exam.limits)
+    yield files.defaults(theirs, ours)
+    yield files.tokenizer(theirs, ours)
+    yield files.modelfile(folder / "Modelfile", exam.codec)
+    if reference.base is None:
+        named, rounded = weights.tensors_apart(reference.path, folder)
+        yield equal.other_text(ours, theirs) or equal.equivalent(
+            "merge.equivalent", ours, theirs, exam.limits, rounded, lambda: named
+        )
+    else:  # an adapter alone doesn't know which template and stop tokens its run gave it
+        rounded = changed is not None and changed.verdict == "pass" and weights.in_bf16(folder)
+        yield equal.equivalent("merge.equivalent", ours, theirs, exam.limits, rounded)
 
 
 def _codec(form: Form) -> ChatCodec:
@@ -222,9 +316,15 @@ def _codec(form: Form) -> ChatCodec:
     return open_codec(form.base or form.path)
 
 
+def _context(form: Form) -> int | None:
+    if form.kind == "gguf":
+        return read_gguf_header(form.path).fact("context_length", 0) or None
+    folder = form.base or form.path
+    return folder_facts(folder, open_codec(folder)).context
+
+
 def _quant(path: Path) -> str | None:
     """The quantisation a GGUF file declares, or None if it is not quantised."""
-    number = read_gguf_header(path).facts.get("general.file_type", 1)
-    if number in _PLAIN:
-        return None
-    return _FILE_TYPES.get(number, "other")
+    number = read_gguf_header(path).facts.get("general.file_type", FILE_TYPES["F16"])
+    named = {number: name for name, number in FILE_TYPES.items()}.get(number, "other")
+    return None if named in _PLAIN else named

@@ -1,0 +1,89 @@
+"""Gates on what files tell the programs that run a model: defaults of decoding, `tokenizer.json` by itself, a Modelfile."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from kitae.chat import ChatCodec, Message, ollama_template, read_modelfile, render_ollama
+from kitae.evaluate.observe import Observation
+from kitae.models import changes_greedy
+from kitae.verify.evidence import ids_apart, texts_apart, values_apart
+from kitae.verify.gate import Gate, passed, refused, skipped, warned
+
+_SHOWN = 3
+_HOT = 1.0  # a higher temperature makes unlikely tokens likelier than the model says
+_TURNS = ({"System": "", "Prompt": "Hello."}, {"System": "Be brief.", "Prompt": "Hello."})
+
+
+def defaults(seen: Observation, reference: Observation | None = None) -> Gate:
+    """What tokens are chosen by when nobody says. Compared with a reference they have to be the same."""
+    gate, said = "hf.defaults", seen.facts["defaults"]
+    shown = [f"{name}: {value}" for name, value in sorted(said.items())]
+    if reference is not None:
+        wanted = reference.facts["defaults"]
+        ggufs = [o.facts["defaults"] for o in (seen, reference) if o.facts["engine"] == "llama.cpp"]
+        names = None if not ggufs else sorted(set.intersection(*(set(found) for found in ggufs)))  # a file need not have any
+        apart = values_apart(said, wanted, names)
+        if apart:
+            return refused(gate, "differ", len(apart), 0, apart, count=len(apart))
+        return passed(gate, said, wanted, shown)
+    greedy = [name for name in said if changes_greedy(name)]
+    if greedy:
+        return warned(gate, "greedy", said, None, shown, names=", ".join(greedy))
+    if said.get("temperature", 0) > _HOT:
+        return warned(gate, "hot", said, _HOT, shown, temperature=said["temperature"])
+    return passed(gate, said, None, shown)
+
+
+def tokenizer(seen: Observation, reference: Observation | None = None) -> Gate:
+    """Some programs know `tokenizer.json` and nothing else. They have to read the same ids."""
+    gate, alone = "hf.tokenizer", seen.facts.get("alone")
+    if alone is None:
+        return skipped(gate, "no-tokenizer-json", required=False)
+    wrong = [
+        f"{seen.facts['rendered'][int(number)][-40:]!r}: {ids_apart(ids, seen.chat_ids[int(number)])}"
+        for number, ids in alone["ids"].items()
+        if ids != seen.chat_ids[int(number)]
+    ]
+    if wrong:
+        return refused(gate, "other-ids", len(wrong), 0, wrong[:_SHOWN], count=len(wrong), total=len(alone["ids"]))
+    context = seen.facts["context"]
+    if alone["cut"] is not None and alone["cut"] < (context or alone["cut"] + 1):
+        return refused(gate, "cut", alone["cut"], context, [f"truncation: max_length = {alone['cut']}"], length=alone["cut"])
+    if alone["fills"]:
+        return refused(gate, "filled", alone["fills"], None, [f"padding: {alone['fills']}"], length=alone["fills"])
+    around = {"begins": alone["begins"], "ends": alone["ends"]}
+    known = reference.facts.get("alone") if reference is not None else None
+    if known is not None:
+        apart = values_apart(around, {name: known[name] for name in around})
+        if apart:
+            return refused(gate, "wraps", around, known, [f"post_processor: {line}" for line in apart])
+    elif len(set(around["begins"])) < len(around["begins"]):
+        return refused(gate, "wraps", around, "≤ 1", [f"post_processor: {around['begins']}"])
+    return passed(gate, len(alone["ids"]), None, [f"{len(alone['ids'])} chats"])
+
+
+def modelfile(path: Path, codec: ChatCodec) -> Gate:
+    """What Ollama is told of the template and the stops."""
+    gate = "hf.modelfile"
+    if not path.exists():
+        return skipped(gate, "no-modelfile", required=False)
+    said = read_modelfile(path.read_text(encoding="utf-8", errors="replace"))
+    end = codec.vocabulary.decode([codec.terminator]) if codec.terminator is not None else None
+    if end is not None and end not in said.stops:
+        return refused(gate, "stops", said.stops, end, [f"PARAMETER stop: {said.stops}", f"template: {end!r}"], token=end)
+    ours = ollama_template(codec.template)
+    if said.template is None or not ours:  # then Ollama reads the template of the GGUF file
+        return passed(gate, said.stops, end, [f"PARAMETER stop: {said.stops}"])
+    for turn in _TURNS:
+        theirs, wanted = render_ollama(said.template, turn), _prompt(codec, turn)
+        if theirs is None:
+            return warned(gate, "not-read", None, None, [said.template[:160]])
+        if theirs != wanted:
+            return refused(gate, "template", None, None, [texts_apart(theirs, wanted)])
+    return passed(gate, said.stops, end, [f"PARAMETER stop: {said.stops}"])
+
+
+def _prompt(codec: ChatCodec, turn: dict[str, str]) -> str:
+    system = [Message("system", turn["System"])] if turn["System"] else []
+    return codec.template.render([*system, Message("user", turn["Prompt"])], add_generation_prompt=True)
