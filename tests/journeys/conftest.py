@@ -15,7 +15,6 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -58,6 +57,48 @@ class Done:
         return json.loads(self.out)
 
 
+class Command:
+    """One that runs in a copy, with what `subprocess.Popen` has."""
+
+    def __init__(self, arguments: list[str], environment: dict[str, str], stdin: str) -> None:
+        self._folder = TemporaryDirectory()
+        streams = Path(self._folder.name)
+        (streams / "in").write_text(stdin, errors="surrogateescape")
+        self._process = PROCESSES.Process(target=run_in_copy, args=(arguments, environment, Path.cwd(), streams))
+        self._process.start()
+        assert self._process.pid is not None
+        self.pid = self._process.pid
+
+    def poll(self) -> int | None:
+        return self._process.exitcode
+
+    @property
+    def returncode(self) -> int | None:
+        return self._process.exitcode
+
+    def send_signal(self, number: int) -> None:
+        if self._process.is_alive():
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    def wait(self, timeout: float = 300) -> int:
+        self._process.join(timeout)
+        if self._process.exitcode is None:
+            raise subprocess.TimeoutExpired("kitae", timeout, *map(str.encode, self.said()))
+        return self._process.exitcode
+
+    def said(self) -> tuple[str, str]:
+        found = (Path(self._folder.name) / name for name in ("out", "err"))
+        out, err = (path.read_text(errors="surrogateescape") if path.exists() else "" for path in found)
+        return out, err
+
+    def communicate(self, timeout: float = 300) -> tuple[str, str]:
+        self.wait(timeout)
+        return self.said()
+
+
 @dataclass
 class Kitae:
     """The command line, with a home that outlives one command."""
@@ -68,42 +109,46 @@ class Kitae:
         return {**os.environ, "KITAE_HOME": str(self.home), "OMP_NUM_THREADS": "1", "KITAE_LANG": "en", **extra}
 
     def __call__(self, *arguments: object, stdin: str = "", **extra: str) -> Done:
-        with TemporaryDirectory() as folder:
-            streams = {name: Path(folder) / name for name in ("in", "out", "err")}
-            streams["in"].write_text(stdin, errors="surrogateescape")
-            process = PROCESSES.Process(
-                target=run_in_copy, args=([*map(str, arguments)], self.environment(**extra), Path.cwd(), Path(folder))
-            )
-            process.start()
-            process.join(_LONGEST)
-            code = process.exitcode
-            process.kill()
-            out, err = (streams[name].read_text(errors="surrogateescape") for name in ("out", "err"))
+        command = self.begin(*arguments, stdin=stdin, **extra)
+        try:
+            out, err = command.communicate(_LONGEST)
+        except subprocess.TimeoutExpired:
+            command.kill()
+            raise
         assert "Traceback" not in err, err
-        assert code is not None, f"{arguments} took longer than {_LONGEST} s\n{err}"
-        return Done(code, out, err)
+        assert command.returncode is not None
+        return Done(command.returncode, out, err)
 
-    def two(self, *arguments: object) -> Done:
-        """Two processes that train together, as `torchrun` starts them, and what the first one says."""
+    def begin(self, *arguments: object, stdin: str = "", **extra: str) -> Command:
+        """A command that runs while the test goes on."""
+        return Command([*map(str, arguments)], self.environment(**extra), stdin)
+
+    def begin_two(self, *arguments: object) -> tuple[Command, Command]:
+        """Two processes that train together, as `torchrun` starts them."""
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
         shared |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
-        with ThreadPoolExecutor(2) as pool:
-            ranks = ({"RANK": number, "LOCAL_RANK": number, **shared} for number in "01")
-            first, second = pool.map(lambda rank: self(*arguments, **rank), ranks)
-        assert not second.out and second.code == first.code, second.err
-        return first
+        first, second = (self.begin(*arguments, RANK=number, LOCAL_RANK=number, **shared) for number in "01")
+        return first, second
 
-    def start(self, *arguments: object, group: bool = False, cache: Path | None = None) -> subprocess.Popen[str]:
-        """`group`: with what it starts it makes a group of processes, as in a terminal."""
-        variables = {"KITAE_CACHE": str(cache)} if cache is not None else {}
+    def two(self, *arguments: object) -> Done:
+        """What the first of them says."""
+        both = self.begin_two(*arguments)
+        (out, err), (silent, said) = (command.communicate(_LONGEST) for command in both)
+        first, second = (command.returncode for command in both)
+        assert not silent and first == second is not None, said
+        assert "Traceback" not in err + said, err + said
+        return Done(first, out, err)
+
+    def from_nothing(self, *arguments: object, group: bool = False) -> subprocess.Popen[str]:
+        """As a shell starts it. `group`: with what it starts it makes a group of processes, as in a terminal."""
         return subprocess.Popen(
             [sys.executable, "-m", "kitae.cli.main", *map(str, arguments)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env=self.environment(**variables),
+            env=self.environment(),
             start_new_session=group,
             # A shell that runs the tests in the background makes them, and what they start, deaf to Ctrl-C.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),

@@ -1,7 +1,7 @@
 """Commands in processes that begin as copies of one that has imported the libraries, which takes most of a command's time.
 
-What tests about processes themselves need (signals, terminals, settings that libraries read when they are imported) they start
-themselves, from nothing.
+What tests about processes themselves need (terminals, groups, launchers, settings that libraries read when they are imported)
+they start themselves, from nothing.
 """
 
 from __future__ import annotations
@@ -46,6 +46,8 @@ def _serve_copies() -> None:
 
 def run_in_copy(arguments: list[str], environment: dict[str, str], place: Path, streams: Path) -> None:
     """In a new process: the command, with files of the folder `streams` as its three streams."""
+    # A shell that runs the tests in the background makes them, and what they start, deaf to Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(place)

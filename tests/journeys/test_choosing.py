@@ -80,7 +80,7 @@ def test_reading_goes_on_after_a_kill(kitae: Kitae, rows: Path, tiny_model: Path
     command = ["data", "select", rows, "--by", "longest+diverse", "--rows", 20, "--model", tiny_model, "--out"]
     cache = tmp_path / "cache"
     for moment, number in ((1, signal.SIGKILL), (2, signal.SIGINT)):
-        process = kitae.start(*command, tmp_path / "out", cache=cache)
+        process = kitae.begin(*command, tmp_path / "out", KITAE_CACHE=str(cache))
         until(lambda moment=moment: len(list(cache.glob("readings/*/*.npy"))) >= moment)
         process.send_signal(number)
         _, err = process.communicate()
@@ -258,7 +258,7 @@ def test_writing_goes_on_after_a_kill(kitae: Kitae, seeds: Path, tmp_path: Path)
         command = ["data", "synth", seeds, "--method", "evol-instruct", "--writer", f"{server.url}#w", "--rows", 20, "--out"]
         for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGKILL):
             before = len(server.asked)
-            process = kitae.start(*command, tmp_path / "out")
+            process = kitae.begin(*command, tmp_path / "out")
             until(lambda before=before: len(server.asked) >= before + 12)
             process.send_signal(number)
             _, err = process.communicate()

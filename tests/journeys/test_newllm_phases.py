@@ -71,11 +71,10 @@ def test_stopped_in_a_phase_and_resumed_is_as_if_never_stopped(
     undisturbed = Kitae(tmp_path / "other")
     whole = undisturbed("train", path, "--json")
     assert whole.code == 0, whole.err + whole.out
-    process = kitae.start("train", path)
-    assert process.stderr is not None
+    process = kitae.begin("train", path)
     seen = ""
     while f'"phase": "{phase}"' not in seen:
-        assert process.poll() is None, process.stderr.read()
+        assert process.poll() is None, process.said()
         seen = "".join(file.read_text() for file in kitae.home.glob("runs/*/events.jsonl"))
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=120)
@@ -173,7 +172,7 @@ def test_a_sweep_shows_every_trial_and_goes_on_where_it_was(kitae: Kitae, texts:
 @pytest.mark.parametrize("how", ["Ctrl-C", "SIGTERM"])
 def test_a_sweep_that_is_stopped_saves_what_it_has_and_goes_on(kitae: Kitae, texts: Path, tmp_path: Path, how: str) -> None:
     path = recipe(tmp_path, texts, "method: full, epochs: 4").rename(tmp_path / "grid.yaml")
-    process = kitae.start("sweep", path, "--grid", "train.seed=0", group=True)
+    process = kitae.from_nothing("sweep", path, "--grid", "train.seed=0", group=True)
     while not any('"event": "step"' in file.read_text() for file in kitae.home.glob("runs/*/events.jsonl")):
         assert process.poll() is None
     if how == "Ctrl-C":
@@ -191,7 +190,7 @@ def test_a_sweep_that_is_stopped_saves_what_it_has_and_goes_on(kitae: Kitae, tex
 
 def test_a_sweep_is_stopped_before_its_trial_can_hear_it(kitae: Kitae, texts: Path, tmp_path: Path) -> None:
     path = recipe(tmp_path, texts, "method: full, epochs: 4").rename(tmp_path / "grid.yaml")
-    process = kitae.start("sweep", path, "--grid", "train.seed=0,1", group=True)
+    process = kitae.from_nothing("sweep", path, "--grid", "train.seed=0,1", group=True)
     while not (trials := psutil.Process(process.pid).children()):
         assert process.poll() is None
     process.send_signal(signal.SIGTERM)
@@ -205,7 +204,7 @@ def test_a_sweep_is_stopped_before_its_trial_can_hear_it(kitae: Kitae, texts: Pa
 def test_a_trial_that_outlives_its_sweep_is_no_failure(kitae: Kitae, texts: Path, tmp_path: Path) -> None:
     path = recipe(tmp_path, texts, "method: full, epochs: 40").rename(tmp_path / "grid.yaml")
     command = ("sweep", path, "--grid", "train.epochs=40,1", "--json")
-    process = kitae.start(*command, group=True)
+    process = kitae.from_nothing(*command, group=True)
     while not any('"event": "step"' in file.read_text() for file in kitae.home.glob("runs/*/events.jsonl")):
         assert process.poll() is None
     process.kill()

@@ -89,7 +89,7 @@ def test_ctrl_c_leaves_nothing(kitae: Kitae, tmp_path: Path) -> None:
     text = tmp_path / "large.txt"
     letters = random.Random(0).choices("abcdefghijklmnopqrstuvwxyz", k=8_000_000)  # all words differ: many seconds of learning
     text.write_text(" ".join("".join(letters[i : i + 20]) for i in range(0, len(letters), 20)))
-    process = kitae.start("tokenizer", "train", text, "--out", tmp_path / "out" / "mine")
+    process = kitae.begin("tokenizer", "train", text, "--out", tmp_path / "out" / "mine")
     while not list((tmp_path / "out").glob(".mine.*")) and process.poll() is None:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)

@@ -59,6 +59,16 @@ Begin = Callable[..., Run]
 
 @pytest.fixture
 def begin(model: Path, tmp_path: Path) -> Begin:
+    return beginning(model, tmp_path)
+
+
+@pytest.fixture
+def begin_small(tiny_llama: Callable[..., Path], tmp_path: Path) -> Begin:
+    """With fewer tokens, which take most of a small model's time."""
+    return beginning(tiny_llama(num_hidden_layers=3, tokens=8192), tmp_path)
+
+
+def beginning(model: Path, tmp_path: Path) -> Begin:
     """A new run of a recipe, whose rows are also preferences."""
     for name, numbers in (("rows", range(24)), ("held-out", range(24, 34))):
         rows = [{"prompt": f"Say {i}", "chosen": f"{i} " * (1 + i % 5), "rejected": f"Not {i}."} for i in numbers]
@@ -112,15 +122,15 @@ def alike(one: Run, other: Run) -> None:
 @pytest.mark.slow(10)
 @pytest.mark.timeout(300 * POINTS)
 @pytest.mark.parametrize("method", METHODS)
-def test_a_killed_run_ends_as_if_it_had_not_been(method: str, begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_run_ends_as_if_it_had_not_been(method: str, begin_small: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = METHODS[method]
-    whole = begin(*settings)
+    whole = begin_small(*settings)
     train(whole)
     taken = [event["step"] for event in whole.events("step")]
     assert len(taken) > 3
     rng = random.Random(method)
     for step in rng.sample(taken[1:], min(POINTS, len(taken) - 1)):
-        run = begin(*settings)
+        run = begin_small(*settings)
         with monkeypatch.context() as patch:
             killing(patch, step)
             with pytest.raises(Killed):
@@ -140,12 +150,14 @@ def test_a_damaged_checkpoint_is_passed_over(begin: Begin, monkeypatch: pytest.M
     whole = begin()
     train(whole)
     names = ("adapter_model.safetensors", "optimizer.pt", "trainer_state.json", "scheduler.pt", "rng_state.pth")
-    for name in names:
-        run = begin()
-        with monkeypatch.context() as patch:
-            killing(patch, 9)
-            with pytest.raises(Killed):
-                train(run)
+    killed = begin()
+    with monkeypatch.context() as patch:
+        killing(patch, 9)
+        with pytest.raises(Killed):
+            train(killed)
+    for number, name in enumerate(names):
+        run = Run(killed.path.with_name(f"copy-{number}"))
+        shutil.copytree(killed.path, run.path)
         every = checkpoints(run.checkpoints)
         assert len(every) >= 2
         file = every[-1][1] / name
