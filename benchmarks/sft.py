@@ -99,7 +99,7 @@ def machine() -> dict[str, Any]:
 
 def lay_out(options: argparse.Namespace, folder: Path) -> tuple[Path, int]:
     """Writes the rows and Kitae's recipe; gives the model's folder and the tokens that an epoch has."""
-    from kitae.chat import Conversation, Message
+    from kitae.chat import Conversation
     from kitae.models import locate, open_codec
     from kitae.train import Plan
 
@@ -115,7 +115,7 @@ def lay_out(options: argparse.Namespace, folder: Path) -> tuple[Path, int]:
         (folder / file).write_text("".join(json.dumps({"messages": row}) + "\n" for row in part))
 
     def length(row: list[dict[str, str]]) -> int:
-        return sum(len(piece.ids) for piece in codec.encode(Conversation(tuple(Message(**m) for m in row))))
+        return sum(len(piece.ids) for piece in codec.encode(Conversation.of(row)))
 
     lengths = [length(row) for row in train]
     longest = max(*lengths, *(length(row) for row in held_out))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
@@ -26,6 +27,7 @@ def preview(path: Path, model: str, count: int, form: Format = "auto") -> JsonDi
     codec = open_codec(locate(model))
     return {
         "rows": [_shown(codec, sequence) for row in conversations for sequence in _sequences(codec, row)],
+        "unread": dict(Counter(name for row in conversations for name in row.unread).most_common()),
         "unreadable": [{"where": error.where, "what": error.message, "why": error.why} for error in unreadable],
     }
 

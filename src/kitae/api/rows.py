@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import partial
 from pathlib import Path
 
@@ -33,6 +34,10 @@ def gather_rows(recipe: Recipe, reading: bool = True) -> Rows:
     if not rows.train:
         first = rows.unreadable[0]
         raise nothing_read(first["where"], f"{first['what']} {first['why']}")
+    unread = Counter(name for row in (*rows.train, *rows.validation, *rows.test) for name in row.unread)
+    if unread:
+        named = ", ".join(f"{name} ({count})" for name, count in unread.most_common())
+        console.say(t("data.unread", fields=named))
     answered_by_teacher = train.distill is not None and train.distill.learn == "answers"
     for row in (*rows.train, *rows.validation):
         if train.method == "dpo" and row.rejected is None:

@@ -105,18 +105,20 @@ class ChatCodec:
             return [self._text(conversation)]
         messages, disguise = self._disguised(conversation.messages)
         answers = [i for i, message in enumerate(messages) if message.role == "assistant"]
+        learned = [i for i in answers if messages[i].learned]
         pieces: list[Piece] = []
         for i in answers:
             turn = self._turn(messages, i)
             done = "".join(piece.text for piece in pieces)
             if turn is None or not turn[0].text.startswith(done):
                 return [self._alone(messages, j, disguise, conversation.source, len(answers)) for j in answers]
-            pieces += [Piece(turn[0].text[len(done) :], False), *turn[1:]]
+            answer = turn[1] if messages[i].learned else Piece(turn[1].text, False)
+            pieces += [Piece(turn[0].text[len(done) :], False), answer, *turn[2:]]
         if not answers:
             pieces = [Piece(self.template.render(messages), False)]
         joined = self._join(pieces, disguise, conversation.source, [])
         if len(answers) > 1 and "pieces" in joined.notes:  # later prompts would show the pieces, which no server does
-            return [self._alone(messages, j, disguise, conversation.source, len(answers)) for j in answers]
+            return [self._alone(messages, j, disguise, conversation.source, len(answers)) for j in learned]
         return [joined]
 
     def encode_last(self, conversation: Conversation) -> Encoded:
@@ -205,7 +207,7 @@ class ChatCodec:
             content, previous = message.content, ""
             while content != previous:  # overlapping texts take more than one round
                 previous, content = content, self._control_pattern.sub(disguise, content)
-            masked.append(Message(message.role, content))
+            masked.append(replace(message, content=content))
         return masked, {stand: text[0] for text, stand in stand_in.items()}
 
     def _encode(self, text: str, disguise: dict[str, str], inner: bool = False) -> list[int]:

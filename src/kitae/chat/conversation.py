@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 ROLES = ("system", "user", "assistant", "tool")
 _TEXT = "text"
@@ -13,6 +13,8 @@ _TEXT = "text"
 class Message:
     role: str
     content: str
+    learned: bool = True  # whether an answer is; others never are
+    unread: tuple[str, ...] = field(default=(), compare=False)  # what else was said of it, that nobody reads
 
     def as_dict(self) -> dict[str, str]:
         return {"role": self.role, "content": self.content}
@@ -23,6 +25,7 @@ class Conversation:
     messages: tuple[Message, ...]
     source: str = ""  # file:line, so that every later complaint can name the row
     rejected: str | None = None  # a worse last answer, in a preference
+    unread: tuple[str, ...] = field(default=(), compare=False)  # fields of the row that nobody reads
 
     @staticmethod
     def of(messages: Sequence[Mapping[str, str]], source: str = "") -> Conversation:
@@ -39,7 +42,7 @@ class Conversation:
     @property
     def teaches(self) -> bool:
         """Whether there is anything to learn from it: an answer, or a text."""
-        return self.is_text or bool(self.answer)
+        return self.is_text or any(m.role == "assistant" and m.content and m.learned for m in self.messages)
 
     @property
     def prompt(self) -> tuple[Message, ...]:

@@ -46,7 +46,8 @@ def data_preview(
 
     value = preview(path, model, rows, form)
     left_out = [f"✗ {error['where']}: {error['what']} {error['why']}"[:200] for error in value["unreadable"][:_SHOWN]]
-    return Result(value, "\n\n".join([*(str(row["text"]) for row in value["rows"]), *left_out]))
+    unread = [f"{t('data.report.unread')}: {unread_line(value['unread'])}"] if value["unread"] else []
+    return Result(value, "\n\n".join([*(str(row["text"]) for row in value["rows"]), *unread, *left_out]))
 
 
 @data_app.command("inspect", help=t("help.data-inspect"))
@@ -138,6 +139,10 @@ def data_licences(
     return Result(value, "\n\n".join([grid(works), grid(found), "\n".join(f"· {line}" for line in told), t("licence.notes")]))
 
 
+def unread_line(unread: JsonDict) -> str:
+    return ", ".join(f"{name} ({count})" for name, count in unread.items())
+
+
 def _counts(report: JsonDict) -> str:
     return t("data.counts", **{name: report[name] for name in ("rows", "kept", "rejected", "repaired")})
 
@@ -153,7 +158,8 @@ def _gates(report: JsonDict) -> str:
             rows.append([gate, t(f"finding.{gate}.{kind}"), count, example[:70]])
     found = grid([head, *rows]) if rows else t("data.nothing-found")
     habits = [f"{t('data.report.habits')}: {', '.join(report['habits'])}"] if report["habits"] else []
-    return "\n".join([found, *habits])
+    unread = [f"{t('data.report.unread')}: {unread_line(report['unread'])}"] if report["unread"] else []
+    return "\n".join([found, *habits, *unread])
 
 
 def _lengths(report: JsonDict) -> str:

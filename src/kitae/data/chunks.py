@@ -261,6 +261,7 @@ def _save(folder: Path, number: int, survey: Survey, entries: list[Entry], offse
         "seen": survey.ends.seen,
         "ending": survey.ends.ending,
         "languages": survey.languages,
+        "unread": survey.unread,
     }
     with staged_file(folder / f"{number:06d}.json") as stage:  # last: a chunk that has it is done
         stage.write_text(json.dumps(told, ensure_ascii=False), encoding="utf-8", errors="backslashreplace")
@@ -279,6 +280,7 @@ def _load(
         open_ends={int(row): OpenEnd(**end) for row, end in told["open_ends"].items()},
         ends=Ends(Counter(told["seen"]), Counter(told["ending"])),
         languages=Counter(told["languages"]),
+        unread=Counter(told["unread"]),
         count=told["count"],
         unreadable=told["unreadable"],
     )

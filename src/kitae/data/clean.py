@@ -145,6 +145,7 @@ def _write(stage: Path, chunks: Chunks, survey: Survey, decision: Decision) -> J
         "repaired": repaired,
         "gates": dict(sorted(gates.items())),
         "habits": decision.habits,
+        "unread": dict(survey.unread.most_common()),
     }
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 
 from kitae.chat import ROLES, Message
+from kitae.data.fields import MESSAGE_FIELDS, learned, refuse_lost, unread
 from kitae.errors import InputError
 
 SPEAKERS = {
@@ -15,11 +17,15 @@ SPEAKERS = {
     "bot": "assistant",
     "model": "assistant",
     "agent": "assistant",
+    "developer": "system",  # as newer interfaces call it
     "chatgpt": "assistant",
 }
 _PERSON = ("name", "speaker", "speaker_id", "interlocutor_id")  # where people stand by their names
 _ROLE = ("role", "from", *_PERSON)
 _CONTENT = ("content", "value", "text")
+_READ = frozenset((*_ROLE, *_CONTENT, "label"))
+_CALLING = ("function", "function_call", "function-call", "tool_call", "observation", "tool_response")
+AFTER = "(after the last answer)"
 
 
 def chat(value: object, where: str, name: str = "messages") -> list[Message]:
@@ -27,20 +33,33 @@ def chat(value: object, where: str, name: str = "messages") -> list[Message]:
         raise InputError("bad-row", where=where, why=f"{name}: {json.dumps(value, ensure_ascii=False, default=str)[:80]}")
     people, messages = _two_people(value), list[Message]()
     for i, item in enumerate(value):
+        if isinstance(item, Mapping):
+            refuse_lost(item, where, f"{name}[{i}].")
+    for i, item in enumerate(value):
         if not isinstance(item, Mapping):
             raise InputError("bad-row", where=where, why=f"{name}[{i}]: {type(item).__name__}")
         role, content = _first(item, _ROLE), _joined(_first(item, _CONTENT))
         speaker = (people or SPEAKERS).get(role if people else role.lower()) if isinstance(role, str) else None
+        if isinstance(role, str) and role.lower() in _CALLING:
+            raise InputError("bad-row", where=where, why=f"{name}[{i}].role: {role}: calls of functions can't be learned yet")
         if speaker is None:
             raise InputError("bad-row", where=where, why=f"{name}[{i}].role: {role!r} (known: {', '.join(SPEAKERS)})"[:400])
+        if content is None:
+            raise InputError("bad-row", where=where, why=f"{name}[{i}].content: nothing is said")
         if not isinstance(content, str):
-            raise InputError("bad-row", where=where, why=f"{name}[{i}].content: {type(content).__name__}")
+            raise InputError("bad-row", where=where, why=f"{name}[{i}].content: {type(content).__name__} is no text")
         check_whole(content, where, f"{name}[{i}].content")
         if item.get("label") is False:
             raise InputError("bad-row", where=where, why=f"{name}[{i}].label: false: an answer that is not wanted")
         if people and messages and messages[-1].role == speaker:  # people often say one thing in several messages
             content = f"{messages.pop().content}\n{content}"
-        messages.append(Message(speaker, content))
+        beside = unread(item, _READ | MESSAGE_FIELDS)
+        kept = speaker != "assistant" or learned(item, where, f"{name}[{i}].")
+        messages.append(Message(speaker, content, kept, beside))
+    if messages[-1].role != "assistant" and any(message.role == "assistant" for message in messages):
+        messages[-1] = replace(messages[-1], unread=(*messages[-1].unread, AFTER))
+    if any(m.role == "assistant" for m in messages) and not any(m.role == "assistant" and m.learned for m in messages):
+        raise InputError("bad-row", where=where, why=f"{name}: no answer is to be learned (weight: 0)")
     return messages
 
 

@@ -29,6 +29,7 @@ def _body(report: JsonDict, lang: str) -> str:
         _table(["", ""], counts),
         _table(head, gates) if gates else "",
         _habits(report, lang),
+        _unread(report, lang),
         f"<h2>{escape(word('examples'))}</h2>" if gates else "",
         *(_examples(gate, entry, lang) for gate, entry in report["gates"].items()),
         f"<h2>{escape(word('lengths'))}</h2>",
@@ -47,6 +48,12 @@ def _habits(report: JsonDict, lang: str) -> str:
         return ""
     title = escape(t("data.report.habits", lang))
     return f"<h2>{title}</h2>{_table(['', ''], list(report['habits'].items()))}"
+
+
+def _unread(report: JsonDict, lang: str) -> str:
+    if not report["unread"]:
+        return ""
+    return f"<h2>{escape(t('data.report.unread', lang))}</h2>{_table(['', ''], list(report['unread'].items()))}"
 
 
 def _examples(gate: str, entry: JsonDict, lang: str) -> str:

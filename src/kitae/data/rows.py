@@ -175,5 +175,5 @@ def content(row: Conversation) -> dict[str, object]:
     if row.is_text:
         return {"text": row.messages[0].content}
     if row.rejected is None:
-        return {"messages": [m.as_dict() for m in row.messages]}
+        return {"messages": [{**m.as_dict(), **({} if m.learned else {"weight": 0})} for m in row.messages]}
     return {"messages": [m.as_dict() for m in row.prompt], "chosen": row.answer, "rejected": row.rejected}

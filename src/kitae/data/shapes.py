@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
 from kitae.chat import Conversation, Message
+from kitae.data.fields import Noted, refuse_lost
 from kitae.data.messages import chat, check_whole
 from kitae.data.preferences import preference, spoken
 from kitae.errors import InputError
@@ -30,7 +31,11 @@ def conversation(record: Record, form: Format, where: str, source: str) -> Conve
             if shape.fits(fields):
                 if fields.get("label") is False:
                     raise InputError("bad-row", where=where, why="label: false: an answer that is not wanted")
-                return shape.read(fields, where, source)
+                refuse_lost(fields, where)
+                noted = Noted(fields)
+                row = shape.read(noted, where, source)
+                beside = (*noted.unread(), *(f"message.{name}" for m in row.messages for name in m.unread))
+                return replace(row, unread=tuple(dict.fromkeys(beside)))
     raise InputError("row-format", where=where, why=", ".join(map(str, record))[:300])
 
 
@@ -81,9 +86,6 @@ def _answered(record: Record, question: str, answer: str, where: str, source: st
 
 def _dialogue(name: str) -> Shape:
     def read(record: Record, where: str, source: str) -> Conversation:
-        for unread in ("tools", "functions"):
-            if record.get(unread):
-                raise InputError("bad-row", where=where, why=f"{unread}: calls of functions can't be learned yet")
         turns = chat(record[name], where, name)
         return Conversation((*_system(record, where, turns), *turns), source)
 
@@ -126,7 +128,7 @@ def _instances(record: Record, where: str, source: str) -> Conversation:
     cases = record["instances"]
     if len(cases) != 1 or not isinstance(cases[0], Mapping):
         raise InputError("bad-row", where=where, why=f"instances: {len(cases)}; a row holds one")
-    whole = {**record, **cases[0]}
+    whole = {**record, "instruction": record["instruction"], **cases[0]}
     if not _INSTRUCTION.fits(whole):
         raise InputError("bad-row", where=where, why="instances[0]: no output")
     return _INSTRUCTION.read(whole, where, source)

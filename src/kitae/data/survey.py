@@ -126,6 +126,7 @@ class Survey:
     open_ends: dict[int, OpenEnd] = field(default_factory=dict)
     ends: Ends = field(default_factory=Ends.none)
     languages: Counter[str] = field(default_factory=Counter)
+    unread: Counter[str] = field(default_factory=Counter)  # fields that nobody reads, and in how many rows
     count: int = 0
     unreadable: int = 0
 
@@ -145,6 +146,7 @@ class Survey:
                 continue
             state[i] = seen.state
             lengths[:, i] = _lengths(seen.row)
+            survey.unread.update(seen.row.unread)
             if of_rows:
                 survey.languages[language_of(seen.row.answer or seen.row.messages[0].content) or "–"] += 1
             if seen.state == DROPPED:
@@ -173,6 +175,7 @@ class Survey:
         self.open_ends.update({self.count + i: end for i, end in other.open_ends.items()})
         self.ends.merge(other.ends, _WORDS)
         self.languages.update(other.languages)
+        self.unread.update(other.unread)
         self.count += other.count
         self.unreadable += other.unreadable
 
