@@ -10,16 +10,17 @@ import psutil
 import pytest
 import torch
 from safetensors.torch import save_file
-from tests.conftest import Tiny
 from transformers import GPT2Config, GPT2LMHeadModel
 
 import kitae.hardware
 from kitae.api.estimate import estimate
+from kitae.api.rows import gather_rows
 from kitae.api.vocabulary import train_tokenizer
 from kitae.errors import InputError
-from kitae.models import open_tokenizer, peek
+from kitae.models import open_codec, open_tokenizer, peek
 from kitae.recipe import load_recipe
 from kitae.train.methods import compute_dtype
+from tests.conftest import Tiny
 
 RECIPE = """\
 name: small
@@ -225,3 +226,27 @@ def test_parts_of_the_model_that_are_none_are_named(tiny_llama: Tiny, tmp_path: 
     with pytest.raises(InputError) as caught:
         estimate(load_recipe(recipe, [setting]))
     assert caught.value.kind == kind and "nonexistent" in caught.value.why
+
+
+@pytest.mark.parametrize("text", ["The lamp by the river is lit at seven. ", "川のそばの明かりは七時にともります。"])
+def test_tokens_are_counted_by_the_models_own_tokenizer(tiny_llama: Tiny, tmp_path: Path, text: str) -> None:
+    model = tiny_llama()
+    for name, count in (("train", 60), ("held_out", 12)):
+        rows = [{"prompt": f"{name} {i}: {text * (1 + i % 5)}", "completion": text * (1 + i % 7)} for i in range(count)]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    data = "data: {train: [{path: train.jsonl}], validation: [{path: held_out.jsonl}]}"
+    (tmp_path / "recipe.yaml").write_text(f"name: a\nmodel: {{source: {model}}}\n{data}\ntrain: {{epochs: 1}}\n")
+    recipe = load_recipe(tmp_path / "recipe.yaml")
+    found = estimate(recipe)
+    codec = open_codec(model)
+    read = sum(len(encoded.ids) for row in gather_rows(recipe).train for encoded in codec.encode(row))
+    assert found["tokens"] == pytest.approx(read, rel=0.03)
+    assert "named SmolLM" in found["system"]  # which goes into every row that has no system message
+
+
+def test_a_base_without_a_template_is_told_at_once(tiny_llama: Tiny, recipe: Path) -> None:
+    model = tiny_llama(tokens=4096)
+    (model / "chat_template.jinja").unlink()
+    with pytest.raises(InputError) as caught:
+        estimate(load_recipe(recipe, [f"model.source={model}"]))
+    assert caught.value.kind == "template-missing"

@@ -9,7 +9,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from tests.conftest import Tiny
 
 from kitae.chat import Conversation
 from kitae.data import appointments
@@ -17,6 +16,7 @@ from kitae.errors import KitaeError
 from kitae.models import open_codec
 from kitae.recipe import load_recipe
 from kitae.train.speed import tokens_per_second
+from tests.conftest import Tiny
 
 quickstart = importlib.import_module("kitae.api.quickstart")
 

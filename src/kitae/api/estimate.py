@@ -9,11 +9,12 @@ from kitae import processes
 from kitae.api.libraries import quiet_libraries
 from kitae.api.named import check_parts, check_template, find_packages, names_parts
 from kitae.api.rows import CHARACTERS_PER_TOKEN, gather_rows
+from kitae.chat import ChatCodec
 from kitae.data import Rows
 from kitae.errors import InputError
 from kitae.files import JsonDict
 from kitae.hardware import computes_in_bf16, free_gpu_memory, free_memory, has_gpu
-from kitae.models import Design, Size, locate_tokenizer, peek, size_of
+from kitae.models import Design, Size, light_codec, locate_tokenizer, peek, size_of
 from kitae.recipe import Recipe
 from kitae.runs import find_run, is_run
 
@@ -24,6 +25,7 @@ _HEAD = 60e6  # logits, block by block
 _HOLES = 1.25  # memory that is free, but between what is not
 _FLOPS_BF16, _FLOPS_FP32 = 250e9, 70e9  # what two ordinary cores reach in training, all losses included
 _FASTEST = 10_000  # tokens a second; a small model's time goes into other things than multiplying
+_COUNTED = 1000  # rows by which the tokens of all are told
 _LEAST_AT_ONCE = 64  # tokens; below that a smaller micro-batch is no advice
 
 
@@ -38,7 +40,8 @@ def estimate(recipe: Recipe) -> JsonDict:
     answered, least = sum(row.teaches or taught for row in rows.validation), recipe.verify.min_validation_rows
     if answered < least:
         raise InputError("few-validation", where=recipe.name, count=answered, least=least)
-    train, size, tokens = recipe.train, _size(recipe), _tokens(recipe, rows)
+    codec = None if recipe.model.new is not None else light_codec(recipe.model.source, recipe.model.chat_template)
+    train, size, tokens = recipe.train, _size(recipe), _counted(recipe, rows, codec)
     recipe, memory = _fitting(recipe, size, tokens)
     tokens *= 0 if train.method == "blend" else train.epochs + (train.phases.epochs if train.method == "newllm" else 0)
     flops = _FLOPS_BF16 if computes_in_bf16(train.precision) else _FLOPS_FP32
@@ -54,6 +57,7 @@ def estimate(recipe: Recipe) -> JsonDict:
         "memory_mb": round(memory.most / 1e6),
         "micro_batch_tokens": recipe.train.tokens_at_once,
         "minutes": round(seconds / 60, 1),
+        "system": "" if codec is None else codec.default_system(),
     }
 
 
@@ -131,6 +135,16 @@ def _tokens(recipe: Recipe, rows: Rows) -> float:
     both = recipe.train.method == "dpo"
     texts = (text for row in rows.train for text in ([row.text, row.worse.text] if both else [row.text]))
     return sum(map(len, texts)) / CHARACTERS_PER_TOKEN
+
+
+def _counted(recipe: Recipe, rows: Rows, codec: ChatCodec | None) -> float:
+    """By the model's own tokenizer and template, on enough of the rows, if the model is on this disk."""
+    if codec is None:
+        return _tokens(recipe, rows)
+    some = rows.train[:: max(1, len(rows.train) // _COUNTED)]
+    encode = codec.encode if recipe.train.method != "dpo" else lambda row: codec.encode_preference(row).sequences
+    read = sum(len(sequence.ids) for row in some for sequence in encode(row))
+    return read * len(rows.train) / max(1, len(some))
 
 
 def _memory(recipe: Recipe, size: Size, tokens: float) -> Memory:

@@ -20,7 +20,9 @@ def licences(recipe: Path | None, overrides: Sequence[str], said: Sequence[str])
     from kitae.verify import claims_of, verdicts  # which brings large libraries, and other commands of the room need none
 
     claims = list(map(_claim, said))
-    if recipe is not None:
+    if recipe is not None and recipe.suffix not in (".yaml", ".yml"):  # rows, which may say it themselves
+        claims += _of_rows(recipe, "auto") or [Claim(recipe.name, "data", "unknown")]
+    elif recipe is not None:
         wanted = load_recipe(recipe, overrides)
         claims += claims_of(wanted)
         claims += [claim for source in wanted.data.train for claim in _of_rows(Path(source.path), source.format)]

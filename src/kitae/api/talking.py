@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +12,12 @@ from kitae.chat import Message
 from kitae.errors import InputError
 from kitae.files import JsonDict, sha256
 from kitae.generate import Chunk, Engine, Settings, open_engine, stream
-from kitae.models import base_of, deciding_files, is_adapter, locate
+from kitae.models import STARTERS, base_of, deciding_files, is_adapter, locate
 from kitae.recipe import load_recipe
-from kitae.runs import find_run, is_run
+from kitae.runs import all_runs, find_run, is_run
+
+_MODEL_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -24,16 +28,19 @@ class Found:
     base: Path | None = None  # of an adapter
     template: str | None = None  # instead of the folder's own
     system: str | None = None  # the message that its training rows shared
+    stops: tuple[str, ...] = ()  # control tokens that end its answers, beside the folder's own
 
     def open(self) -> Engine:
-        return open_engine(self.path, self.base, template=self.template)
+        engine = open_engine(self.path, self.base, template=self.template)
+        engine.stop_tokens = engine.stop_tokens | {engine.codec.vocabulary.control[text] for text in self.stops}
+        return engine
 
     def fingerprint(self) -> list[str]:
         """Hashes of all that decides what it says."""
         folders = [folder for folder in (self.base, self.path) if folder is not None]
         files = [file for folder in folders for file in (deciding_files(folder) if folder.is_dir() else [folder])]
         template = [] if self.template is None else [Path(self.template)]
-        return [sha256(file) for file in (*files, *template)]
+        return [*(sha256(file) for file in (*files, *template)), *self.stops]
 
 
 def find_target(target: str, trained: bool = False) -> Found:
@@ -41,20 +48,23 @@ def find_target(target: str, trained: bool = False) -> Found:
     if is_run(target):
         run = find_run(target)
         recipe = load_recipe(run.recipe_path)
-        system = run.manifest.get("system")
+        system, stops = run.manifest.get("system"), tuple(recipe.model.stop_tokens)
         files = [] if trained else sorted(run.ship.glob("*.gguf"), key=lambda p: p.stat().st_size)
         if files:
-            return Found(files[0], system=system)
+            return Found(files[0], system=system, stops=stops)
         if not run.output.exists():
             raise InputError("run-untrained", where=run.id, why=run.state)
         from kitae.train import base_folder
 
-        return Found(run.output, base_folder(recipe, run), recipe.model.chat_template, system)
+        return Found(run.output, base_folder(recipe, run), recipe.model.chat_template, system, stops)
     path = Path(target).expanduser()
     if path.suffix == ".gguf":
         return Found(path)
     if is_adapter(path):
         return Found(path.absolute(), base_of(path))
+    if target not in STARTERS and not path.exists() and not _MODEL_ID.fullmatch(target):
+        known = [*(run.id for run in all_runs()[:_SHOWN]), *STARTERS]
+        raise InputError("target-missing", where=target, why="\n".join(known))
     return Found(locate(target))
 
 
@@ -67,6 +77,8 @@ def open_target(target: str, trained: bool = False) -> tuple[Engine, str | None]
 
 def generate(target: str, prompt: str, system: str | None = None, settings: Settings | None = None) -> JsonDict:
     """One answer to one message."""
+    if not prompt.strip():
+        raise InputError("prompt-empty")
     engine, own_system = open_target(target)
     try:
         text, tokens, finish = "", 0, "length"

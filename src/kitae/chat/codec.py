@@ -99,6 +99,12 @@ class ChatCodec:
         """Whether a message has the text of a control token in it."""
         return any(self._control_pattern.search(message.content) for message in messages)
 
+    def default_system(self) -> str:
+        """What the template tells the model where no system message does; empty if it says nothing but who speaks."""
+        text = self._control_pattern.sub(" ", self.template.default_system()).strip()
+        said = re.sub(r"^system\s+", "", re.sub(r"\s*user$", "", text))
+        return said if len(said.split()) > 2 or not said.isascii() else ""
+
     def encode(self, conversation: Conversation) -> list[Encoded]:
         """One sequence a conversation; one an answer where earlier turns, or their tokens, would not stay as they were."""
         if conversation.is_text:

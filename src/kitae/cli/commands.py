@@ -105,7 +105,8 @@ def recipe_check(path: RecipePath, set_: Overrides = None) -> Result:
     from kitae.recipe import load_recipe
 
     value = estimate(load_recipe(path, set_ or []))
-    return Result(value, t("say.recipe-ok", **value))
+    system = f"\n\n{t('say.default-system', text=value['system'])}" if value["system"] else ""
+    return Result(value, t("say.recipe-ok", **value) + system)
 
 
 @recipe_app.command("show", help=t("help.recipe-show"))

@@ -51,9 +51,8 @@ class Noted(dict[str, Any]):
 
 def unread(fields: Mapping[str, Any], read: set[str] | frozenset[str]) -> tuple[str, ...]:
     """Fields that say something, and that nobody read or knows."""
-    return tuple(
-        name for name, value in fields.items() if name not in read and name.lower() not in BESIDE and says_something(value)
-    )
+    beside = {name for name in fields if name.startswith("_") or name.lower() in BESIDE}  # _: somebody's own notes
+    return tuple(name for name, value in fields.items() if name not in read and name not in beside and says_something(value))
 
 
 def says_something(value: object) -> bool:

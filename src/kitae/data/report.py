@@ -8,6 +8,7 @@ from kitae.files import JsonDict
 from kitae.i18n import t
 from kitae.pages import escape, page
 
+_MARKED = 8  # bars that say where they begin
 _LENGTHS = ("tokens", "learned", "asked", "answered", "turns")
 
 
@@ -77,10 +78,15 @@ def _lengths(name: str, spread: JsonDict | None, lang: str) -> str:
         f"<title>≥ {start}: {count}</title></rect>"
         for i, (start, count) in enumerate(spread["bars"])
     )
+    labels = "".join(
+        f'<text x="{i * width:.1f}" y="136" font-size="11" fill="currentColor">{start}</text>'
+        for i, (start, _) in enumerate(spread["bars"])
+        if i % max(1, len(spread["bars"]) // _MARKED) == 0
+    )
     marks = " · ".join(f"{key} {spread[key]}" for key in ("least", "p5", "p50", "p95", "p99", "most"))
     return (
         f"<h3>{escape(t(f'data.length.{name}', lang))}</h3><p>{escape(marks)}</p>"
-        f'<svg viewBox="0 0 600 122" role="img">{bars}</svg>'
+        f'<svg viewBox="0 0 600 140" role="img">{bars}{labels}</svg>'
     )
 
 

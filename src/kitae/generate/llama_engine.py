@@ -37,9 +37,7 @@ class LlamaEngine:
         if not facts["chat_template"]:
             raise InputError("template-missing", where=str(path))
         vocabulary = self._model.vocabulary
-        named = {"bos_token": facts["bos"], "eos_token": facts["stops"]["eos"]}
-        texts = {key: vocabulary.token_text(token) for key, token in named.items() if token >= 0}
-        self.codec = ChatCodec(vocabulary, ChatTemplate(facts["chat_template"], texts, str(path)))
+        self.codec = ChatCodec(vocabulary, ChatTemplate(facts["chat_template"], self._model.control_texts, str(path)))
         self.stop_tokens = self._model.stop_tokens
         self.context = min(int(facts["context"]) or 2048, _MAX_CONTEXT)
         room = _SHARE_OF_MEMORY * free_memory() / (self._model.cell_bytes * min(self.context, _USUAL_LENGTH))

@@ -4,6 +4,7 @@ from kitae.models.facts import Facts, count_parameters, deciding_files, folder_f
 from kitae.models.four_bits import rounded
 from kitae.models.gguf_header import GgufHeader, GgufParts, Tensor, read_gguf_header
 from kitae.models.gguf_types import FILE_TYPES, block_size, row_bytes, type_number
+from kitae.models.light import light_codec
 from kitae.models.llama import LlamaModel, LlamaVocabulary
 from kitae.models.llama_library import CHOICE, NATIVE, PREBUILT, library, llama_places, llama_version
 from kitae.models.new import NEWLLM, Design, create_model, size_of
@@ -57,6 +58,7 @@ __all__ = [
     "is_model_folder",
     "is_soft_prompt",
     "library",
+    "light_codec",
     "llama_places",
     "llama_version",
     "locate",

@@ -77,6 +77,12 @@ class LlamaModel:
             "stops": {"eos": eos, **({"eot": eot} if eot >= 0 else {})},
         }
 
+    @property
+    def control_texts(self) -> dict[str, str]:
+        """As templates call them."""
+        named = {"bos_token": self.facts["bos"], "eos_token": self.facts["stops"]["eos"]}
+        return {key: self.vocabulary.token_text(token) for key, token in named.items() if token >= 0}
+
     @cached_property
     def stop_tokens(self) -> set[int]:
         """Every token at which llama.cpp itself ends a generation."""

