@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from kitae.api.talking import find_target, generate
+from kitae.api.talking import conversation, find_target, generate, open_target
 from kitae.errors import InputError
 from kitae.files import write_text
+from kitae.generate import Settings
 from kitae.recipe import load_recipe, recipe_yaml
 from kitae.runs import create_run
 
@@ -49,3 +50,20 @@ def test_a_name_that_is_nothing_is_shown_what_there_is(tmp_path: Path) -> None:
         find_target("nosuchrun")
     assert told.value.kind == "target-missing" and "nosuchrun" in told.value.message
     assert run.id in told.value.why and "smollm2-135m-instruct" in told.value.why
+
+
+def test_a_model_without_a_template_can_be_asked(model: Path) -> None:
+    (model / "chat_template.jinja").unlink()
+    few = Settings(max_tokens=4)
+    with pytest.raises(InputError) as told:
+        generate(str(model), "Once", settings=few)
+    assert told.value.kind == "template-missing" and "--raw" in told.value.fix
+    prompts = []
+    for template in ("raw", "chatml"):
+        engine, _ = open_target(str(model), template=template)
+        prompts.append(engine.codec.vocabulary.decode(engine.codec.prompt(conversation("Once", None))))
+        assert generate(str(model), "Once", settings=few, template=template)["tokens"] > 0
+    assert prompts == ["Once", "<|im_start|>user\nOnce<|im_end|>\n<|im_start|>assistant\n"]
+    with pytest.raises(InputError) as told:
+        generate(str(model), "Once", template="nosuch")
+    assert "chatml" in told.value.why

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -207,3 +208,14 @@ def test_only_what_is_wanted_is_measured(verify: Verify, good: Path, monkeypatch
 
     monkeypatch.setattr(exam, "observe", None)
     assert verify(good, only=("merge.complete", "chat.stop-tokens"))["verdict"] == "ship"
+
+
+def test_a_model_without_a_template_is_verified_without_one(verify: Verify, good: Path, copy: Path, tmp_path: Path) -> None:
+    (copy / "chat_template.jinja").unlink()
+    alone = verify(copy)
+    assert alone["verdict"] == "ship" and alone["chat.stop-tokens"].case == "no-template"
+    other = tmp_path / "other"
+    shutil.copytree(copy, other)
+    assert verify(other, copy)["verdict"] == "ship"
+    edit(other / "config.json", lambda value: value.update(rms_norm_eps=0.5))
+    assert refused(verify(other, copy)) == {"merge.equivalent": "differs"}

@@ -16,11 +16,11 @@ from kitae.recipe import load_recipe
 from kitae.runs import find_run, is_run
 
 
-def verify(target: str, against: str | None = None, only: Sequence[str] = ()) -> JsonDict:
+def verify(target: str, against: str | None = None, only: Sequence[str] = (), template: str | None = None) -> JsonDict:
     quiet_libraries()
     from kitae.verify import verify_target
 
-    return verify_target(target, against, only).as_dict()
+    return verify_target(target, against, only, template).as_dict()
 
 
 def merge(run: str) -> JsonDict:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kitae.api.libraries import quiet_libraries
-from kitae.chat import Message
+from kitae.chat import RAW, Message, template_text
 from kitae.errors import InputError
-from kitae.files import JsonDict, sha256
+from kitae.files import JsonDict, hash_text, sha256
 from kitae.generate import Chunk, Engine, Settings, open_engine, stream
 from kitae.models import STARTERS, base_of, deciding_files, is_adapter, locate
 from kitae.recipe import load_recipe
@@ -39,8 +39,8 @@ class Found:
         """Hashes of all that decides what it says."""
         folders = [folder for folder in (self.base, self.path) if folder is not None]
         files = [file for folder in folders for file in (deciding_files(folder) if folder.is_dir() else [folder])]
-        template = [] if self.template is None else [Path(self.template)]
-        return [*(sha256(file) for file in (*files, *template)), *self.stops]
+        template = [] if self.template is None else [hash_text(template_text(self.template))]
+        return [*(sha256(file) for file in files), *template, *self.stops]
 
 
 def find_target(target: str, trained: bool = False) -> Found:
@@ -68,18 +68,20 @@ def find_target(target: str, trained: bool = False) -> Found:
     return Found(locate(target))
 
 
-def open_target(target: str, trained: bool = False) -> tuple[Engine, str | None]:
-    """An engine for it, and its system message."""
+def open_target(target: str, trained: bool = False, template: str | None = None) -> tuple[Engine, str | None]:
+    """An engine for it, and its system message. `template`: a name or a file, instead of its own."""
     quiet_libraries()
     found = find_target(target, trained)
+    if template is not None:
+        found = replace(found, template=template, system=None if template == RAW else found.system)
     return found.open(), found.system
 
 
-def generate(target: str, prompt: str, system: str | None = None, settings: Settings | None = None) -> JsonDict:
-    """One answer to one message."""
-    if not prompt.strip():
-        raise InputError("prompt-empty")
-    engine, own_system = open_target(target)
+def generate(
+    target: str, prompt: str, system: str | None = None, settings: Settings | None = None, template: str | None = None
+) -> JsonDict:
+    """One answer to one message. `template`: "raw", "chatml" or a Jinja file, instead of the model's own."""
+    engine, own_system = open_target(target, template=template)
     try:
         text, tokens, finish = "", 0, "length"
         for chunk in answer(engine, conversation(prompt, system if system is not None else own_system), settings or Settings()):
@@ -96,6 +98,8 @@ def conversation(prompt: str, system: str | None) -> list[Message]:
 
 
 def answer(engine: Engine, messages: Sequence[Message], settings: Settings) -> Iterator[Chunk]:
+    if not messages[-1].content.strip():
+        raise InputError("prompt-empty")
     for message in messages:
         try:
             message.content.encode("utf-8")  # a terminal or pipe may deliver bytes that are no text

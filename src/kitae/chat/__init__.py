@@ -3,11 +3,13 @@
 from kitae.chat.asking import Ask, Reply, Request, without_thought
 from kitae.chat.codec import ChatCodec, Encoded, Span
 from kitae.chat.conversation import ROLES, Conversation, Message
+from kitae.chat.named import RAW, template_text
 from kitae.chat.ollama import Modelfile, ollama_template, read_modelfile, render_ollama
 from kitae.chat.template import ChatTemplate
 from kitae.chat.vocabulary import HfVocabulary, Vocabulary
 
 __all__ = [
+    "RAW",
     "ROLES",
     "Ask",
     "ChatCodec",
@@ -24,5 +26,6 @@ __all__ = [
     "ollama_template",
     "read_modelfile",
     "render_ollama",
+    "template_text",
     "without_thought",
 ]

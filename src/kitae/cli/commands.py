@@ -42,6 +42,8 @@ TopK = Annotated[int, typer.Option(min=0, help=t("help.top-k"))]
 MinP = Annotated[float, typer.Option(min=0.0, max=1.0, help=t("help.min-p"))]
 Penalty = Annotated[float, typer.Option(min=0.1, help=t("help.repetition-penalty"))]
 Seed = Annotated[int | None, typer.Option(min=0, help=t("help.seed"))]
+Template = Annotated[str | None, typer.Option("--chat-template", metavar="FILE|NAME", help=t("help.chat-template"))]
+Raw = Annotated[bool, typer.Option("--raw", help=t("help.raw"))]
 Stop = Annotated[list[str] | None, typer.Option(help=t("help.stop"))]
 
 
@@ -144,11 +146,14 @@ def verify(
     target: Target,
     against: Annotated[str | None, typer.Option(help=t("help.against"))] = None,
     only: Annotated[list[str] | None, typer.Option(help=t("help.only"))] = None,
+    chat_template: Template = None,
+    raw: Raw = False,
 ) -> Result:
     from kitae.api import verify
+    from kitae.chat import RAW
     from kitae.errors import EXIT_REFUSED
 
-    value = verify(target, against, only or [])
+    value = verify(target, against, only or [], RAW if raw else chat_template)
     code = EXIT_REFUSED if value["verdict"] == "refuse" else 0
     return Result(value, f"{gate_lines(value['gates'])}\n\n{verdict_line(value)}", code)
 
@@ -261,12 +266,15 @@ def generate(
     repetition_penalty: Penalty = 1.0,
     seed: Seed = None,
     stop: Stop = None,
+    chat_template: Template = None,
+    raw: Raw = False,
 ) -> Result:
+    from kitae.chat import RAW
     from kitae.cli.talk import say_answer
     from kitae.generate import Settings
 
     settings = Settings(max_tokens, temperature, top_k, top_p, min_p, repetition_penalty, seed, tuple(stop or ()))
-    return Result(say_answer(target, prompt, system, settings))
+    return Result(say_answer(target, prompt, system, settings, RAW if raw else chat_template))
 
 
 @app.command(help=t("help.chat"))
@@ -281,12 +289,15 @@ def chat(
     repetition_penalty: Penalty = 1.0,
     seed: Seed = None,
     stop: Stop = None,
+    chat_template: Template = None,
+    raw: Raw = False,
 ) -> Result:
+    from kitae.chat import RAW
     from kitae.cli.talk import chat
     from kitae.generate import Settings
 
     settings = Settings(max_tokens, temperature, top_k, top_p, min_p, repetition_penalty, seed, tuple(stop or ()))
-    return Result({"messages": chat(target, system, settings)})
+    return Result({"messages": chat(target, system, settings, RAW if raw else chat_template)})
 
 
 @runs_app.command("list", help=t("help.runs-list"))

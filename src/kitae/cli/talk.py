@@ -13,9 +13,9 @@ from kitae.generate import Engine, Settings
 from kitae.i18n import t
 
 
-def say_answer(target: str, prompt: str, system: str | None, settings: Settings) -> JsonDict:
+def say_answer(target: str, prompt: str, system: str | None, settings: Settings, template: str | None) -> JsonDict:
     """Streams one answer to stdout unless the result is to be printed as JSON."""
-    engine, own_system = open_target(target)
+    engine, own_system = open_target(target, template=template)
     try:
         messages = conversation(prompt, system if system is not None else own_system)
         text, tokens, finish = _stream(engine, messages, settings)
@@ -24,9 +24,9 @@ def say_answer(target: str, prompt: str, system: str | None, settings: Settings)
         engine.close()
 
 
-def chat(target: str, system: str | None, settings: Settings) -> list[dict[str, str]]:
+def chat(target: str, system: str | None, settings: Settings, template: str | None) -> list[dict[str, str]]:
     """Reads lines until the end of input. `/reset` forgets, `/quit` leaves, Ctrl-C stops an answer."""
-    engine, own_system = open_target(target)
+    engine, own_system = open_target(target, template=template)
     opening = conversation("", system if system is not None else own_system)[:-1]
     messages = list(opening)
     console.say(t("say.chat"))

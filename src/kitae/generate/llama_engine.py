@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import psutil
 
-from kitae.chat import ChatCodec, ChatTemplate
+from kitae.chat import ChatCodec, ChatTemplate, template_text
 from kitae.errors import InputError, KitaeError
 from kitae.generate.prefix import common_prefix
 from kitae.generate.sampling import Logits
@@ -28,16 +28,17 @@ _CELLS = 256  # llama.cpp rounds what a sequence gets up to this
 class LlamaEngine:
     name = "llama.cpp"
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, template: str | None = None) -> None:
         self._lib = library()
         self._model = LlamaModel(path)
         self._reader: _Context | None = None
         self._read: list[int] = []
         facts = self._model.facts
-        if not facts["chat_template"]:
+        source = template_text(template) if template is not None else facts["chat_template"]
+        if not source:
             raise InputError("template-missing", where=str(path))
         vocabulary = self._model.vocabulary
-        self.codec = ChatCodec(vocabulary, ChatTemplate(facts["chat_template"], self._model.control_texts, str(path)))
+        self.codec = ChatCodec(vocabulary, ChatTemplate(source, self._model.control_texts, template or str(path)))
         self.stop_tokens = self._model.stop_tokens
         self.context = min(int(facts["context"]) or 2048, _MAX_CONTEXT)
         room = _SHARE_OF_MEMORY * free_memory() / (self._model.cell_bytes * min(self.context, _USUAL_LENGTH))

@@ -29,7 +29,7 @@ def open_engine(path: Path, base: Path | None = None, dtype: torch.dtype | None 
     if path.is_file():
         from kitae.generate.llama_engine import LlamaEngine
 
-        return LlamaEngine(path)
+        return LlamaEngine(path, template)
     import torch
 
     from kitae.generate.torch_engine import TorchEngine

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kitae.chat import ChatCodec, ChatTemplate
+from kitae.chat import ChatCodec, ChatTemplate, template_text
 from kitae.errors import InputError
 from kitae.files import JsonDict, read_json, read_text
 from kitae.models.source import STARTERS, starter_path
@@ -70,7 +70,7 @@ def _of_gguf(path: Path, template_file: str | None) -> ChatCodec:
 
 def _template(own: object, texts: dict[str, str], where: Path, template_file: str | None) -> ChatTemplate:
     if template_file is not None:
-        return ChatTemplate(read_text(Path(template_file)), texts, template_file)
+        return ChatTemplate(template_text(template_file), texts, template_file)
     if not isinstance(own, str) or not own:
         raise InputError("template-missing", where=str(where))
     return ChatTemplate(own, texts, str(where))

@@ -81,7 +81,8 @@ class LlamaModel:
     def control_texts(self) -> dict[str, str]:
         """As templates call them."""
         named = {"bos_token": self.facts["bos"], "eos_token": self.facts["stops"]["eos"]}
-        return {key: self.vocabulary.token_text(token) for key, token in named.items() if token >= 0}
+        texts = {key: self.vocabulary.token_text(token) for key, token in named.items() if token >= 0}
+        return {**texts, "beginning": texts.get("bos_token", "") if self.facts["adds_bos"] else ""}
 
     @cached_property
     def stop_tokens(self) -> set[int]:

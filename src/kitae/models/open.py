@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kitae.chat import ChatCodec, ChatTemplate, HfVocabulary
+from kitae.chat import ChatCodec, ChatTemplate, HfVocabulary, template_text
 from kitae.errors import InputError, KitaeError, first_line
-from kitae.files import read_text
 from kitae.hardware import ran_out_of_memory
 from kitae.models.four_bits import nf4, stay_trainable
 from kitae.models.source import check_adapter, check_folder
@@ -30,16 +29,18 @@ def open_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 
 
 def open_codec(folder: Path, template_file: str | None = None) -> ChatCodec:
-    """The codec of a model folder; `template_file` replaces the folder's own template."""
+    """The codec of a model folder; `template_file`, or a template's name, replaces the folder's own."""
     tokenizer = open_tokenizer(folder)
     source, origin = tokenizer.chat_template, str(folder)
     if template_file is not None:
         origin = template_file
-        source = read_text(Path(template_file))
+        source = template_text(template_file)
     if not isinstance(source, str) or not source:
         raise InputError("template-missing", where=str(folder))
     source = source.replace("\r\n", "\n")  # as transformers does when it saves a template
     named = {key: str(value) for key, value in tokenizer.special_tokens_map.items() if isinstance(value, str)}
+    bare, whole = (tokenizer("a", add_special_tokens=special)["input_ids"] for special in (False, True))
+    named["beginning"] = tokenizer.decode(whole[: whole.index(bare[0])]) if bare and bare[0] in whole else ""
     return ChatCodec(HfVocabulary(tokenizer), ChatTemplate(source, named, origin))
 
 

@@ -84,7 +84,7 @@ def stop_ids(gate: str, reference: Observation, seen: Observation) -> Gate | Non
     """The file names the trained terminator as its end of sequence; None if it does."""
     terminator = reference.facts["terminator"]
     stops = seen.facts["stops"]
-    if terminator not in stops.values() or stops["eos"] not in reference.facts["stop_tokens"]:
+    if (terminator is not None and terminator not in stops.values()) or stops["eos"] not in reference.facts["stop_tokens"]:
         evidence = [f"GGUF: {stops}", f"HF: {reference.facts['stop_tokens']}, terminator {terminator}"]
         return refused(gate, "other-eos", stops, terminator, evidence, token=terminator)
     return None

@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
-from kitae.chat import ChatCodec
+from kitae.chat import RAW, ChatCodec
 from kitae.data import Rows
 from kitae.errors import InputError
 from kitae.evaluate.observe import Observation
@@ -20,6 +20,7 @@ from kitae.models import (
     is_adapter,
     locate,
     open_codec,
+    open_tokenizer,
     read_gguf_header,
 )
 from kitae.runs import Run, find_run, is_run
@@ -36,7 +37,8 @@ _PLAIN = ("F32", "F16", "BF16")
 _ANSWERED = ("stops", "loops", "task")  # gates that need whole answers
 
 
-def verify_target(target: str, against: str | None = None, only: Sequence[str] = ()) -> Verdict:
+def verify_target(target: str, against: str | None = None, only: Sequence[str] = (), template: str | None = None) -> Verdict:
+    """`template`: a name or a file, for models that bring none. Without one these are asked without a template."""
     unknown = [name for name in only if name not in GATES]
     if unknown:
         raise InputError("gate-unknown", where=", ".join(unknown), why=", ".join(GATES))
@@ -44,26 +46,32 @@ def verify_target(target: str, against: str | None = None, only: Sequence[str] =
         scratch = Path(folder)
         answers = not only or any(name.endswith(_ANSWERED) for name in only)
         if against is not None:
-            stages = _pair(target, against, scratch)
+            stages = _pair(target, against, scratch, template)
         elif is_run(target):
             stages = _run(target, scratch)
         else:
-            form = _form(target)
+            form = _form(target, template)
             stages = (_GgufAlone if form.kind == "gguf" else _FolderAlone)(form, scratch, answers).stages()
         gates = list(chosen(stages, only))
     gates += [skipped(name, "not-applicable") for name in only if name not in {gate.id for gate in gates}]
     return Verdict(in_order(gates))
 
 
-def _form(target: str) -> Form:
+def _form(target: str, template: str | None) -> Form:
     path = Path(target).expanduser()
     if path.is_dir() and is_adapter(path):
-        return Form(target, path.absolute(), base_of(path))
-    if path.suffix == ".gguf":
-        read_gguf_header(path)
-        return Form(target, path.absolute())
-    folder = locate(target)
-    return Form(target, folder)
+        form = Form(target, path.absolute(), base_of(path), template)
+    elif path.suffix == ".gguf":
+        form = Form(target, path.absolute(), None, template)
+    else:
+        form = Form(target, locate(target), None, template)
+    return form if template is not None or _has_template(form) else replace(form, template=RAW)
+
+
+def _has_template(form: Form) -> bool:
+    if form.kind == "gguf":
+        return bool(read_gguf_header(form.path).facts.get("tokenizer.chat_template"))
+    return bool(open_tokenizer(form.base or form.path).chat_template)
 
 
 class _Alone:
@@ -116,6 +124,9 @@ class _FolderAlone(_Alone):
         yield compared, self._not_compared(*compared)
 
     def _stop_tokens(self) -> Iterator[Gate]:
+        if self._form.template == RAW:
+            yield skipped("chat.stop-tokens", "no-template", required=False)
+            return
         facts = folder_facts(self._form.base or self._form.path, self._codec)
         yield stop_tokens(self._codec, facts.stop_tokens, facts.stops)
 
@@ -150,10 +161,13 @@ class _GgufAlone(_Alone):
         """Its codec, where llama.cpp stops, and what the file says of that."""
         from kitae.generate.llama_engine import LlamaEngine
 
-        engine = LlamaEngine(self._form.path)
+        engine = LlamaEngine(self._form.path, self._form.template)
         return engine.codec, engine.stop_tokens, engine.model.facts["stops"]  # the codec reads with the open file
 
     def _stop_tokens(self) -> Iterator[Gate]:
+        if self._form.template == RAW:
+            yield skipped("chat.stop-tokens", "no-template", required=False)
+            return
         codec, stops, places = self._told
         yield stop_tokens(codec, stops, {name: [token] for name, token in places.items()})
 
@@ -225,21 +239,21 @@ def _trainable(run: Run, verifier: RunVerifier) -> Iterator[Gate]:
     yield stop_token_trainable(prepare(verifier.recipe, run, Rows.load(run.data)), verifier.stop_probability)
 
 
-def _pair(target: str, against: str, scratch: Path) -> Stages:
+def _pair(target: str, against: str, scratch: Path, template: str | None) -> Stages:
     """`target` was made from `against`, or claims to be."""
     verifier = RunVerifier(find_run(against), scratch) if is_run(against) else None
     if verifier is not None:
         yield ["train.inputs"], (check() for check in [verifier.inputs])
         reference, exam = verifier.trained, verifier.exam
     else:
-        reference = _form(against)
+        reference = _form(against, template)
         exam = general_exam(_codec(reference), _context(reference))
     path = Path(target).expanduser()
     if path.is_dir() and not is_run(target) and (is_adapter(path) or reference.kind != "gguf"):
         ids = [name for name in GATES if name.startswith(("merge.", "hf."))]
         yield ids, _folder_pair(path.absolute(), reference, verifier, exam, scratch)
         return
-    form = RunVerifier(find_run(target)).trained if is_run(target) else _form(target)
+    form = RunVerifier(find_run(target)).trained if is_run(target) else _form(target, template or reference.template)
     ids = [name for name in GATES if name.startswith(("merge.", "hf.", "gguf.", "quant.")) or name == "chat.bos-once"]
     yield ids, _file_pair(form, reference, verifier, exam, scratch)
 
@@ -296,7 +310,7 @@ def _folder_pair(folder: Path, reference: Form, verifier: RunVerifier | None, ex
     def look(form: Form) -> Observation:
         return exam.ask(form, scratch, answers=False)
 
-    ours, theirs = look(reference), look(Form("merged", folder))
+    ours, theirs = look(reference), look(Form("merged", folder, None, reference.template))
     yield files.defaults(theirs, ours)
     yield files.tokenizer(theirs, ours)
     yield files.modelfile(folder / "Modelfile", exam.codec)
@@ -312,15 +326,15 @@ def _folder_pair(folder: Path, reference: Form, verifier: RunVerifier | None, ex
 
 def _codec(form: Form) -> ChatCodec:
     if form.kind == "gguf":
-        return open_codec(locate(str(form.path)))
-    return open_codec(form.base or form.path)
+        return open_codec(locate(str(form.path)), form.template)
+    return open_codec(form.base or form.path, form.template)
 
 
 def _context(form: Form) -> int | None:
     if form.kind == "gguf":
         return read_gguf_header(form.path).fact("context_length", 0) or None
     folder = form.base or form.path
-    return folder_facts(folder, open_codec(folder)).context
+    return folder_facts(folder, open_codec(folder, form.template)).context
 
 
 def _quant(path: Path) -> str | None:
