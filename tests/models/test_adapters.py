@@ -17,7 +17,7 @@ from kitae.chat import Message
 from kitae.errors import InputError
 from kitae.generate import Settings, complete, open_engine
 from kitae.models import add_lora, add_soft_prompt, is_soft_prompt, open_model, open_tokenizer, open_with_adapter, rounded
-from kitae.verify.merged import changed
+from kitae.verify.weights import changed
 
 
 @pytest.fixture(scope="module")
