@@ -27,6 +27,7 @@ ERRORS = {"KitaeError", "InputError", "Refused", "Interrupted"}
 COMPUTED = {
     *(f"report.{outcome}" for outcome in get_args(Outcome)),
     *(f"report.verdict.{verdict}" for verdict in ("ship", "refuse", "incomplete")),
+    *(f"runs.{column}" for column in ("run", "began", "method", "state", "exact_match", "verdict")),
     *(f"report.{column}" for column in ("form", "exact", "stops", "speed")),
     *(f"error.refused-{kind}.{part}" for kind in ("gate", "incomplete") for part in ("message", "fix")),
     *("say.over-patience", "say.over-perplexity"),

@@ -18,6 +18,9 @@ BAD = {
 }
 
 
+DOUBTFUL = ("data.truncated", "data.language")
+
+
 def rows(count: int, *answers: str) -> Rows:
     texts = [f"The answer to question number {i} is that it has {i * 3} parts." for i in range(count)]
     pairs = [(f"What about the thing with number {i}?", text) for i, text in enumerate([*texts, *answers])]
@@ -45,7 +48,8 @@ def test_each_defect_is_refused_by_its_gate() -> None:
     for gate, answer in BAD.items():
         found = verdicts(recipe(), rows(10, answer))
         assert {name for name, verdict in found.items() if verdict != "pass"} == {gate}
-        assert found[gate] == "refuse"
+        assert found[gate] == ("warn" if gate in DOUBTFUL else "refuse")
+        assert verdicts(recipe(), rows(10, *[answer] * 4))[gate] == "refuse"
 
 
 def test_a_refusal_says_what_to_do() -> None:
@@ -57,6 +61,9 @@ def test_a_refusal_says_what_to_do() -> None:
 
 
 def test_one_row_of_many_is_a_warning() -> None:
+    """Below what a rule finds by mistake, and where so few are found that chance may have made them more."""
+    assert verdicts(recipe(), rows(99, BAD["data.tags"]))["data.tags"] == "warn"
+    assert verdicts(recipe(), rows(97, *[BAD["data.tags"]] * 3))["data.tags"] == "refuse"
     assert verdicts(recipe(), rows(300, BAD["data.tags"]))["data.tags"] == "warn"
     assert verdicts(recipe(verify="verify: {dirty_rows: 0}"), rows(300, BAD["data.tags"]))["data.tags"] == "refuse"
     assert verdicts(recipe(), rows(50, BAD["data.truncated"]))["data.truncated"] == "warn"
@@ -74,7 +81,8 @@ def test_nearly_the_same_rows() -> None:
     same = [Conversation(twins[0].messages, row.source) for row in twins[:1]] + [
         Conversation((twins[0].messages[0], twins[1].messages[1]), twins[1].source)
     ]
-    assert verdicts(recipe(), Rows([*made.train, *same], [], [], 0))["data.duplicates"] == "refuse"
+    assert verdicts(recipe(), Rows([*made.train, *same], [], [], 0))["data.duplicates"] == "warn"
+    assert verdicts(recipe(), Rows([*made.train[:1], *same], [], [], 0))["data.duplicates"] == "refuse"
 
 
 def test_rows_that_are_repeated_on_purpose_are_no_duplicates() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from kitae import processes
+from kitae.api.languages import spelled_languages
 from kitae.api.libraries import quiet_libraries
 from kitae.api.named import check_parts, check_template, find_packages, names_parts
 from kitae.api.rows import CHARACTERS_PER_TOKEN, gather_rows
@@ -57,6 +58,7 @@ def estimate(recipe: Recipe) -> JsonDict:
         "memory_mb": round(memory.most / 1e6),
         "micro_batch_tokens": recipe.train.tokens_at_once,
         "minutes": round(seconds / 60, 1),
+        "spelled": {} if codec is None else spelled_languages(codec, rows.train),
         "system": "" if codec is None else codec.default_system(),
     }
 

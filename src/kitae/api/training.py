@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from kitae import interruption, processes
 from kitae.api.estimate import fitted
+from kitae.api.languages import in_words, spelled_languages
 from kitae.api.libraries import quiet_libraries
 from kitae.api.named import check_parts, check_template, find_base, find_packages
 from kitae.api.rows import gather_rows
@@ -21,7 +22,7 @@ from kitae.errors import InputError, Interrupted, KitaeError, Refused, first_lin
 from kitae.files import JsonDict, read_text, remove_leftovers, write_json
 from kitae.hardware import ran_out_of_memory
 from kitae.i18n import t
-from kitae.models import locate
+from kitae.models import locate, open_codec
 from kitae.recipe import Recipe, load_recipe, parse_recipe, recipe_yaml, resolve_paths
 from kitae.runs import Run, create_run, find_run, is_run
 
@@ -172,6 +173,9 @@ def _begin(recipe: Recipe | str | Path, overrides: Sequence[str]) -> tuple[Run, 
         check_liger(base)
     _find_others(wanted, base, rows)
     wanted = _settled(wanted)
+    spelled = spelled_languages(open_codec(base, wanted.model.chat_template), rows.train)
+    if spelled:
+        console.say(f"! {t('say.spelled', languages=in_words(spelled))}")
     run = _new_run(fitted(wanted, rows))
     console.say(t("say.run", run=run.id))
     if rows.unreadable:

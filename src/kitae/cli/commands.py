@@ -104,11 +104,13 @@ def recipe_new(
 @recipe_app.command("check", help=t("help.recipe-check"))
 def recipe_check(path: RecipePath, set_: Overrides = None) -> Result:
     from kitae.api import estimate
+    from kitae.api.languages import in_words
     from kitae.recipe import load_recipe
 
     value = estimate(load_recipe(path, set_ or []))
     system = f"\n\n{t('say.default-system', text=value['system'])}" if value["system"] else ""
-    return Result(value, t("say.recipe-ok", **value) + system)
+    spelled = f"\n\n! {t('say.spelled', languages=in_words(value['spelled']))}" if value["spelled"] else ""
+    return Result(value, t("say.recipe-ok", **value) + system + spelled)
 
 
 @recipe_app.command("show", help=t("help.recipe-show"))
@@ -302,11 +304,16 @@ def chat(
 
 @runs_app.command("list", help=t("help.runs-list"))
 def runs_list() -> Result:
+    from kitae.cli.show import in_a_line
     from kitae.runs import all_states
 
-    value = [{"run": run.id, "state": state, "path": str(run.path)} for run, state in all_states().items()]
-    head = [t("runs.run"), t("runs.state")]
-    return Result({"runs": value}, grid([head, *([v["run"], v["state"]] for v in value)]) if value else t("runs.none"))
+    value = [in_a_line(run, state) for run, state in all_states().items()]
+    names = ("run", "began", "method", "state", "exact_match", "verdict")
+    rows = [
+        ["–" if v[name] is None else f"{v[name]:.1%}" if name == "exact_match" else v[name] for name in names] for v in value
+    ]
+    head = [t(f"runs.{name}") for name in names]
+    return Result({"runs": value}, grid([head, *rows]) if value else t("runs.none"))
 
 
 @runs_app.command("show", help=t("help.runs-show"))

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from functools import cached_property
 
 from kitae.data import Finding, Rows, judged, wanted_rules
+from kitae.evaluate import Share
 from kitae.recipe import Recipe
 from kitae.verify.gate import Gate, passed, refused, warned
 
@@ -45,10 +46,10 @@ class RowGates:
         rows, total = self.found.get(gate, []), len({row.source for row in self._rows.train})
         if not rows:
             return passed(gate, 0, limit)
-        share = len(rows) / max(1, total)
-        build = refused if share > limit else warned
+        share = Share(len(rows), total)
+        build = refused if share.interval[0] > limit else warned  # one row of a hundred is no dirty set
         return build(
-            gate, "found", round(share, 4), limit, self.shown(gate), count=len(rows), total=total, command=self.command
+            gate, "found", round(share.value, 4), limit, self.shown(gate), count=len(rows), total=total, command=self.command
         )
 
     def shown(self, gate: str) -> list[str]:
