@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from kitae.api.cleaning import Wanted, clean_data, inspect_data
 from kitae.data import Rules, chunks, each_entry
@@ -203,9 +204,13 @@ CLEAN = [sys.executable, "-m", "kitae.cli.main", "data", "clean", "--json"]
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with rows, and with those rows cleaned in one go."""
-    folder = tmp_path_factory.mktemp("many")
-    source = written(folder / "in.jsonl", [*rows(6_000), *DEFECTS])
-    subprocess.run([*CLEAN, str(source), "--out", str(folder / "whole")], check=True, stdout=subprocess.DEVNULL)
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "many"  # of all workers that share the tests
+    with FileLock(f"{folder}.lock"):
+        if not (folder / "whole").exists():
+            folder.mkdir()
+            source = written(folder / "in.jsonl", [*rows(6_000), *DEFECTS])
+            subprocess.run([*CLEAN, str(source), "--out", str(folder / "whole")], check=True, stdout=subprocess.DEVNULL)
     return folder
 
 

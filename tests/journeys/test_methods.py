@@ -78,7 +78,7 @@ def shaped(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
 @pytest.fixture(scope="session")
 def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("methods")
-    made = [sys.executable, str(EXAMPLES / "prepare.py"), "--out", str(folder), "--train", "64", "--held-out", "24"]
+    made = [sys.executable, str(EXAMPLES / "prepare.py"), "--out", str(folder), "--train", "40", "--held-out", "16"]
     subprocess.run(made, check=True)
     for name in RECIPES:
         (folder / f"{name}.yaml").write_text((EXAMPLES / f"{name}.yaml").read_text())

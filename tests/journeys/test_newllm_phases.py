@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from pathlib import Path
 
 import psutil
@@ -19,6 +20,7 @@ from .conftest import Kitae
 
 pytestmark = pytest.mark.journey
 
+_PAUSE = 0.02  # seconds; whoever looks without a pause takes a core from what it waits for
 WORDS = tuple("the cat sat on a mat while one dog ran over to see what it was all about".split())  # noqa: SIM905
 
 
@@ -75,6 +77,7 @@ def test_stopped_in_a_phase_and_resumed_is_as_if_never_stopped(
     seen = ""
     while f'"phase": "{phase}"' not in seen:
         assert process.poll() is None, process.said()
+        time.sleep(_PAUSE)
         seen = "".join(file.read_text() for file in kitae.home.glob("runs/*/events.jsonl"))
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=120)
@@ -175,6 +178,7 @@ def test_a_sweep_that_is_stopped_saves_what_it_has_and_goes_on(kitae: Kitae, tex
     process = kitae.from_nothing("sweep", path, "--grid", "train.seed=0", group=True)
     while not any('"event": "step"' in file.read_text() for file in kitae.home.glob("runs/*/events.jsonl")):
         assert process.poll() is None
+        time.sleep(_PAUSE)
     if how == "Ctrl-C":
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does
     else:
@@ -193,6 +197,7 @@ def test_a_sweep_is_stopped_before_its_trial_can_hear_it(kitae: Kitae, texts: Pa
     process = kitae.from_nothing("sweep", path, "--grid", "train.seed=0,1", group=True)
     while not (trials := psutil.Process(process.pid).children()):
         assert process.poll() is None
+        time.sleep(_PAUSE)
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=120)
     assert process.returncode == 130
@@ -207,6 +212,7 @@ def test_a_trial_that_outlives_its_sweep_is_no_failure(kitae: Kitae, texts: Path
     process = kitae.from_nothing(*command, group=True)
     while not any('"event": "step"' in file.read_text() for file in kitae.home.glob("runs/*/events.jsonl")):
         assert process.poll() is None
+        time.sleep(_PAUSE)
     process.kill()
     again = kitae(*command)
     assert again.code == 2 and again.json["error"]["kind"] == "run-busy", again.out
