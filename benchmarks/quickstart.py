@@ -12,7 +12,10 @@ import platform
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
+
+REFUSED = 3
 
 
 def main() -> None:
@@ -39,6 +42,7 @@ def main() -> None:
 
 
 def journey(seed: str, prompts: int, full: bool, folder: Path) -> dict[str, object]:
+    began = time.monotonic()
     command = [str(Path(sys.executable).parent / "kitae"), "quickstart", "--json", "--seed", seed, "--prompts", str(prompts)]
     done = subprocess.run(
         [*command, *(["--full"] if full else []), "--out", str(folder / "data")],
@@ -47,9 +51,23 @@ def journey(seed: str, prompts: int, full: bool, folder: Path) -> dict[str, obje
         text=True,
         check=False,
     )
+    seconds = round(time.monotonic() - began, 1)
+    if done.returncode == REFUSED:  # its report has the scores all the same
+        (report,) = (folder / "home" / "runs").glob("*/reports/report.json")
+        found = json.loads(report.read_text())
+        rows = sum(1 for _ in (report.parent.parent / "data" / "train.jsonl").open())
+        refused = [gate["id"] for gate in found["gates"] if gate["verdict"] == "refuse"]
+        return {
+            "seed": int(seed),
+            "prompts": prompts,
+            "refused": refused,
+            "rows": rows,
+            "table": found["table"],
+            "seconds": seconds,
+        }
     if done.returncode:
         sys.exit(done.stdout + done.stderr)
-    return {"seed": int(seed), "prompts": prompts, **json.loads(done.stdout)}
+    return {"seed": int(seed), "prompts": prompts, "refused": [], **json.loads(done.stdout)}
 
 
 def form(row: dict[str, object], name: str) -> dict[str, float]:
@@ -60,7 +78,8 @@ def form(row: dict[str, object], name: str) -> dict[str, float]:
 
 
 def show(row: dict[str, object]) -> None:
-    print(f"seed {row['seed']}: {row['verdict']} in {row['seconds']} s, {row['rows']} rows, {row['prompts']} test messages")
+    verdict = f"refused by {row['refused']}" if row["refused"] else "proven"
+    print(f"seed {row['seed']}: {verdict} in {row['seconds']} s, {row['rows']} rows, {row['prompts']} test messages")
     table = row["table"]
     assert isinstance(table, list)
     for entry in table:

@@ -64,7 +64,7 @@ def _of_folder(folder: Path, template_file: str | None) -> ChatCodec:
 def _of_gguf(path: Path, template_file: str | None) -> ChatCodec:
     from kitae.models.llama import LlamaModel
 
-    model: LlamaModel = LlamaModel(path)  # stays open as long as its vocabulary is read
+    model: LlamaModel = LlamaModel(path, vocab_only=True)  # stays open as long as its vocabulary is read
     return ChatCodec(model.vocabulary, _template(model.facts["chat_template"], model.control_texts, path, template_file))
 
 
