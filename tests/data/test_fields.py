@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from kitae.api.rows import gather_rows
-from kitae.chat import ChatCodec, Conversation
+from kitae.chat import ChatCodec, ChatTemplate, Conversation
 from kitae.data.rows import content
 from kitae.data.shapes import conversation
 from kitae.errors import InputError
@@ -50,6 +50,8 @@ def with_answer(**fields: object) -> dict[str, Any]:
         ({"messages": TALK, "images": ["a.png"]}, "images"),
         (with_answer(weight=0), "no answer is to be learned"),
         (with_answer(weight=0.5), "neither 0 nor 1"),
+        ({"instruction": "Add.", "instances": [{"input": "2, 3", "output": "5.", "tools": CALL}]}, "tools"),
+        ({"prompt": "2 + 3?", "completion": "5.", "train": False}, "not to be learned"),
     ],
 )
 def test_what_would_be_missed_refuses_the_row(record: dict[str, Any], word: str) -> None:
@@ -79,6 +81,10 @@ def test_a_developer_speaks_to_the_system() -> None:
         ({"messages": TALK, "id": 7, "source": "school", "score": 0.5, "metadata": {"a": 1}}, ()),
         ({"messages": TALK, "context": "", "hint": None, "examples": []}, ()),
         ({"question": "2 + 3?", "answer": "5.", "more": "x"}, ("more",)),
+        ({"instruction": "Add.", "instances": [{"input": "2, 3", "output": "5.", "plan": "x"}]}, ("instances.plan",)),
+        (with_answer(text="Five."), ("message.text",)),
+        ({"messages": TALK, "persona": "You are a pirate."}, ("persona",)),
+        ({"prompt": LONG[:3], "chosen": LONG[3:], "rejected": [{**LONG[3], "content": "9."}]}, ()),
     ],
 )
 def test_what_is_not_read_is_named(record: dict[str, Any], unread: tuple[str, ...]) -> None:
@@ -96,6 +102,39 @@ def test_an_answer_without_weight_is_read_and_not_learned(codec: ChatCodec, name
     assert labelled(codec, {"messages": LONG}) == "5.<|im_end|>8.<|im_end|>"
     assert labelled(codec, record) == "8.<|im_end|>"
     assert [m.learned for m in read(content(read(record))).messages] == [True, False, True, True]  # as a run saves it
+
+
+REWRITES = (
+    "{% for m in messages %}{% if m.role == 'user' %}<|im_start|>user {{ m.content }}<|im_end|>"
+    "{% else %}{% if loop.last %}<t>{% endif %}{{ m.content }}<|im_end|>{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}<t>{% endif %}"
+)
+
+
+def test_a_template_that_rewrites_turns_learns_no_unwanted_one(codec: ChatCodec) -> None:
+    other = ChatCodec(codec.vocabulary, ChatTemplate(REWRITES, {}))
+    every = other.encode(read({"messages": LONG}))
+    wanted = other.encode(read({"messages": [LONG[0], {**LONG[1], "weight": 0}, *LONG[2:]]}))
+    assert (len(every), len(wanted)) == (2, 1)
+    assert wanted[0].ids == every[1].ids
+
+
+def test_one_speaker_in_two_messages(codec: ChatCodec) -> None:
+    turns = [
+        {"speaker": "Ann", "text": "Hello."},
+        {"speaker": "Bob", "text": "A."},
+        {"speaker": "Bob", "text": "B.", "mood": "x"},
+    ]
+    row = read({"utterances": turns})
+    assert row.messages[1].content == "A.\nB." and row.unread == ("message.mood",)
+    turns[1]["weight"] = 0
+    with pytest.raises(InputError):
+        read({"utterances": turns})
+
+
+def test_what_is_not_learned_is_not_asked_for() -> None:
+    row = read({"messages": [*LONG[:3], {**LONG[3], "weight": 0}]})
+    assert row.teaches and row.answer == "8." and row.learned_part.answer == "5."
 
 
 def test_a_run_tells_what_it_does_not_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -126,13 +165,16 @@ def shapes(chance: random.Random) -> dict[str, Any]:
             {"instruction": asked, "input": more, "output": answered},
             {"prompt": asked, "completion": answered},
             {"question": asked, "answer": answered},
+            {"instruction": asked, "instances": [{"input": more, "output": answered}]},
+            {"utterances": [{"speaker": "Ann", "text": asked}, {"speaker": "Bob", "text": answered}]},
+            {"prompt": asked, "chosen": answered, "rejected": more},
             {"system": more, "conversations": [{"from": "human", "value": asked}, {"from": "gpt", "value": answered}]},
         ]
     )
 
 
 def turns_of(record: dict[str, Any]) -> list[dict[str, Any]] | None:
-    return record.get("messages") or record.get("conversations")
+    return record.get("messages") or record.get("conversations") or record.get("utterances") or record.get("instances")
 
 
 def add_field(record: dict[str, Any], chance: random.Random) -> None:
@@ -153,7 +195,9 @@ def unweigh(record: dict[str, Any], chance: random.Random) -> None:
     turns = turns_of(record)
     if turns is None:
         return add_field(record, chance)
-    answers = [turn for turn in turns if turn.get("role", turn.get("from")) in ("assistant", "gpt")]
+    answers = [
+        turn for turn in turns if turn.get("role", turn.get("from", turn.get("speaker"))) in ("assistant", "gpt", "Bob")
+    ] or turns
     chance.choice(answers)[chance.choice(["weight", "train", "loss"])] = 0
     return None
 
@@ -162,7 +206,11 @@ def add_turn(record: dict[str, Any], chance: random.Random) -> None:
     turns = turns_of(record)
     if turns is None:
         return add_field(record, chance)
-    role, text = ("role", "content") if "role" in turns[0] else ("from", "value")
+    role, text = next(
+        (pair for pair in (("role", "content"), ("from", "value"), ("speaker", "text")) if pair[0] in turns[0]), ("", "")
+    )
+    if not role:
+        return add_field(record, chance)
     speaker = chance.choice(["system", "user", "tool", "observation", turns[-1][role]])
     turns.insert(chance.choice([0, len(turns)]), {role: speaker, text: " ".join(chance.sample(WORDS, 3))})
     return None
@@ -170,12 +218,15 @@ def add_turn(record: dict[str, Any], chance: random.Random) -> None:
 
 def swap(record: dict[str, Any], chance: random.Random) -> None:
     turns = turns_of(record)
-    if turns is not None:
+    if turns is not None and len(turns) > 1:
         turns.reverse()
     else:
         names = [name for name in record if isinstance(record[name], str)]
+        if len(names) < 2:
+            return add_field(record, chance)
         a, b = chance.sample(names, 2)
         record[a], record[b] = record[b], record[a]
+    return None
 
 
 CHANGES: list[Callable[[dict[str, Any], random.Random], None]] = [add_field, add_to_turn, unweigh, add_turn, swap]

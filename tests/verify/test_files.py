@@ -12,7 +12,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from kitae.chat import render_ollama
+from kitae.chat import ChatCodec, ChatTemplate, ollama_template, render_ollama
+from kitae.verify.files import modelfile
 
 from .conftest import Verify
 
@@ -145,6 +146,26 @@ def test_settings_that_differ_are_named(verify: Verify, good: Path, copy: Path) 
     assert "0 tensors" in gate.evidence
 
 
+def test_bf16_hides_no_other_fault(verify: Verify, good: Path, copy: Path) -> None:
+    tensors = {name: tensor.to(torch.bfloat16) for name, tensor in load_file(copy / "model.safetensors").items()}
+    save_file(tensors, copy / "model.safetensors", metadata={"format": "pt"})
+    edit(copy / "config.json", lambda value: value.update(max_position_embeddings=512))
+    assert refused(verify(copy, good)) == {"merge.equivalent": "shorter"}
+
+
+def test_a_folder_that_lost_its_template(verify: Verify, good: Path, copy: Path) -> None:
+    (copy / "chat_template.jinja").unlink()
+    assert refused(verify(copy, good))["merge.equivalent"] == "other-text"
+
+
+def test_what_was_not_read_is_not_said_to_be_fine(verify: Verify, copy: Path) -> None:
+    tensors = load_file(copy / "model.safetensors")
+    tensors["model.norm.weight"][0] = float("nan")
+    save_file(tensors, copy / "model.safetensors", metadata={"format": "pt"})
+    found = verify(copy, only=("hf.stops",))
+    assert (found["hf.stops"].verdict, found["hf.stops"].case, found["verdict"]) == ("skip", "not-whole", "incomplete")
+
+
 def test_weights_in_bf16(verify: Verify, good: Path, copy: Path) -> None:
     tensors = {name: tensor.to(torch.bfloat16) for name, tensor in load_file(copy / "model.safetensors").items()}
     save_file(tensors, copy / "model.safetensors", metadata={"format": "pt"})
@@ -171,6 +192,7 @@ def test_the_first_difference_is_shown(verify: Verify, good: Path, copy: Path) -
     [
         ('FROM ./x.gguf\nPARAMETER stop "<|im_end|>"\n', "pass", "pass"),
         ("FROM ./x.gguf\n", "refuse", "stops"),
+        ('FROM ./x.gguf\nPARAMETER\tstop\t"<|im_end|>"\n', "pass", "pass"),
         ('FROM ./x.gguf\nTEMPLATE """{{ .Prompt }}"""\nPARAMETER stop "<|im_end|>"\n', "refuse", "template"),
         (
             'FROM ./x.gguf\nTEMPLATE """{{ range .Messages }}{{ .Content }}{{ end }}"""\nPARAMETER stop "<|im_end|>"\n',
@@ -183,6 +205,33 @@ def test_a_modelfile(verify: Verify, copy: Path, text: str, verdict: str, case: 
     (copy / "Modelfile").write_text(text)
     gate = verify(copy, only=("hf.modelfile",))["hf.modelfile"]
     assert (gate.verdict, gate.case) == (verdict, case)
+
+
+def test_a_modelfile_is_about_its_own_file(codec: ChatCodec, tmp_path: Path) -> None:
+    (tmp_path / "Modelfile").write_text("FROM ./b.gguf\n")
+    assert modelfile(tmp_path / "Modelfile", codec, "a.gguf").verdict == "skip"
+    assert modelfile(tmp_path / "Modelfile", codec, "b.gguf").case == "stops"
+
+
+def test_ollama_begins_texts_itself(codec: ChatCodec, tmp_path: Path) -> None:
+    source = codec.template.source
+    begins = ChatCodec(codec.vocabulary, ChatTemplate("{{ bos_token }}" + source, {"bos_token": "<|endoftext|>"}))
+    said = ollama_template(codec.template)
+    (tmp_path / "Modelfile").write_text(f'FROM ./b.gguf\nTEMPLATE """{said}"""\nPARAMETER stop "<|im_end|>"\n')
+    assert modelfile(tmp_path / "Modelfile", begins).verdict == "pass"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{% for m in messages %}{{ m.content }}{% endfor %}",  # answers have no end
+        "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}"
+        "{% for m in messages %}<{{ m.content }}>{% endfor %}",
+        "{{ strftime_now('%d %b') }}{% for m in messages %}<{{ m.role }} {{ m.content }}>{% endfor %}",
+    ],
+)
+def test_templates_that_ollama_has_to_read_itself(source: str) -> None:
+    assert ollama_template(ChatTemplate(source, {})) == ""
 
 
 def test_ollamas_templates() -> None:

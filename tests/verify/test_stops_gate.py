@@ -41,13 +41,20 @@ def seen(stopped: int, total: int) -> Observation:
 
 
 @pytest.mark.parametrize(
-    ("before", "now", "verdict"),
-    [(8, 6, "warn"), (8, 8, "warn"), (12, 12, "pass"), (12, 8, "warn"), (12, 7, "refuse"), (8, 0, "refuse")],
+    ("before", "now", "verdict", "case"),
+    [
+        (8, 6, "warn", "unsure"),
+        (8, 8, "warn", "as-before"),
+        (12, 12, "pass", "pass"),
+        (12, 8, "warn", "unsure"),
+        (12, 7, "refuse", "stops-less"),
+        (8, 0, "refuse", "stops-less"),
+    ],
 )
 @pytest.mark.parametrize("gate", ["gguf.stops", "quant.stops"])
-def test_two_forms_are_asked_the_same_and_chance_is_told_apart(gate: str, before: int, now: int, verdict: str) -> None:
+def test_two_forms_are_asked_the_same(gate: str, before: int, now: int, verdict: str, case: str) -> None:
     found = stops_like(gate, seen(before, 12), seen(now, 12))
-    assert found.verdict == verdict, found.evidence
+    assert (found.verdict, found.case) == (verdict, case), found.evidence
     assert "p = " in found.evidence[0]
 
 

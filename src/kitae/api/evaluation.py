@@ -29,7 +29,7 @@ def evaluate(
         raise InputError("suite-unknown", where=", ".join(unknown), why=", ".join(SUITES))
     quiet_libraries()
     recipe, rows = _rows(target, against, data)
-    rows = [row for row in rows if row.teaches][:limit]
+    rows = [row.learned_part for row in rows if row.teaches][:limit]
     if not rows:
         raise InputError("eval-rows", where=str(data or target))
     wanted = list(suites) or (["language", *recipe.evaluate.suites] if recipe else ["language"])

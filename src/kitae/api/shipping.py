@@ -7,13 +7,20 @@ import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kitae.api.libraries import quiet_libraries
-from kitae.errors import InputError
+from kitae.console import console
+from kitae.errors import InputError, KitaeError
 from kitae.files import JsonDict, refuse_taken, staged_file, staged_folder
+from kitae.i18n import t
 from kitae.models import locate, read_gguf_header
 from kitae.recipe import load_recipe
 from kitae.runs import find_run, is_run
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 
 def verify(target: str, against: str | None = None, only: Sequence[str] = (), template: str | None = None) -> JsonDict:
@@ -36,7 +43,7 @@ def merge(run: str) -> JsonDict:
 def export(target: str, quant: str, out: Path | None = None) -> JsonDict:
     """A GGUF file of a run, a model folder, a hub id or an F16 GGUF file."""
     quiet_libraries()
-    from kitae.ship import Chain, general_sequences, importance, quantise, to_gguf
+    from kitae.ship import Chain, general_sequences, importance, quantise, to_gguf, weighs
 
     if out is not None and out.is_dir():
         raise InputError("not-writable", where=str(out), why=os.strerror(errno.EISDIR))
@@ -53,18 +60,36 @@ def export(target: str, quant: str, out: Path | None = None) -> JsonDict:
     packed = source.suffix == ".gguf"
     if packed:
         read_gguf_header(source)
-    folder = locate(target)
-    path = out or Path(f"{source.stem if packed else folder.name}-{quant}.gguf").absolute()
+    folder = None if packed else locate(target)
+    path = out or Path(f"{folder.name if folder else source.stem}-{quant}.gguf").absolute()
+    if folder is None:
+        quantise(source, path, quant, _importance_of(source, quant))
+        return {"file": str(path), "size_mb": round(path.stat().st_size / 1e6, 1)}
     if quant == "F16":
         to_gguf(folder, path)
         return {"file": str(path), "size_mb": round(path.stat().st_size / 1e6, 1)}
     plain = path.with_name(f".{path.name}.{os.getpid()}.gguf")  # a name that no file of the user's has
     try:
-        matters = importance(folder, general_sequences(folder), quant)
-        quantise(source if packed else to_gguf(folder, plain), path, quant, matters)
+        matters = importance(folder, general_sequences(folder), quant) if weighs(quant) else None
+        quantise(to_gguf(folder, plain), path, quant, matters)
     finally:
         plain.unlink(missing_ok=True)
     return {"file": str(path), "size_mb": round(path.stat().st_size / 1e6, 1)}
+
+
+def _importance_of(file: Path, quant: str) -> dict[str, npt.NDArray[np.float32]] | None:
+    """Of a plain GGUF file, which has to become a model that can be run for it; without, if that can't be."""
+    from kitae.ship import check_plain, general_sequences, importance, weighs
+
+    check_plain(file)
+    if not weighs(quant):
+        return None
+    try:
+        folder = locate(str(file))
+        return importance(folder, general_sequences(folder), quant)
+    except KitaeError as error:
+        console.say(f"! {t('say.no-importance')} {error.message}")
+        return None
 
 
 def ship(run: str, quants: Sequence[str] = (), out: Path | None = None) -> JsonDict:

@@ -117,7 +117,7 @@ class ChatCodec:
             turn = self._turn(messages, i)
             done = "".join(piece.text for piece in pieces)
             if turn is None or not turn[0].text.startswith(done):
-                return [self._alone(messages, j, disguise, conversation.source, len(answers)) for j in answers]
+                return [self._alone(messages, j, disguise, conversation.source, len(answers)) for j in learned]
             answer = turn[1] if messages[i].learned else Piece(turn[1].text, False)
             pieces += [Piece(turn[0].text[len(done) :], False), answer, *turn[2:]]
         if not answers:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 ROLES = ("system", "user", "assistant", "tool")
 _TEXT = "text"
@@ -43,6 +43,12 @@ class Conversation:
     def teaches(self) -> bool:
         """Whether there is anything to learn from it: an answer, or a text."""
         return self.is_text or any(m.role == "assistant" and m.content and m.learned for m in self.messages)
+
+    @property
+    def learned_part(self) -> Conversation:
+        """Up to the last answer that is to be learned: what comes behind it is no example of anything."""
+        last = max((i for i, m in enumerate(self.messages) if m.role == "assistant" and m.learned), default=None)
+        return self if last is None else replace(self, messages=self.messages[: last + 1])
 
     @property
     def prompt(self) -> tuple[Message, ...]:

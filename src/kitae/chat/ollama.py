@@ -11,28 +11,34 @@ from dataclasses import dataclass, field
 
 from kitae.chat.conversation import Message
 from kitae.chat.template import ChatTemplate
+from kitae.errors import InputError
 
 _ACTION = re.compile(r"\{\{(-?)\s*(.*?)\s*(-?)\}\}", re.DOTALL)
-_COMMAND = re.compile(r'^\s*(TEMPLATE|PARAMETER)\s+(?:"""(.*?)"""|([^\n]*?))\s*$', re.IGNORECASE | re.DOTALL | re.MULTILINE)
+_COMMAND = re.compile(
+    r'^\s*(FROM|TEMPLATE|PARAMETER)\s+(?:"""(.*?)"""|([^\n]*?))\s*$', re.IGNORECASE | re.DOTALL | re.MULTILINE
+)
 
 
 @dataclass(frozen=True)
 class Modelfile:
+    source: str | None = None  # what it is about
     template: str | None = None
     stops: list[str] = field(default_factory=list)
 
 
 def read_modelfile(text: str) -> Modelfile:
-    template, stops = None, []
+    source, template, stops = None, None, []
     for match in _COMMAND.finditer(text):
         command, quoted, plain = match.group(1).upper(), match.group(2), match.group(3)
-        if command == "TEMPLATE":
+        if command == "FROM":
+            source = (plain or "").strip()
+        elif command == "TEMPLATE":
             template = quoted if quoted is not None else plain.strip('"')
         elif command == "PARAMETER":
-            name, _, value = (plain or "").partition(" ")
+            name, *value = (plain or "").split(None, 1)
             if name == "stop":
-                stops.append(value.strip().strip('"'))
-    return Modelfile(template, stops)
+                stops.append("".join(value).strip().strip('"'))
+    return Modelfile(source, template, stops)
 
 
 def ollama_template(template: ChatTemplate) -> str:
@@ -40,15 +46,20 @@ def ollama_template(template: ChatTemplate) -> str:
 
     Empty if the template is not a plain sequence of wrapped turns; then Ollama's own reading of the GGUF has to do.
     """
+    if "strftime_now" in template.source:  # it would say today's date for ever
+        return ""
     system, user, answer = (Message(role, mark) for role, mark in (("system", "\x01"), ("user", "\x02"), ("assistant", "\x03")))
-    whole = template.render((system, user, answer))
-    prompt = template.render((system, user), add_generation_prompt=True)
+    try:
+        whole = template.render((system, user, answer))
+        prompt = template.render((system, user), add_generation_prompt=True)
+    except InputError:  # one that knows no system message
+        return ""
     if not whole.startswith(prompt) or any(whole.count(mark) != 1 for mark in "\x01\x02\x03"):
         return ""
     before, rest = whole.split("\x01")
     between, rest = rest.split("\x02")
     opening, closing = rest.split("\x03")
-    if not template.render((user,)).endswith(f"{between.rpartition(closing)[2] or between}\x02{closing}"):
+    if not closing or not template.render((user,)).endswith(f"{between.rpartition(closing)[2] or between}\x02{closing}"):
         return ""
     system_close = between[: between.index(closing) + len(closing)] if closing and closing in between else ""
     user_open = between[len(system_close) :]

@@ -56,7 +56,7 @@ class ChatTemplate:
             raise InputError("template-syntax", where=f"{origin}:{error.lineno}", why=str(error.message)) from error
         self.source = source
         self.origin = origin
-        self._special_tokens = special_tokens
+        self.special_tokens = special_tokens
         self._closing: str | None = None
 
     def render(self, messages: Sequence[Message], add_generation_prompt: bool = False, **variables: Any) -> str:
@@ -64,7 +64,7 @@ class ChatTemplate:
             return _compile(self.source).render(
                 messages=[m.as_dict() for m in messages],
                 add_generation_prompt=add_generation_prompt,
-                **self._special_tokens,
+                **self.special_tokens,
                 **variables,
             )
         except (TemplateError, TypeError, AttributeError, KeyError, ValueError) as error:

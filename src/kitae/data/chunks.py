@@ -231,7 +231,10 @@ def _counter(path: Path) -> CountTokens:
 
     def count(rows: Sequence[Conversation | None]) -> list[tuple[int, int]]:
         texts = [
-            (i, m.role == "assistant" or row.is_text, m.content) for i, row in enumerate(rows) if row for m in row.messages
+            (i, (m.role == "assistant" and m.learned) or row.is_text, m.content)
+            for i, row in enumerate(rows)
+            if row
+            for m in row.messages
         ]
         found = tokenizer.encode_batch_fast([text for _, _, text in texts], add_special_tokens=False)
         counts = [(0, 0)] * len(rows)

@@ -20,7 +20,7 @@ _BESIDE = """
     created created_at timestamp time date updated_at version hash sha256 md5 meta metadata info extra note notes comment
     score scores rating ratings quality reward margin score_chosen score_rejected chosen_score rejected_score chosen-rating
     rejected-rating chosen-model rejected-model num_turns turns_count length len tokens token_count num_tokens chosen_tokens
-    seed seed_id cluster embedding safety safe toxic is_safe similarity frequency freq position role_type persona persona_id
+    seed seed_id cluster embedding safety safe toxic is_safe similarity frequency freq position role_type persona_id
 """
 BESIDE = frozenset(_BESIDE.split())
 # Part of the lesson, of a whole row or of one message.
@@ -80,7 +80,7 @@ def learned(message: Mapping[str, Any], where: str, place: str) -> bool:
         value = message.get(name)
         if value is None:
             continue
-        if value not in (0, 1):
+        if isinstance(value, str) or value not in (0, 1):
             raise InputError("bad-row", where=where, why=f"{place}{name}: {value!r} is neither 0 nor 1"[:200])
         return bool(value)
     return True

@@ -23,7 +23,6 @@ SPEAKERS = {
 _PERSON = ("name", "speaker", "speaker_id", "interlocutor_id")  # where people stand by their names
 _ROLE = ("role", "from", *_PERSON)
 _CONTENT = ("content", "value", "text")
-_READ = frozenset((*_ROLE, *_CONTENT, "label"))
 _CALLING = ("function", "function_call", "function-call", "tool_call", "observation", "tool_response")
 AFTER = "(after the last answer)"
 
@@ -51,11 +50,20 @@ def chat(value: object, where: str, name: str = "messages") -> list[Message]:
         check_whole(content, where, f"{name}[{i}].content")
         if item.get("label") is False:
             raise InputError("bad-row", where=where, why=f"{name}[{i}].label: false: an answer that is not wanted")
-        if people and messages and messages[-1].role == speaker:  # people often say one thing in several messages
-            content = f"{messages.pop().content}\n{content}"
-        beside = unread(item, _READ | MESSAGE_FIELDS)
+        read = {*(_named(item, names) for names in (_ROLE, _CONTENT)), *(_PERSON if people else ()), "label"}
+        beside = unread(item, read | MESSAGE_FIELDS)
         kept = speaker != "assistant" or learned(item, where, f"{name}[{i}].")
+        if people and messages and messages[-1].role == speaker:  # people often say one thing in several messages
+            before = messages.pop()
+            content, kept = f"{before.content}\n{content}", kept and before.learned
+            beside = tuple(dict.fromkeys((*before.unread, *beside)))
         messages.append(Message(speaker, content, kept, beside))
+    return messages
+
+
+def whole_talk(value: object, where: str, name: str) -> list[Message]:
+    """Messages with all that is to be learned in them, and not only what comes before an answer."""
+    messages = chat(value, where, name)
     if messages[-1].role != "assistant" and any(message.role == "assistant" for message in messages):
         messages[-1] = replace(messages[-1], unread=(*messages[-1].unread, AFTER))
     if any(m.role == "assistant" for m in messages) and not any(m.role == "assistant" and m.learned for m in messages):
@@ -83,10 +91,12 @@ def _joined(content: object) -> object:
 
 
 def _first(item: Mapping[str, object], names: tuple[str, ...]) -> object:
-    for name in names:
-        if name in item:
-            return item[name]
-    return None
+    return item.get(_named(item, names))
+
+
+def _named(item: Mapping[str, object], names: tuple[str, ...]) -> str:
+    """The first of these names that it has."""
+    return next((name for name in names if name in item), names[0])
 
 
 def is_turn(item: object) -> bool:

@@ -8,8 +8,8 @@ from functools import lru_cache
 from typing import Any
 
 from kitae.chat import Conversation, Message
-from kitae.data.fields import Noted, refuse_lost
-from kitae.data.messages import chat, check_whole
+from kitae.data.fields import Noted, learned, refuse_lost, unread
+from kitae.data.messages import chat, check_whole, whole_talk
 from kitae.data.preferences import preference, spoken
 from kitae.errors import InputError
 from kitae.formats import Format, own_fields
@@ -32,9 +32,11 @@ def conversation(record: Record, form: Format, where: str, source: str) -> Conve
                 if fields.get("label") is False:
                     raise InputError("bad-row", where=where, why="label: false: an answer that is not wanted")
                 refuse_lost(fields, where)
+                if "weight" not in fields and not learned(fields, where, ""):  # a weight beside a row is how often it is taken
+                    raise InputError("bad-row", where=where, why="train, loss: false: a row that is not to be learned")
                 noted = Noted(fields)
                 row = shape.read(noted, where, source)
-                beside = (*noted.unread(), *(f"message.{name}" for m in row.messages for name in m.unread))
+                beside = (*row.unread, *noted.unread(), *(f"message.{name}" for m in row.messages for name in m.unread))
                 return replace(row, unread=tuple(dict.fromkeys(beside)))
     raise InputError("row-format", where=where, why=", ".join(map(str, record))[:300])
 
@@ -86,7 +88,7 @@ def _answered(record: Record, question: str, answer: str, where: str, source: st
 
 def _dialogue(name: str) -> Shape:
     def read(record: Record, where: str, source: str) -> Conversation:
-        turns = chat(record[name], where, name)
+        turns = whole_talk(record[name], where, name)
         return Conversation((*_system(record, where, turns), *turns), source)
 
     return Shape(_has(name), read)
@@ -96,7 +98,7 @@ def _alternating(record: Record, where: str, source: str) -> Conversation:
     """User and assistant in turns, without saying so."""
     roles = ("user", "assistant")
     turns = [{"role": roles[i % 2], "content": text} for i, text in enumerate(record["data"])]
-    return Conversation(tuple(chat(turns, where, "data")), source)
+    return Conversation(tuple(whole_talk(turns, where, "data")), source)
 
 
 def _spoken(record: Record, where: str, source: str) -> Conversation:
@@ -128,10 +130,13 @@ def _instances(record: Record, where: str, source: str) -> Conversation:
     cases = record["instances"]
     if len(cases) != 1 or not isinstance(cases[0], Mapping):
         raise InputError("bad-row", where=where, why=f"instances: {len(cases)}; a row holds one")
-    whole = {**record, "instruction": record["instruction"], **cases[0]}
+    refuse_lost(cases[0], where, "instances[0].")
+    whole = Noted({**record, "instruction": record["instruction"], **cases[0]})
     if not _INSTRUCTION.fits(whole):
         raise InputError("bad-row", where=where, why="instances[0]: no output")
-    return _INSTRUCTION.read(whole, where, source)
+    row = _INSTRUCTION.read(whole, where, source)
+    beside = unread(cases[0], whole.read)
+    return replace(row, unread=tuple(f"instances.{name}" for name in beside))
 
 
 def _plain(record: Record, where: str, source: str) -> Conversation:

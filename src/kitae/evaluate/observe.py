@@ -92,8 +92,8 @@ class Observation:
             [Completion(a["text"], tuple(a["tokens"]), a["finish"]) for a in value["answers"]],
             [Completion(a["text"], tuple(a["tokens"]), a["finish"]) for a in value["sampled"]],
             value["tokens_per_second"],
-            Path(value["long_logits"]) if value["long_logits"] else None,
-            value["answers_of"],
+            Path(value["long_logits"]) if value.get("long_logits") else None,
+            value.get("answers_of", ""),
         )
 
 
@@ -182,7 +182,7 @@ def _facts(engine: Engine, job: Job) -> JsonDict:
         "terminator": codec.terminator,
         "stop_tokens": sorted(engine.stop_tokens),
         "vocabulary": codec.vocabulary.size,
-        "context": engine.context,
+        "control": list(codec.vocabulary.control),
     }
     if isinstance(engine, LlamaEngine):
         model = engine.model.facts

@@ -8,7 +8,7 @@ from kitae.models.light import light_codec
 from kitae.models.llama import LlamaModel, LlamaVocabulary
 from kitae.models.llama_library import CHOICE, NATIVE, PREBUILT, library, llama_places, llama_version
 from kitae.models.new import NEWLLM, Design, create_model, size_of
-from kitae.models.open import add_lora, open_codec, open_model, open_tokenizer, open_with_adapter
+from kitae.models.open import add_lora, open_codec, open_model, open_tokenizer, open_with_adapter, save_tokenizer
 from kitae.models.peek import Size, peek
 from kitae.models.settings import changes_greedy, decoding_defaults, gguf_defaults, model_settings, read_alone
 from kitae.models.soft_prompt import add_soft_prompt, is_soft_prompt, open_with_prompt
@@ -75,6 +75,7 @@ __all__ = [
     "rounded",
     "row_bytes",
     "safetensors_header",
+    "save_tokenizer",
     "size_of",
     "starter_file",
     "type_number",

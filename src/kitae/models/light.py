@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kitae.chat import ChatCodec, ChatTemplate, template_text
-from kitae.errors import InputError
+from kitae.errors import InputError, first_line
 from kitae.files import JsonDict, read_json, read_text
 from kitae.models.source import STARTERS, starter_path
 
@@ -56,7 +56,10 @@ def _of_folder(folder: Path, template_file: str | None) -> ChatCodec:
     template = read_text(own) if own.exists() else said.get("chat_template")
     names = ("bos_token", "eos_token", "pad_token", "unk_token")
     texts = {name: value["content"] if isinstance(value, dict) else value for name in names if (value := said.get(name))}
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    try:
+        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    except Exception as error:  # tokenizers raises plain exceptions
+        raise InputError("tokenizer-unreadable", where=str(folder / "tokenizer.json"), why=first_line(error)) from error
     tokenizer.no_truncation()
     return ChatCodec(FileVocabulary(tokenizer), _template(template, texts, folder, template_file))
 

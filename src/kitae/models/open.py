@@ -28,6 +28,15 @@ def open_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         raise InputError("tokenizer-unreadable", where=str(folder), why=first_line(error)) from error
 
 
+def save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Without what is left in it of how rows were once cut or filled up: programs that read the file alone would do so."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is not None:
+        backend.no_truncation()
+        backend.no_padding()
+    tokenizer.save_pretrained(folder)
+
+
 def open_codec(folder: Path, template_file: str | None = None) -> ChatCodec:
     """The codec of a model folder; `template_file`, or a template's name, replaces the folder's own."""
     tokenizer = open_tokenizer(folder)

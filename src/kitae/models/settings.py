@@ -91,7 +91,8 @@ def decoding_defaults(folder: Path) -> JsonDict:
 def gguf_defaults(header: GgufHeader) -> JsonDict:
     """The same of a GGUF file."""
     found = {name: header.facts.get(f"general.sampling.{key}") for key, name in _GGUF_NAMES.items()}
-    return {name: round(float(value), 6) for name, value in found.items() if value is not None}
+    values = {name: round(float(value), 6) for name, value in found.items() if value is not None}
+    return {name: value for name, value in values.items() if value != _NEUTRAL.get(name)}
 
 
 def changes_greedy(name: str) -> bool:
@@ -102,8 +103,8 @@ def changes_greedy(name: str) -> bool:
 def read_alone(folder: Path, texts: Sequence[str]) -> JsonDict | None:
     """What programs read that know `tokenizer.json` and nothing else; None if there is no such file.
 
-    `ids`: of each text, as it is. `begins`, `ends`: what is put around a text. `cut`: how long a text may be. `fills`: to what
-    length short ones are filled up.
+    `ids`: of each text, as it is. `control`: the control tokens it knows. `begins`, `ends`: what is put around a text. `cut`:
+    how long a text may be. `fills`: to what length short ones are filled up.
     """
     from tokenizers import Tokenizer
 
@@ -122,6 +123,7 @@ def read_alone(folder: Path, texts: Sequence[str]) -> JsonDict | None:
     at = next((i for i in range(len(wrapped)) if wrapped[i : i + len(bare)] == bare), len(wrapped))
     return {
         "ids": [encoding.ids for encoding in tokenizer.encode_batch(list(texts), add_special_tokens=False)],
+        "control": [token.content for token in tokenizer.get_added_tokens_decoder().values() if token.special],
         "begins": wrapped[:at],
         "ends": wrapped[at + len(bare) :],
         "cut": None if cut is None else cut["max_length"],

@@ -21,9 +21,13 @@ _UNWEIGHTED = ("Q8_0",)  # every weight is rounded to the nearest of 256 steps, 
 _TOKENS = 3_000  # of calibration; ten thousand took a minute on two cores with AVX2
 
 
+def weighs(quant: str) -> bool:
+    return quant not in _UNWEIGHTED
+
+
 def importance(folder: Path, rows: Sequence[Encoded], quant: str) -> dict[str, npt.NDArray[np.float32]] | None:
     """E[x²] for every linear layer, under the layer's GGUF name; None for a type that doesn't ask for it."""
-    if quant in _UNWEIGHTED:
+    if not weighs(quant):
         return None
     console.say(t("say.importance"))
     import numpy as np

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from kitae.errors import InputError
 from kitae.files import read_json, staged_folder
-from kitae.models import folder_facts, is_adapter, open_codec, open_model, open_tokenizer, open_with_adapter
+from kitae.models import folder_facts, is_adapter, open_codec, open_model, open_tokenizer, open_with_adapter, save_tokenizer
 
 _F16_MAX = 65504.0
 
@@ -35,7 +35,7 @@ def merge(base: Path, output: Path, folder: Path, dtype: str, template: str | No
         tokenizer = open_tokenizer(base)
         if template is not None:
             tokenizer.chat_template = Path(template).read_text(encoding="utf-8")
-        tokenizer.save_pretrained(stage)
+        save_tokenizer(tokenizer, stage)
         write_stops(stage, base, template, extra_stops)
         for name in ("LICENSE", "NOTICE", "tokenizer.model"):
             if (base / name).exists():

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from kitae.chat import ollama_template
 from kitae.files import JsonDict, read_json, write_json, write_text
-from kitae.models import STARTERS, open_tokenizer
+from kitae.models import STARTERS, open_tokenizer, save_tokenizer
 from kitae.ship.export import has_gguf_form
 from kitae.ship.merge import write_stops
 from kitae.ship.report import render_html
@@ -36,7 +36,7 @@ def _add_base(folder: Path, verifier: RunVerifier) -> None:
     tokenizer = open_tokenizer(verifier.base_folder)
     tokenizer.chat_template = verifier.exam.codec.template.source
     for place in (folder, folder / BASE):
-        tokenizer.save_pretrained(place)
+        save_tokenizer(tokenizer, place)
     if verifier.stop_tokens:
         write_stops(folder / BASE, verifier.base_folder, verifier.recipe.model.chat_template, verifier.stop_tokens)
     for path in sorted(verifier.base_folder.iterdir()):

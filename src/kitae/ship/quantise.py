@@ -34,10 +34,8 @@ def quantise(source: Path, target: Path, quant: str, importance: Importance | No
     """`importance` is E[x²] for the inputs of each matrix, by GGUF tensor name."""
     header = read_gguf_header(source)
     types = tensor_types(header, quant, weighted=bool(importance))
+    check_plain(source, types)
     tensors = sorted(header.tensors, key=lambda tensor: layer_first(tensor.name))
-    for tensor in tensors:
-        if types[tensor.name] != tensor.type and tensor.type not in _PLAIN:
-            raise InputError("quantise", where=str(source), why=f"{tensor.name}: {tensor.type}")
     with staged_file(target) as stage, source.open("rb") as read, stage.open("wb") as write:
         write.write(_head(header, tensors, types, quant, read))
         _pad(write, header.alignment)
@@ -49,6 +47,13 @@ def quantise(source: Path, target: Path, quant: str, importance: Importance | No
             write.write(data)
             _pad(write, header.alignment)
     return target
+
+
+def check_plain(source: Path, types: Mapping[str, str] | None = None) -> None:
+    """What is to become smaller must not have been made smaller before. `types`: what each tensor is to become."""
+    for tensor in read_gguf_header(source).tensors:
+        if tensor.type not in _PLAIN and (types is None or types[tensor.name] != tensor.type):
+            raise InputError("quantise", where=str(source), why=f"{tensor.name}: {tensor.type}")
 
 
 def _head(header: GgufHeader, tensors: list[Tensor], types: dict[str, str], quant: str, source: BinaryIO) -> bytes:

@@ -53,6 +53,8 @@ def stops_like(gate: str, reference: Observation, seen: Observation) -> Gate:
     evidence = [f"stopped: {shares[0]} → {shares[1]}, p = {p:.2g}", *_endless(seen)]
     if p < _SURE:
         return refused(gate, "stops-less", measured, f"p ≥ {_SURE}", evidence, before=sum(before), now=sum(now), total=len(now))
+    if sum(now) < sum(before):
+        return warned(gate, "unsure", measured, f"p ≥ {_SURE}", evidence, share=f"{shares[1].value:.0%}")
     if sum(now) < len(now):
         return warned(gate, "as-before", measured, f"p ≥ {_SURE}", evidence)
     return passed(gate, measured, f"p ≥ {_SURE}", evidence)

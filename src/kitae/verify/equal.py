@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -58,7 +58,7 @@ def equivalent(
     other: Observation,
     limits: Thresholds,
     rounded: bool = False,
-    apart: Callable[[], Sequence[str]] = list,
+    apart: Sequence[str] = (),
 ) -> Gate:
     """The same distribution over the same tokens, within the noise of the arithmetic, also far into a text.
 
@@ -71,11 +71,11 @@ def equivalent(
     limit = {"mean": limits.equivalent_kld, "top1": limits.equivalent_top1}
     settings = settings_apart(reference, other)
     if math.isnan(found.mean):
-        return refused(gate, "not-finite", None, limit, [found.line(), *apart()])
+        return refused(gate, "not-finite", None, limit, [found.line(), *apart])
     if not (found.mean < limits.equivalent_kld and found.top1 >= limits.equivalent_top1):
-        if rounded and found.mean < _ROUNDED:
-            return warned(gate, "rounded", measured, limit, [found.line()])
-        return refused(gate, "differs", measured, limit, [found.line(), *settings[:_SHOWN], *apart()])
+        rounded = rounded and found.mean < _ROUNDED
+        if not rounded:
+            return refused(gate, "differs", measured, limit, [found.line(), *settings[:_SHOWN], *apart])
     far = long_divergence(reference, other)
     if far is not None:
         measured |= {"long": far.as_dict()}
@@ -86,6 +86,8 @@ def equivalent(
     ours, theirs = reference.facts["context"], other.facts["context"]
     if ours and theirs and theirs < ours:
         return refused(gate, "shorter", theirs, ours, [f"{theirs} ≠ {ours}"], theirs=theirs, ours=ours)
+    if rounded and not found.mean < limits.equivalent_kld:
+        return warned(gate, "rounded", measured, limit, [found.line()])
     if settings:
         return warned(gate, "other-settings", measured, limit, [found.line(), *settings[:_SHOWN]])
     return passed(gate, measured, limit, [found.line()])

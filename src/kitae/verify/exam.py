@@ -111,7 +111,7 @@ def own_exam(
 ) -> Exam:
     """On rows that training never saw; test rows if there are any with an answer."""
     wanted, preferences = recipe.evaluate, recipe.train.method == "dpo"
-    single = [row for row in test if row.teaches] or [row for row in validation if row.teaches]
+    single = [row.learned_part for row in test if row.teaches] or [row.learned_part for row in validation if row.teaches]
     compared = [row for row in (*test, *validation) if row.rejected is not None] if preferences else single
     exam = Exam(
         codec=codec,
@@ -156,4 +156,5 @@ def _long(codec: ChatCodec, context: int | None) -> list[int]:
             return []
         if len(ids) >= _LONG:
             break
-    return ids[: min(_LONG, context)] if len(ids) > 2 * LONG_TAIL else []
+    ids = ids[: min(_LONG, context)]
+    return ids if len(ids) > 2 * LONG_TAIL else []

@@ -45,15 +45,19 @@ def tokenizer(seen: Observation, reference: Observation | None = None) -> Gate:
         for number, ids in alone["ids"].items()
         if ids != seen.chat_ids[int(number)]
     ]
-    if wrong:
+    known = reference.facts.get("alone") if reference is not None else None
+    if wrong and known is not None and known["ids"] == alone["ids"]:  # a library may rebuild them
+        return warned(gate, "as-before", len(wrong), 0, wrong[:_SHOWN], count=len(wrong), total=len(alone["ids"]))
+    if wrong and (reference is not None or _lost_control(seen)):
         return refused(gate, "other-ids", len(wrong), 0, wrong[:_SHOWN], count=len(wrong), total=len(alone["ids"]))
+    if wrong:
+        return warned(gate, "as-before", len(wrong), 0, wrong[:_SHOWN], count=len(wrong), total=len(alone["ids"]))
     context = seen.facts["context"]
     if alone["cut"] is not None and alone["cut"] < (context or alone["cut"] + 1):
         return refused(gate, "cut", alone["cut"], context, [f"truncation: max_length = {alone['cut']}"], length=alone["cut"])
     if alone["fills"]:
         return refused(gate, "filled", alone["fills"], None, [f"padding: {alone['fills']}"], length=alone["fills"])
     around = {"begins": alone["begins"], "ends": alone["ends"]}
-    known = reference.facts.get("alone") if reference is not None else None
     if known is not None:
         apart = values_apart(around, {name: known[name] for name in around})
         if apart:
@@ -63,23 +67,30 @@ def tokenizer(seen: Observation, reference: Observation | None = None) -> Gate:
     return passed(gate, len(alone["ids"]), None, [f"{len(alone['ids'])} chats"])
 
 
-def modelfile(path: Path, codec: ChatCodec) -> Gate:
-    """What Ollama is told of the template and the stops."""
+def _lost_control(seen: Observation) -> bool:
+    """Whether tokenizer.json by itself doesn't know control tokens that the folder does."""
+    return not set(seen.facts["control"]) <= set(seen.facts["alone"]["control"])
+
+
+def modelfile(path: Path, codec: ChatCodec, file: str | None = None) -> Gate:
+    """What Ollama is told of the template and the stops. `file`: the GGUF file that it has to be about."""
     gate = "hf.modelfile"
     if not path.exists():
         return skipped(gate, "no-modelfile", required=False)
     said = read_modelfile(path.read_text(encoding="utf-8", errors="replace"))
+    if file is not None and said.source is not None and Path(said.source).name != file:
+        return skipped(gate, "no-modelfile", required=False)
     end = codec.vocabulary.decode([codec.terminator]) if codec.terminator is not None else None
     if end is not None and end not in said.stops:
         return refused(gate, "stops", said.stops, end, [f"PARAMETER stop: {said.stops}", f"template: {end!r}"], token=end)
-    ours = ollama_template(codec.template)
-    if said.template is None or not ours:  # then Ollama reads the template of the GGUF file
+    if said.template is None or not ollama_template(codec.template):  # then Ollama reads the template of the GGUF file
         return passed(gate, said.stops, end, [f"PARAMETER stop: {said.stops}"])
+    begins = codec.template.special_tokens.get("bos_token", "")
     for turn in _TURNS:
         theirs, wanted = render_ollama(said.template, turn), _prompt(codec, turn)
         if theirs is None:
             return warned(gate, "not-read", None, None, [said.template[:160]])
-        if theirs != wanted:
+        if theirs.removeprefix(begins) != wanted.removeprefix(begins):  # Ollama puts it there itself
             return refused(gate, "template", None, None, [texts_apart(theirs, wanted)])
     return passed(gate, said.stops, end, [f"PARAMETER stop: {said.stops}"])
 

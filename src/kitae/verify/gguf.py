@@ -90,13 +90,15 @@ def stop_ids(gate: str, reference: Observation, seen: Observation) -> Gate | Non
     return None
 
 
-def bos(reference: Observation, seen: Observation) -> Gate:
-    """llama.cpp puts a BOS before everything if the file says so; with a template that writes one too, there are two."""
-    first = seen.facts["bos"]
+def bos(seen: Observation) -> Gate:
+    """llama.cpp puts a BOS before everything if the file says so; where a template writes one too, some programs read two."""
+    gate, first = "chat.bos-once", seen.facts["bos"]
     starts = bool(seen.chat_ids) and seen.chat_ids[0][:1] == [first]
+    if starts and seen.chat_ids[0][1:2] == [first]:
+        return refused(gate, "twice", 2, 1, [f"{seen.chat_ids[0][:4]}"])
     if seen.facts["adds_bos"] and starts:
-        return refused("chat.bos-once", "gguf-adds", True, False, [f"tokenizer.ggml.add_bos_token, bos = {first}"])
-    return passed("chat.bos-once", int(starts), "≤ 1")
+        return warned(gate, "gguf-adds", True, False, [f"tokenizer.ggml.add_bos_token, bos = {first}"])
+    return passed(gate, int(starts), "≤ 1")
 
 
 def types(path: Path, quant: str) -> Gate:

@@ -45,6 +45,8 @@ def verify_target(target: str, against: str | None = None, only: Sequence[str] =
     with tempfile.TemporaryDirectory(prefix="kitae-verify-") as folder:
         scratch = Path(folder)
         answers = not only or any(name.endswith(_ANSWERED) for name in only)
+        if template is not None and is_run(against or target):  # which has its own, and was trained with it
+            raise InputError("template-of-run", where=against or target)
         if against is not None:
             stages = _pair(target, against, scratch, template)
         elif is_run(target):
@@ -66,6 +68,11 @@ def _form(target: str, template: str | None) -> Form:
     else:
         form = Form(target, locate(target), None, template)
     return form if template is not None or _has_template(form) else replace(form, template=RAW)
+
+
+def _raw(reference: Form) -> str | None:
+    """Whoever is compared with a model that has no template is asked without one, too; its own is its own."""
+    return RAW if reference.template == RAW else None
 
 
 def _has_template(form: Form) -> bool:
@@ -92,9 +99,6 @@ class _Alone:
     def _seen(self) -> Observation:
         return self._exam.ask(self._form, self._scratch, self._answers)
 
-    def _bos(self) -> Iterator[Gate]:
-        yield bos_once(self._codec, [self._codec.prompt(row.prompt) for row in self._exam.prompts])
-
     def _behaviour(self, gate: str) -> Iterator[Gate]:
         yield behaviour.rambles(gate, self._seen, self._exam.limits)
         yield behaviour.loops_off_task("hf.loops", self._seen, self._exam.limits)
@@ -113,10 +117,13 @@ class _FolderAlone(_Alone):
             whole = weights.complete(self._form.path)
             yield ["merge.complete"], [whole]
             if whole.verdict != "pass":
+                left = [name for name in GATES if name.startswith("hf.")]
+                yield left, (skipped(name, "not-whole") for name in left)
                 return
         else:
             compared.append("merge.complete")
-        yield ["chat.bos-once"], self._bos()
+        prompts = [self._codec.prompt(row.prompt) for row in self._exam.prompts]
+        yield ["chat.bos-once"], (bos_once(self._codec, found) for found in [prompts])
         yield ["chat.stop-tokens"], self._stop_tokens()
         yield ["hf.modelfile"], [files.modelfile(self._form.path / "Modelfile", self._codec)]
         yield ["hf.defaults", "hf.tokenizer"], self._files()
@@ -145,10 +152,9 @@ class _GgufAlone(_Alone):
             yield ["quant.types"], [gguf.types(self._form.path, quant)]
         else:
             compared.append("gguf.equivalent")
-        yield ["chat.bos-once"], self._bos()
         yield ["chat.stop-tokens"], self._stop_tokens()
-        yield ["hf.modelfile"], [files.modelfile(self._form.path.with_name("Modelfile"), self._codec)]
-        yield ["hf.defaults"], self._defaults()
+        yield ["hf.modelfile"], [files.modelfile(self._form.path.with_name("Modelfile"), self._codec, self._form.path.name)]
+        yield ["hf.defaults", "chat.bos-once"], self._facts()
         yield [gate, "hf.loops"], self._behaviour(gate)
         yield compared, self._not_compared(*compared)
 
@@ -171,8 +177,9 @@ class _GgufAlone(_Alone):
         codec, stops, places = self._told
         yield stop_tokens(codec, stops, {name: [token] for name, token in places.items()})
 
-    def _defaults(self) -> Iterator[Gate]:
+    def _facts(self) -> Iterator[Gate]:
         yield files.defaults(self._seen)
+        yield gguf.bos(self._seen)
 
 
 def _run(reference: str, scratch: Path) -> Stages:
@@ -251,9 +258,9 @@ def _pair(target: str, against: str, scratch: Path, template: str | None) -> Sta
     path = Path(target).expanduser()
     if path.is_dir() and not is_run(target) and (is_adapter(path) or reference.kind != "gguf"):
         ids = [name for name in GATES if name.startswith(("merge.", "hf."))]
-        yield ids, _folder_pair(path.absolute(), reference, verifier, exam, scratch)
+        yield ids, _folder_pair(path.absolute(), reference, verifier, exam, scratch, template)
         return
-    form = RunVerifier(find_run(target)).trained if is_run(target) else _form(target, template or reference.template)
+    form = RunVerifier(find_run(target)).trained if is_run(target) else _form(target, template or _raw(reference))
     ids = [name for name in GATES if name.startswith(("merge.", "hf.", "gguf.", "quant.")) or name == "chat.bos-once"]
     yield ids, _file_pair(form, reference, verifier, exam, scratch)
 
@@ -275,8 +282,8 @@ def _file_pair(form: Form, reference: Form, verifier: RunVerifier | None, exam: 
         yield files.tokenizer(seen)
         yield equal.equivalent("gguf.equivalent", ours, seen, exam.limits)
         return
-    yield gguf.bos(ours, seen)
-    yield files.modelfile(form.path.with_name("Modelfile"), exam.codec)
+    yield gguf.bos(seen)
+    yield files.modelfile(form.path.with_name("Modelfile"), exam.codec, form.path.name)
     if quant is None:
         yield equal.equivalent("gguf.equivalent", ours, seen, exam.limits)
     else:
@@ -291,7 +298,9 @@ def _file_pair(form: Form, reference: Form, verifier: RunVerifier | None, exam: 
         yield behaviour.kept("quant.task", ours, seen, quant, exam.truths, exam.exact, exam.limits)
 
 
-def _folder_pair(folder: Path, reference: Form, verifier: RunVerifier | None, exam: Exam, scratch: Path) -> Iterator[Gate]:
+def _folder_pair(
+    folder: Path, reference: Form, verifier: RunVerifier | None, exam: Exam, scratch: Path, template: str | None
+) -> Iterator[Gate]:
     if verifier is not None:
         yield from verifier.merge_gates(folder)
         if not is_adapter(folder):
@@ -310,15 +319,13 @@ def _folder_pair(folder: Path, reference: Form, verifier: RunVerifier | None, ex
     def look(form: Form) -> Observation:
         return exam.ask(form, scratch, answers=False)
 
-    ours, theirs = look(reference), look(Form("merged", folder, None, reference.template))
+    ours, theirs = look(reference), look(_form(str(folder), template or _raw(reference)))
     yield files.defaults(theirs, ours)
     yield files.tokenizer(theirs, ours)
     yield files.modelfile(folder / "Modelfile", exam.codec)
     if reference.base is None:
         named, rounded = weights.tensors_apart(reference.path, folder)
-        yield equal.other_text(ours, theirs) or equal.equivalent(
-            "merge.equivalent", ours, theirs, exam.limits, rounded, lambda: named
-        )
+        yield equal.other_text(ours, theirs) or equal.equivalent("merge.equivalent", ours, theirs, exam.limits, rounded, named)
     else:  # an adapter alone doesn't know which template and stop tokens its run gave it
         rounded = changed is not None and changed.verdict == "pass" and weights.in_bf16(folder)
         yield equal.equivalent("merge.equivalent", ours, theirs, exam.limits, rounded)

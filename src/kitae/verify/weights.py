@@ -34,7 +34,7 @@ def complete(folder: Path, base: Path | None = None) -> Gate:
     try:
         for name, tensor in _tensors(folder):
             have[name] = tuple(tensor.shape)
-            if not bool(tensor.isfinite().all()):
+            if not bool(tensor.float().isfinite().all()):
                 infinite.append(name)
         unlisted = sorted(have.keys() ^ _listed(folder)) if (folder / INDEX).exists() else []
     except (InputError, OSError) as error:
