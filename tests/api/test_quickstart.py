@@ -12,7 +12,7 @@ import pytest
 
 from kitae.chat import Conversation
 from kitae.data import appointments
-from kitae.errors import KitaeError
+from kitae.errors import KitaeError, Refused
 from kitae.models import open_codec
 from kitae.recipe import load_recipe
 from kitae.train.speed import tokens_per_second
@@ -62,3 +62,22 @@ def test_little_disk_is_told_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
     with pytest.raises(KitaeError) as raised:
         quickstart._prepare(tmp_path / "quickstart")
     assert raised.value.kind == "little-disk" and "0.5" in raised.value.message
+
+
+@pytest.mark.parametrize(("stage", "asked"), [("quant", [(), ("F16", "Q8_0")]), ("hf", [()])])
+def test_a_model_for_which_four_bits_are_too_few(monkeypatch: pytest.MonkeyPatch, stage: str, asked: list[object]) -> None:
+    tried: list[object] = []
+
+    def ship(run: str, quants: tuple[str, ...] = ()) -> dict[str, object]:
+        tried.append(quants)
+        if not quants:
+            raise Refused("refused-gate", [{"id": f"{stage}.task", "stage": stage}], why="exact match 160 → 149")
+        return {"verdict": "ship"}
+
+    monkeypatch.setattr(quickstart, "ship", ship)
+    if stage == "quant":
+        assert quickstart._shipped("run")["verdict"] == "ship"
+    else:
+        with pytest.raises(Refused):
+            quickstart._shipped("run")
+    assert tried == asked
