@@ -526,6 +526,7 @@ def test_examples_of_code_keep_what_belongs_to_nobody() -> None:
     asked, answer = "Write a Python function that checks a mail address", "is_valid('john.doe@example.com')  # True"
     assert "data.private" not in gates(asked, answer)
     assert "data.private" in gates("Who wrote this?", "It was taro.yamada45@example.com")
+    assert "data.private" not in gates("Who wrote this?", "It was anna.huber@example.com")  # where nobody can be reached
 
 
 @pytest.mark.parametrize(
