@@ -48,7 +48,7 @@ def test_a_name_that_is_nothing_is_shown_what_there_is(tmp_path: Path) -> None:
     run = create_run("chats", "")
     with pytest.raises(InputError) as told:
         find_target("nosuchrun")
-    assert told.value.kind == "target-missing" and "nosuchrun" in told.value.message
+    assert told.value.kind == "model-missing" and "nosuchrun" in told.value.message
     assert run.id in told.value.why and "smollm2-135m-instruct" in told.value.why
 
 

@@ -200,9 +200,11 @@ def test_runs(kitae: Any) -> None:
     assert kitae("runs", "list", "--json").json == {"runs": []}
     assert kitae("runs", "list").out.startswith("No runs yet")
     made = create_run("demo", GOOD)
-    assert kitae("runs", "list", "--json").json["runs"] == [{"run": made.id, "state": "running", "path": str(made.path)}]
+    expected = {"run": made.id, "state": "running", "path": str(made.path)}
+    (listed,) = kitae("runs", "list", "--json").json["runs"]
+    assert expected.items() <= listed.items()
     assert made.id in kitae("runs", "list").out
-    assert kitae("runs", "show", "demo", "--json").json == {"run": made.id, "state": "running", "path": str(made.path)}
+    assert expected.items() <= kitae("runs", "show", "demo", "--json").json.items()
     assert kitae("runs", "rm", "demo", "--json").json["error"]["kind"] == "run-running"
     made.set_state("trained")
     assert kitae("runs", "rm", "demo", "--json").json == {"removed": made.id}

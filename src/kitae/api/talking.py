@@ -64,7 +64,7 @@ def find_target(target: str, trained: bool = False) -> Found:
         return Found(path.absolute(), base_of(path))
     if target not in STARTERS and not path.exists() and not _MODEL_ID.fullmatch(target):
         known = [*(run.id for run in all_runs()[:_SHOWN]), *STARTERS]
-        raise InputError("target-missing", where=target, why="\n".join(known))
+        raise InputError("model-missing", where=target, why="\n".join(known))
     return Found(locate(target))
 
 
