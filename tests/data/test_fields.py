@@ -248,3 +248,19 @@ def test_two_thousand_rows_lose_nothing_in_silence(codec: ChatCodec) -> None:
         if not told:
             silent.append((change.__name__, before, after))
     assert silent == []
+
+
+@pytest.mark.parametrize(
+    ("record", "suggested"),
+    [
+        ({"input_text": "2 + 3?", "output_text": "5."}, "--format input_text=output_text"),
+        ({"id": 3, "UserQuery": "2 + 3?", "BotReply": "5."}, "--format UserQuery=BotReply"),
+        ({"title": "A", "body": "B"}, ""),
+    ],
+)
+def test_rows_of_an_unknown_form_are_told_how_to_say_it(record: dict[str, Any], suggested: str) -> None:
+    with pytest.raises(InputError) as told:
+        read(record)
+    assert told.value.kind == "row-format" and told.value.why.partition(" → ")[2] == suggested
+    if suggested:
+        assert read(record, suggested.partition(" ")[2]).answer == "5."

@@ -17,6 +17,11 @@ from kitae.formats import Format, own_fields
 Record = Mapping[str, Any]
 
 
+# What names of fields have in them that hold a question, or its answer.
+_ASKED = ("question", "input", "prompt", "instruction", "query", "request")
+_ANSWERED = ("answer", "output", "response", "completion", "reply", "target", "solution")
+
+
 @dataclass(frozen=True)
 class Shape:
     fits: Callable[[Record], bool]
@@ -38,7 +43,18 @@ def conversation(record: Record, form: Format, where: str, source: str) -> Conve
                 row = shape.read(noted, where, source)
                 beside = (*row.unread, *noted.unread(), *(f"message.{name}" for m in row.messages for name in m.unread))
                 return replace(row, unread=tuple(dict.fromkeys(beside)))
-    raise InputError("row-format", where=where, why=", ".join(map(str, record))[:300])
+    raise InputError("row-format", where=where, why=", ".join(map(str, record))[:300] + _suggested(record))
+
+
+def _suggested(record: Record) -> str:
+    """The format that a person may mean, where names of fields say which is asked and which is answered."""
+    texts = [name for name, value in record.items() if isinstance(name, str) and isinstance(value, str)]
+
+    def like(words: tuple[str, ...]) -> str | None:
+        return next((name for name in texts if any(word in name.lower() for word in words)), None)
+
+    asked, answer = like(_ASKED), like(_ANSWERED)
+    return f" → --format {asked}={answer}" if asked and answer and asked != answer else ""
 
 
 def _has(*names: str) -> Callable[[Record], bool]:
