@@ -158,7 +158,7 @@ def test_imports_are_light(statement: str, unwanted: list[str]) -> None:
 def test_recipe_new_writes_what_show_reads(kitae: Any, tmp_path: Path) -> None:
     for name in ("mine", "2024", "my recipe"):
         path = str(tmp_path / f"{name}.yaml")
-        assert kitae("recipe", "new", path, "--train", "a b: #c.jsonl", "--json").json == {"recipe": path}
+        assert kitae("recipe", "new", path, "--train", "a b: #c.jsonl", "--json").json["recipe"] == path
         shown = kitae("recipe", "show", path, "--json").json
         assert shown["data"]["train"][0]["path"] == str(tmp_path / "a b: #c.jsonl")
         again = kitae("recipe", "new", path)
@@ -194,6 +194,11 @@ def test_recipe_schema(kitae: Any) -> None:
     schema = kitae("recipe", "schema", "--json").json
     assert schema["required"] == ["name", "data"]
     assert json.loads(kitae("recipe", "schema").out) == schema
+
+
+def test_a_new_recipe_shows_what_the_template_says_unasked(kitae: Any, tmp_path: Path) -> None:
+    assert "named SmolLM" in kitae("recipe", "new", str(tmp_path / "a.yaml")).out
+    assert "named SmolLM" in kitae("recipe", "new", str(tmp_path / "b.yaml"), "--json").json["system"]
 
 
 def test_runs(kitae: Any) -> None:

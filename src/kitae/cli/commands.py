@@ -90,6 +90,7 @@ def recipe_new(
 ) -> Result:
     from kitae.errors import InputError
     from kitae.files import write_text
+    from kitae.models import light_codec
     from kitae.recipe import commented_recipe
 
     if path.exists():
@@ -98,7 +99,13 @@ def recipe_new(
     if not rows.is_absolute() and rows.exists():  # a recipe names files from where it is
         train = os.path.relpath(rows, path.absolute().parent)
     write_text(path, commented_recipe(path.stem, train, source))
-    return Result({"recipe": str(path)}, str(path))
+    try:
+        codec = light_codec(source)
+    except InputError:  # recipe check will say what is wrong with it
+        codec = None
+    system = codec.default_system() if codec is not None else ""
+    told = f"\n\n{t('say.default-system', text=system)}" if system else ""
+    return Result({"recipe": str(path), "system": system}, f"{path}{told}")
 
 
 @recipe_app.command("check", help=t("help.recipe-check"))
