@@ -72,25 +72,28 @@ def equivalent(
     settings = settings_apart(reference, other)
     if math.isnan(found.mean):
         return refused(gate, "not-finite", None, limit, [found.line(), *apart])
-    if not (found.mean < limits.equivalent_kld and found.top1 >= limits.equivalent_top1):
-        rounded = rounded and found.mean < _ROUNDED
-        if not rounded:
-            return refused(gate, "differs", measured, limit, [found.line(), *settings[:_SHOWN], *apart])
+    exact = _alike(found, limits)
+    if not exact and not (rounded and found.mean < _ROUNDED):
+        return refused(gate, "differs", measured, limit, [found.line(), *settings[:_SHOWN], *apart])
     far = long_divergence(reference, other)
     if far is not None:
         measured |= {"long": far.as_dict()}
-        near_enough = far.mean < limits.equivalent_kld and far.top1 >= limits.equivalent_top1
-        if not near_enough and not (rounded and far.mean < _ROUNDED):
+        exact &= _alike(far, limits)
+        if not _alike(far, limits) and not (rounded and far.mean < _ROUNDED):
             evidence = [f"{len(reference.job.long)} tokens: {far.line()}", *settings[:_SHOWN]]
             return refused(gate, "far-in", measured, limit, evidence, tokens=len(reference.job.long))
     ours, theirs = reference.facts["context"], other.facts["context"]
     if ours and theirs and theirs < ours:
         return refused(gate, "shorter", theirs, ours, [f"{theirs} ≠ {ours}"], theirs=theirs, ours=ours)
-    if rounded and not found.mean < limits.equivalent_kld:
+    if not exact:
         return warned(gate, "rounded", measured, limit, [found.line()])
     if settings:
         return warned(gate, "other-settings", measured, limit, [found.line(), *settings[:_SHOWN]])
     return passed(gate, measured, limit, [found.line()])
+
+
+def _alike(found: Divergence, limits: Thresholds) -> bool:
+    return found.mean < limits.equivalent_kld and found.top1 >= limits.equivalent_top1
 
 
 def long_divergence(reference: Observation, other: Observation) -> Divergence | None:

@@ -122,8 +122,7 @@ class _FolderAlone(_Alone):
                 return
         else:
             compared.append("merge.complete")
-        prompts = [self._codec.prompt(row.prompt) for row in self._exam.prompts]
-        yield ["chat.bos-once"], (bos_once(self._codec, found) for found in [prompts])
+        yield ["chat.bos-once"], self._bos()
         yield ["chat.stop-tokens"], self._stop_tokens()
         yield ["hf.modelfile"], [files.modelfile(self._form.path / "Modelfile", self._codec)]
         yield ["hf.defaults", "hf.tokenizer"], self._files()
@@ -136,6 +135,9 @@ class _FolderAlone(_Alone):
             return
         facts = folder_facts(self._form.base or self._form.path, self._codec)
         yield stop_tokens(self._codec, facts.stop_tokens, facts.stops)
+
+    def _bos(self) -> Iterator[Gate]:
+        yield bos_once(self._codec, [self._codec.prompt(row.prompt) for row in self._exam.prompts])
 
     def _files(self) -> Iterator[Gate]:
         yield files.defaults(self._seen)
@@ -250,7 +252,7 @@ def _pair(target: str, against: str, scratch: Path, template: str | None) -> Sta
     """`target` was made from `against`, or claims to be."""
     verifier = RunVerifier(find_run(against), scratch) if is_run(against) else None
     if verifier is not None:
-        yield ["train.inputs"], (check() for check in [verifier.inputs])
+        yield ["train.inputs"], _inputs(verifier)
         reference, exam = verifier.trained, verifier.exam
     else:
         reference = _form(against, template)
@@ -263,6 +265,10 @@ def _pair(target: str, against: str, scratch: Path, template: str | None) -> Sta
     form = RunVerifier(find_run(target)).trained if is_run(target) else _form(target, template or _raw(reference))
     ids = [name for name in GATES if name.startswith(("merge.", "hf.", "gguf.", "quant.")) or name == "chat.bos-once"]
     yield ids, _file_pair(form, reference, verifier, exam, scratch)
+
+
+def _inputs(verifier: RunVerifier) -> Iterator[Gate]:
+    yield verifier.inputs()
 
 
 def _file_pair(form: Form, reference: Form, verifier: RunVerifier | None, exam: Exam, scratch: Path) -> Iterator[Gate]:
