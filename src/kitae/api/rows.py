@@ -8,7 +8,7 @@ from pathlib import Path
 
 from kitae.chat import Conversation
 from kitae.console import console
-from kitae.data import Amount, Rows, draw, nothing_read, wanted_rules
+from kitae.data import Amount, Rows, counted, draw, nothing_read, wanted_rules
 from kitae.errors import InputError
 from kitae.i18n import t
 from kitae.recipe import Recipe
@@ -36,8 +36,7 @@ def gather_rows(recipe: Recipe, reading: bool = True) -> Rows:
         raise nothing_read(first["where"], f"{first['what']} {first['why']}")
     unread = Counter(name for row in (*rows.train, *rows.validation, *rows.test) for name in row.unread)
     if unread:
-        named = ", ".join(f"{name} ({count})" for name, count in unread.most_common())
-        console.say(t("data.unread", fields=named))
+        console.say(t("data.unread", fields=counted(dict(unread.most_common()))))
     answered_by_teacher = train.distill is not None and train.distill.learn == "answers"
     for row in (*rows.train, *rows.validation):
         if train.method == "dpo" and row.rejected is None:

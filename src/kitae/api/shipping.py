@@ -64,16 +64,15 @@ def export(target: str, quant: str, out: Path | None = None) -> JsonDict:
     path = out or Path(f"{folder.name if folder else source.stem}-{quant}.gguf").absolute()
     if folder is None:
         quantise(source, path, quant, _importance_of(source, quant))
-        return {"file": str(path), "size_mb": round(path.stat().st_size / 1e6, 1)}
-    if quant == "F16":
+    elif quant == "F16":
         to_gguf(folder, path)
-        return {"file": str(path), "size_mb": round(path.stat().st_size / 1e6, 1)}
-    plain = path.with_name(f".{path.name}.{os.getpid()}.gguf")  # a name that no file of the user's has
-    try:
-        matters = importance(folder, general_sequences(folder), quant) if weighs(quant) else None
-        quantise(to_gguf(folder, plain), path, quant, matters)
-    finally:
-        plain.unlink(missing_ok=True)
+    else:
+        plain = path.with_name(f".{path.name}.{os.getpid()}.gguf")  # a name that no file of the user's has
+        try:
+            matters = importance(folder, general_sequences(folder), quant) if weighs(quant) else None
+            quantise(to_gguf(folder, plain), path, quant, matters)
+        finally:
+            plain.unlink(missing_ok=True)
     return {"file": str(path), "size_mb": round(path.stat().st_size / 1e6, 1)}
 
 

@@ -46,8 +46,7 @@ def data_preview(
 
     value = preview(path, model, rows, form)
     left_out = [f"✗ {error['where']}: {error['what']} {error['why']}"[:200] for error in value["unreadable"][:_SHOWN]]
-    unread = [f"{t('data.report.unread')}: {unread_line(value['unread'])}"] if value["unread"] else []
-    return Result(value, "\n\n".join([*(str(row["text"]) for row in value["rows"]), *unread, *left_out]))
+    return Result(value, "\n\n".join([*(str(row["text"]) for row in value["rows"]), *_unread(value), *left_out]))
 
 
 @data_app.command("inspect", help=t("help.data-inspect"))
@@ -139,8 +138,10 @@ def data_licences(
     return Result(value, "\n\n".join([grid(works), grid(found), "\n".join(f"· {line}" for line in told), t("licence.notes")]))
 
 
-def unread_line(unread: JsonDict) -> str:
-    return ", ".join(f"{name} ({count})" for name, count in unread.items())
+def _unread(report: JsonDict) -> list[str]:
+    from kitae.data import counted
+
+    return [f"{t('data.report.unread')}: {counted(report['unread'])}"] if report["unread"] else []
 
 
 def _counts(report: JsonDict) -> str:
@@ -158,8 +159,7 @@ def _gates(report: JsonDict) -> str:
             rows.append([gate, t(f"finding.{gate}.{kind}"), count, example[:70]])
     found = grid([head, *rows]) if rows else t("data.nothing-found")
     habits = [f"{t('data.report.habits')}: {', '.join(report['habits'])}"] if report["habits"] else []
-    unread = [f"{t('data.report.unread')}: {unread_line(report['unread'])}"] if report["unread"] else []
-    return "\n".join([found, *habits, *unread])
+    return "\n".join([found, *habits, *_unread(report)])
 
 
 def _lengths(report: JsonDict) -> str:

@@ -3,6 +3,7 @@
 from kitae.data.catalogue import catalogue
 from kitae.data.clean import PAGE, Inputs, Told, clean
 from kitae.data.entries import as_line, each_entry, none_of, nothing_read, read_rows, readable_as
+from kitae.data.fields import counted
 from kitae.data.hub import HubSet, downloaded, is_hub
 from kitae.data.identity import draw
 from kitae.data.judging import judge_request, rating
@@ -46,6 +47,7 @@ __all__ = [
     "clean",
     "content",
     "contents",
+    "counted",
     "downloaded",
     "draw",
     "each_entry",

@@ -55,6 +55,11 @@ def unread(fields: Mapping[str, Any], read: set[str] | frozenset[str]) -> tuple[
     return tuple(name for name, value in fields.items() if name not in read and name not in beside and says_something(value))
 
 
+def counted(unread: Mapping[str, int]) -> str:
+    """For a person: each field, and in how many rows."""
+    return ", ".join(f"{name} ({count})" for name, count in unread.items())
+
+
 def says_something(value: object) -> bool:
     """Tables have a field in every row, also where it says nothing; some write an empty list as a text."""
     if isinstance(value, str):

@@ -228,7 +228,8 @@ def _folder_stages(run: Run, verifier: RunVerifier) -> Stages:
     yield ["train.stop-token-trainable"], _trainable(run, verifier)
     if not run.output.exists():
         return
-    yield [name for name in GATES if name.startswith("train.")], verifier.training_gates()
+    before = ("train.validation", "train.stop-token-trainable")
+    yield [name for name in GATES if name.startswith("train.") and name not in before], verifier.training_gates()
     folder = _merged_folder(run)
     merging, asking = ([name for name in GATES if name.startswith(stage)] for stage in ("merge.", "hf."))
     if folder is None:
