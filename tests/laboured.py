@@ -55,6 +55,13 @@ def waits(file: str) -> None:
     time.sleep(600)
 
 
+def takes_steps(pause: str) -> None:
+    from kitae.console import with_progress
+
+    for _ in with_progress("stepping", range(5)):
+        time.sleep(float(pause))
+
+
 def multiplies() -> None:
     import torch
 

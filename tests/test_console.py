@@ -40,7 +40,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
 def test_progress_with_and_without_a_total(
     total: int | None, lines: list[str], clock: list[float], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    progress = Progress("reading", total)
+    progress = Progress("reading", total, every=15.0)
     for done in range(10, 15):
         progress.update(done, "a.txt")
         clock[0] += 10

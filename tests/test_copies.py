@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -15,6 +16,7 @@ import psutil
 import pytest
 
 from kitae import copies
+from kitae.console import Progress
 from kitae.copies import forget, run_fresh
 from tests import laboured
 
@@ -118,3 +120,13 @@ def test_none_outlives_whoever_asked(tmp_path: Path, number: signal.Signals) -> 
     while psutil.pid_exists(copy):
         assert time.monotonic() < end
         time.sleep(0.05)
+
+
+def test_how_far_it_is_can_be_seen_from_outside(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    usual = Progress.__init__
+    monkeypatch.setattr(Progress, "__init__", lambda self, label, total, patient=False: usual(self, label, total, 0.4, patient))
+    run_fresh(laboured.takes_steps, "0.5", label="working")
+    said = capsys.readouterr().err
+    assert re.search(r"stepping [234]/5 0:0[0-3]", said), said
+    run_fresh(laboured.takes_steps, "0.01", label="working")
+    assert "stepping" not in capsys.readouterr().err

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 T = TypeVar("T")
+_BLINK = 0.2  # seconds between two looks of a moving line
 
 
 @dataclass
 class Console:
     quiet: bool = False
     debug: bool = False
+    relay: Path | None = None  # in a process that works for another: the file in which that one looks how far it is
 
     @property
     def animated(self) -> bool:
@@ -40,21 +44,28 @@ console = Console()
 class Progress:
     """One line that is rewritten on a terminal, and printed now and then elsewhere."""
 
-    def __init__(self, label: str, total: int | None, every: float = 15.0) -> None:
-        """Without a total it says how long it has taken, instead of how long it will take."""
+    def __init__(self, label: str, total: int | None, every: float = 8.0, patient: bool = False) -> None:
+        """Without a total it says how long it has taken, instead of how long it will take. `patient`: what is over soon is not
+        shown; so it is without a total."""
         self._label = label
         self._total = total
         self._every = every
         self._start = time.monotonic()
         self._first: tuple[float, int] | None = None  # what was done before, and what begins slowly, tells nothing of the rest
-        self._shown = self._start if total is None else 0.0  # what is over soon needs no clock
+        self._patient = patient or total is None
+        self._shown = self._start if self._patient else 0.0
         self._open = False
 
     def update(self, done: int, note: str = "") -> None:
         now = time.monotonic()
+        if console.relay is not None:
+            if self._total is not None and now - self._shown > _BLINK:
+                self._shown = now
+                _tell(console.relay, self._label, self._total, done, note)
+            return
         began, before = self._first = self._first or (now, done)
-        pause = 0.2 if console.animated else self._every
-        if console.quiet or (now - self._shown < pause and (self._total is None or done < self._total)):
+        pause = _BLINK if console.animated else self._every
+        if console.quiet or (now - self._shown < pause and (self._patient or done != self._total)):
             return
         self._shown = now
         elapsed = now - self._start
@@ -75,6 +86,46 @@ class Progress:
         if self._open:
             sys.stderr.write("\r\x1b[2K")
             sys.stderr.flush()
+
+
+def with_progress(label: str, items: Sequence[T]) -> Iterator[T]:
+    """The items one by one, while it is shown how many are done."""
+    progress = Progress(label, len(items), patient=True)
+    try:
+        for number, item in enumerate(items):
+            yield item
+            progress.update(number + 1)
+    finally:
+        progress.close()
+
+
+class Followed:
+    """How far another process is, by what it says in its relay file; the clock, as long as it says nothing."""
+
+    def __init__(self, label: str, relay: Path) -> None:
+        self._label, self._relay = label, relay
+        self._phase: tuple[str, int | None] = (label, None)
+        self._progress = Progress(label, None)
+
+    def look(self) -> None:
+        label, total, done, note = self._label, None, 0, ""
+        if self._relay.exists():
+            label, total, done, note = json.loads(self._relay.read_text(encoding="utf-8"))
+        if (label, total) != self._phase:
+            self.close()
+            shown = self._progress._shown
+            self._phase, self._progress = (label, total), Progress(label, total, patient=True)
+            self._progress._shown = shown  # however many phases are over soon, something is shown now and then
+        self._progress.update(done, note)
+
+    def close(self) -> None:
+        self._progress.close()
+
+
+def _tell(relay: Path, *said: object) -> None:
+    beside = relay.with_suffix(".new")  # whoever looks sees all of it, or what was there before
+    beside.write_text(json.dumps(said), encoding="utf-8")
+    beside.replace(relay)
 
 
 def watched(label: str, work: Callable[[], T]) -> T:

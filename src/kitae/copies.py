@@ -22,7 +22,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from kitae.console import Progress
+from kitae.console import Followed, console
 
 _IDLE = 30  # seconds, after which what it holds is worth more than what it saves
 _POLL = 0.02
@@ -37,7 +37,7 @@ def run_fresh(work: Callable[..., None], *arguments: str, imports: Sequence[str]
     """Its exit code, and what it printed. `imports`: modules that work of this kind needs. It runs in an empty folder, so that
     nothing lying about can pose as a module."""
     with _lock, tempfile.TemporaryDirectory() as scratch:
-        place, printed = Path(scratch) / "empty", Path(scratch) / "printed"
+        place, printed, relay = (Path(scratch) / name for name in ("empty", "printed", "progress"))
         place.mkdir()
         wanted = {
             "work": [work.__module__, work.__name__],
@@ -46,14 +46,14 @@ def run_fresh(work: Callable[..., None], *arguments: str, imports: Sequence[str]
             "environment": dict(os.environ),
             "place": str(place),
             "printed": str(printed),
+            "relay": str(relay),
         }
-        code = _answer(json.dumps(wanted), label)
+        code = _answer(json.dumps(wanted), Followed(label, relay))
         said = printed.read_text(encoding="utf-8", errors="replace") if printed.exists() else ""
         return code, said if said or not code else _complaint()
 
 
-def _answer(wanted: str, label: str) -> int:
-    progress = Progress(label, None)
+def _answer(wanted: str, progress: Followed) -> int:
     try:
         for _ in range(2):  # it may have become idle just now
             server = _running()
@@ -61,7 +61,7 @@ def _answer(wanted: str, label: str) -> int:
                 server.sendall(f"{wanted}\n".encode())
                 if server.recv(1) == _TAKEN:
                     while not select.select([server], [], [], 0.2)[0]:
-                        progress.update(0)
+                        progress.look()
                     return int(server.recv(64) or 1)
             forget()
         return 1
@@ -170,6 +170,7 @@ def _become(wanted: dict[str, Any]) -> None:
         printed = os.open(wanted["printed"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(printed, 1)
         os.dup2(printed, 2)
+        console.relay = Path(wanted["relay"])
         module, name = wanted["work"]
         getattr(importlib.import_module(module), name)(*wanted["arguments"])
         code = 0

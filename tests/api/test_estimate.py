@@ -250,3 +250,19 @@ def test_a_base_without_a_template_is_told_at_once(tiny_llama: Tiny, recipe: Pat
     with pytest.raises(InputError) as caught:
         estimate(load_recipe(recipe, [f"model.source={model}"]))
     assert caught.value.kind == "template-missing"
+
+
+def test_minutes_are_of_all_that_follows(recipe: Path) -> None:
+    """benchmarks/estimate.py compares them with what a run then takes."""
+
+    def told(*changes: str) -> dict[str, float]:
+        found = estimate(load_recipe(recipe, changes))
+        return {name: found[name] for name in found if name.startswith("minutes")}
+
+    usual = told()
+    assert usual["minutes"] == pytest.approx(sum(value for name, value in usual.items() if name != "minutes"), abs=0.2)
+    assert min(usual.values()) > 0
+    asked = told("evaluate={suites: [exact_match], prompts: 64, max_new_tokens: 512}")
+    assert asked["minutes_asking"] > usual["minutes_asking"] * 1.5
+    assert told("ship={gguf: [F16, Q8_0, Q6_K, Q4_K_M]}")["minutes_proof"] > usual["minutes_proof"] * 1.3
+    assert told("train.epochs=9")["minutes_training"] > usual["minutes_training"] * 2

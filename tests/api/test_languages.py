@@ -14,7 +14,7 @@ def rows(*answers: str) -> list[Conversation]:
 
 
 def test_languages_that_a_tokenizer_hardly_knows(codec: ChatCodec) -> None:
-    assert spelled_languages(codec, rows(*[ENGLISH] * 10)) == {}
-    assert set(spelled_languages(codec, rows(*[ENGLISH] * 10, *[JAPANESE] * 10))) == {"ja"}
-    assert spelled_languages(codec, rows(*[ENGLISH] * 99, JAPANESE)) == {}
-    assert spelled_languages(codec, []) == {}
+    assert spelled_languages(codec.vocabulary, rows(*[ENGLISH] * 10)) == {}
+    assert set(spelled_languages(codec.vocabulary, rows(*[ENGLISH] * 10, *[JAPANESE] * 10))) == {"ja"}
+    assert spelled_languages(codec.vocabulary, rows(*[ENGLISH] * 99, JAPANESE)) == {}
+    assert spelled_languages(codec.vocabulary, []) == {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from tests.pace import slowness
 
 from kitae import __version__
 from kitae.cli.main import run
+from kitae.cli.result import width
 from kitae.runs import create_run
 
 KITAE = str(Path(sys.executable).with_name("kitae"))
@@ -253,3 +255,13 @@ def test_a_terminal_that_speaks_ascii(recipe: Path) -> None:
 
 def test_no_colour_without_a_terminal(kitae: Any) -> None:
     assert "\x1b" not in kitae("nope").err
+
+
+@pytest.mark.parametrize("arguments", [[], ["train"], ["generate"], ["recipe"], ["data", "split"], ["tokenizer"], ["runs"]])
+def test_help_speaks_one_language_cuts_nothing_and_fits(arguments: list[str]) -> None:
+    japanese = process("--lang", "ja", *arguments, "--help").out
+    english = re.compile(r"Usage|Options|Arguments|Commands|OPTIONS|COMMAND|ARGS|Show this|default|required")
+    assert not english.findall(japanese), japanese
+    for said in (japanese, process(*arguments, "--help").out):
+        assert "..." not in said.replace("[ARGS]...", "").replace("[引数]...", "").replace("{IN}...", "")
+        assert max(width(line) for line in said.splitlines()) <= 80

@@ -329,6 +329,18 @@ def test_inspecting_writes_nothing_but_a_page(tmp_path: Path, starter: Path) -> 
     assert sorted(path.name for path in tmp_path.iterdir() if path.name != "home") == ["in.jsonl", "page"]
 
 
+def test_inspecting_names_languages_that_a_starter_cannot_write_and_converts_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kitae.models.source, "import_gguf", lambda path, name: pytest.fail("converted"))
+    japanese = [{"instruction": f"質問 {i} です。", "output": f"川のそばの明かりは {i} 時にともります。"} for i in range(20)]
+    report = inspect_data([written(tmp_path / "ja.jsonl", japanese)], None, Wanted(), "smollm2-135m-instruct")
+    assert set(report["spelled"]) == {"ja"}
+    assert 40 < report["statistics"]["tokens"]["p50"] < 80
+    english = inspect_data([written(tmp_path / "en.jsonl", rows())], None, Wanted(), "smollm2-135m-instruct")
+    assert english["spelled"] == {}
+
+
 def test_rows_are_looked_at_without_large_libraries() -> None:
     """They take seconds to import, and their threads would keep rows from being looked at by several processes."""
     code = "import sys, kitae.api.cleaning; assert not {'torch', 'transformers'} & set(sys.modules)"

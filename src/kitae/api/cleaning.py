@@ -7,12 +7,14 @@ import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import get_args
 
 from kitae import __version__, interruption
 from kitae.data import (
     ACTIONS,
+    KEPT,
     PAGE,
     Inputs,
     Rules,
@@ -20,6 +22,7 @@ from kitae.data import (
     Told,
     clean,
     contents,
+    each_conversation,
     is_disjoint,
     partition,
     read_evaluations,
@@ -85,21 +88,36 @@ def clean_data(sources: Sequence[Path], out: Path, wanted: Wanted) -> JsonDict:
 
 def inspect_data(sources: Sequence[Path], out: Path | None, wanted: Wanted, model: str) -> JsonDict:
     """What cleaning would do and how long rows are; of all that it would write, only the report is kept."""
-    from kitae.models import locate
+    from kitae.api.languages import LOOKED_AT, spelled_languages
+    from kitae.models import TokenCounter, light_vocabulary
 
     if out is not None:
         check_out(out, sources)
-    tokenizer = locate(model) / "tokenizer.json"
-    if not tokenizer.is_file():
-        raise InputError("no-fast-tokenizer", where=model)
+    source = _tokenizer_of(model)
     command = shlex.join(["kitae", "data", "inspect", *map(str, sources), *wanted.arguments(), "--model", model])
-    told = Told(wanted.settings(), command, report_page, tokenizer)
+    told = Told(wanted.settings(), command, report_page, TokenCounter(source))
     with tempfile.TemporaryDirectory() as name:
         report = _cleaned(sources, Path(name) / "rows", wanted, told)
+        kept = Path(name) / "rows" / KEPT
+        rows = each_conversation(kept, wanted.form) if report["kept"] else iter(())
+        some = [*islice(rows, 0, None, max(1, report["kept"] // LOOKED_AT))]
+        report["spelled"] = spelled_languages(light_vocabulary(source), some)
     if out is not None:
         write_text(out / PAGE, report_page(report))
         report = {**report, "page": str(out / PAGE)}
     return report
+
+
+def _tokenizer_of(model: str) -> str:
+    """What its tokenizer can be read from without opening, or converting, the model."""
+    from kitae.models import STARTERS, locate_tokenizer
+
+    source = STARTERS[model][0]() if model in STARTERS else Path(model).expanduser()
+    if source.suffix != ".gguf" or not source.is_file():
+        source = locate_tokenizer(model)
+        if not (source / "tokenizer.json").is_file():
+            raise InputError("no-fast-tokenizer", where=model)
+    return str(source.absolute())
 
 
 def split_data(sources: Sequence[Path], out: Path, shares: Shares, form: Format = "auto", limit: int | None = None) -> JsonDict:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kitae import processes
 from kitae.api.languages import spelled_languages
 from kitae.api.libraries import quiet_libraries
+from kitae.api.minutes import Amount, minutes
 from kitae.api.named import check_parts, check_template, find_packages, names_parts
 from kitae.api.rows import CHARACTERS_PER_TOKEN, gather_rows
 from kitae.chat import ChatCodec
@@ -24,8 +25,6 @@ _ASKING = 700e6  # the same in the process in which the base is asked, and what 
 _FOUR_BITS = 0.28  # of two bytes: half a byte, and a scale for every 64 of them
 _HEAD = 60e6  # logits, block by block
 _HOLES = 1.25  # memory that is free, but between what is not
-_FLOPS_BF16, _FLOPS_FP32 = 250e9, 70e9  # what two ordinary cores reach in training, all losses included
-_FASTEST = 10_000  # tokens a second; a small model's time goes into other things than multiplying
 _COUNTED = 1000  # rows by which the tokens of all are told
 _LEAST_AT_ONCE = 64  # tokens; below that a smaller micro-batch is no advice
 
@@ -42,11 +41,11 @@ def estimate(recipe: Recipe) -> JsonDict:
     if answered < least:
         raise InputError("few-validation", where=recipe.name, count=answered, least=least)
     codec = None if recipe.model.new is not None else light_codec(recipe.model.source, recipe.model.chat_template)
-    train, size, tokens = recipe.train, _size(recipe), _counted(recipe, rows, codec)
+    train, size, amount = recipe.train, _size(recipe), _counted(recipe, rows, codec)
+    tokens = amount.learned
     recipe, memory = _fitting(recipe, size, tokens)
     tokens *= 0 if train.method == "blend" else train.epochs + (train.phases.epochs if train.method == "newllm" else 0)
-    flops = _FLOPS_BF16 if computes_in_bf16(train.precision) else _FLOPS_FP32
-    seconds = tokens * max(size.parameters * (6 if train.whole else 4) / flops, 1 / _FASTEST)
+    took = minutes(recipe, size, replace(amount, learned=tokens), len(rows.validation))
     return {
         "name": recipe.name,
         "model": recipe.model.source,
@@ -57,8 +56,11 @@ def estimate(recipe: Recipe) -> JsonDict:
         "tokens": round(tokens),
         "memory_mb": round(memory.most / 1e6),
         "micro_batch_tokens": recipe.train.tokens_at_once,
-        "minutes": round(seconds / 60, 1),
-        "spelled": {} if codec is None else spelled_languages(codec, rows.train),
+        "minutes": round(took.all, 1),
+        "minutes_asking": round(took.asking, 1),
+        "minutes_training": round(took.training, 1),
+        "minutes_proof": round(took.proof, 1),
+        "spelled": {} if codec is None else spelled_languages(codec.vocabulary, rows.train),
         "system": "" if codec is None else codec.default_system(),
     }
 
@@ -139,14 +141,19 @@ def _tokens(recipe: Recipe, rows: Rows) -> float:
     return sum(map(len, texts)) / CHARACTERS_PER_TOKEN
 
 
-def _counted(recipe: Recipe, rows: Rows, codec: ChatCodec | None) -> float:
+def _counted(recipe: Recipe, rows: Rows, codec: ChatCodec | None) -> Amount:
     """By the model's own tokenizer and template, on enough of the rows, if the model is on this disk."""
+    count = max(1, len(rows.train))
     if codec is None:
-        return _tokens(recipe, rows)
+        answers = [len(row.answer) / CHARACTERS_PER_TOKEN for row in rows.train]
+        return Amount(_tokens(recipe, rows), _tokens(recipe, rows) / count, sum(answers) / count, max(answers, default=0))
     some = rows.train[:: max(1, len(rows.train) // _COUNTED)]
     encode = codec.encode if recipe.train.method != "dpo" else lambda row: codec.encode_preference(row).sequences
-    read = sum(len(sequence.ids) for row in some for sequence in encode(row))
-    return read * len(rows.train) / max(1, len(some))
+    read = [sequence for row in some for sequence in encode(row)]
+    length = sum(len(sequence.ids) for sequence in read) / max(1, len(some))
+    answers = [sequence.spans[-1].end - sequence.spans[-1].start for sequence in read if sequence.spans]
+    answer, longest = sum(answers) / max(1, len(answers)), max(answers, default=0)
+    return Amount(length * len(rows.train), length, answer, longest)
 
 
 def _memory(recipe: Recipe, size: Size, tokens: float) -> Memory:

@@ -9,11 +9,13 @@ from pathlib import Path
 from kitae.api.libraries import quiet_libraries
 from kitae.api.talking import open_target
 from kitae.chat import Conversation
+from kitae.console import Progress, with_progress
 from kitae.data import Rows, read_conversations
 from kitae.errors import InputError
 from kitae.files import JsonDict, write_json
+from kitae.i18n import t
 from kitae.models import STARTERS
-from kitae.recipe import Recipe, load_recipe
+from kitae.recipe import Evaluate, Recipe, load_recipe
 from kitae.runs import Run, find_run, is_run
 
 SUITES = ("language", "exact_match")
@@ -78,13 +80,16 @@ def score_rows(
     from kitae.evaluate import Share, exact_match
     from kitae.evaluate.language import by_engine, contexts, predict, summary
     from kitae.generate import Settings, complete
+    from kitae.verify.exam import answer_sizes
 
     engine, _ = open_target(target, trained)
     each: dict[str, dict[int, float]] = {}
     result: JsonDict = {}
     try:
         if "language" in suites:
-            found = predict(engine.codec, rows, min(longest, engine.context), by_engine(engine))
+            found = predict(
+                engine.codec, with_progress(t("say.reading-rows"), rows), min(longest, engine.context), by_engine(engine)
+            )
             if not found:
                 raise InputError("eval-rows", where=target)
             each["language"] = {row.row: row.bits_per_byte for row in found}
@@ -98,8 +103,11 @@ def score_rows(
             asked = [row for row in rows if not row.is_text]
             if not asked:
                 raise InputError("eval-rows", where=target)
-            settings = Settings(max_tokens=recipe.evaluate.max_new_tokens if recipe else 128)
-            answers = complete(engine, [engine.codec.prompt(row.prompt) for row in asked], settings)
+            room = (recipe.evaluate if recipe else Evaluate()).room(answer_sizes(engine.codec, asked))
+            settings = Settings(max_tokens=room)
+            progress = Progress(t("say.asking"), len(asked), patient=True)
+            answers = complete(engine, [engine.codec.prompt(row.prompt) for row in asked], settings, progress.update)
+            progress.close()
             hits = exact_match(answers, [row.answer for row in asked])
             share = Share(sum(hits), len(hits))
             each["exact_match"] = {number: float(hit) for number, hit in enumerate(hits)}

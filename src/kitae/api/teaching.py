@@ -67,13 +67,13 @@ def _answers(run: Run, settings: Distillation, rows: Sequence[Conversation], sho
         for start in range(0, len(wanted), _AT_ONCE):
             some = wanted[start : start + _AT_ONCE]
             prompts = [engine.codec.prompt(_asked(row, shown)) for row in some]
-            found = complete(engine, prompts, Settings(max_tokens=settings.max_new_tokens))
+            wish = Settings(max_tokens=settings.max_new_tokens)
+            found = complete(engine, prompts, wish, lambda ended, before=start: progress.update(before + ended))  # type: ignore[misc]
             answers = [a.text.strip() if a.finish == "stop" else "" for a in found]
             new = dict(zip(map(_key, some), answers, strict=True))
             for prompt, answer in new.items():
                 append_json(file, {"prompt": prompt, "answer": answer})
             known |= new
-            progress.update(start + len(some))
     finally:
         progress.close()
         engine.close()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from kitae import interruption, processes
 from kitae.api.estimate import fitted
-from kitae.api.languages import in_words, spelled_languages
+from kitae.api.languages import spelled_languages, spelled_warning
 from kitae.api.libraries import quiet_libraries
 from kitae.api.named import check_parts, check_template, find_base, find_packages
 from kitae.api.rows import gather_rows
@@ -173,9 +173,9 @@ def _begin(recipe: Recipe | str | Path, overrides: Sequence[str]) -> tuple[Run, 
         check_liger(base)
     _find_others(wanted, base, rows)
     wanted = _settled(wanted)
-    spelled = spelled_languages(open_codec(base, wanted.model.chat_template), rows.train)
+    spelled = spelled_languages(open_codec(base, wanted.model.chat_template).vocabulary, rows.train)
     if spelled:
-        console.say(f"! {t('say.spelled', languages=in_words(spelled))}")
+        console.say(spelled_warning(spelled))
     run = _new_run(fitted(wanted, rows))
     console.say(t("say.run", run=run.id))
     if rows.unreadable:

@@ -24,7 +24,7 @@ Judge = Annotated[str | None, typer.Option(metavar="WRITER", help=t("help.select
 
 @data_app.command("select", help=t("help.data-select"))
 def data_select(
-    sources: Annotated[list[Path] | None, typer.Argument(metavar="IN...", help=t("help.data-sources"))] = None,
+    sources: Annotated[list[Path] | None, typer.Argument(metavar="IN", help=t("help.data-sources"))] = None,
     *,
     out: Out,
     by: Annotated[list[str], typer.Option(metavar=f"{_WAYS}, +", help=t("help.select-by"))],

@@ -10,11 +10,13 @@ import typer
 
 from kitae.cli import choosing  # noqa: F401 - its commands are of `data`
 from kitae.cli.data import data_app
+from kitae.cli.help import Group
 from kitae.cli.result import Result, form_table, gate_lines, grid, verdict_line
 from kitae.cli.tokenizer import tokenizer_app
 from kitae.i18n import t
 
 app = typer.Typer(
+    cls=Group,
     help=t("help.kitae"),
     epilog=t("help.flags"),
     no_args_is_help=True,
@@ -22,8 +24,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-recipe_app = typer.Typer(help=t("help.recipe"), no_args_is_help=True, rich_markup_mode=None)
-runs_app = typer.Typer(help=t("help.runs"), no_args_is_help=True, rich_markup_mode=None)
+recipe_app = typer.Typer(help=t("help.recipe"), no_args_is_help=True, rich_markup_mode=None, cls=Group)
+runs_app = typer.Typer(help=t("help.runs"), no_args_is_help=True, rich_markup_mode=None, cls=Group)
 app.add_typer(recipe_app, name="recipe")
 app.add_typer(data_app, name="data")
 app.add_typer(tokenizer_app, name="tokenizer")
@@ -111,12 +113,12 @@ def recipe_new(
 @recipe_app.command("check", help=t("help.recipe-check"))
 def recipe_check(path: RecipePath, set_: Overrides = None) -> Result:
     from kitae.api import estimate
-    from kitae.api.languages import in_words
+    from kitae.api.languages import spelled_warning
     from kitae.recipe import load_recipe
 
     value = estimate(load_recipe(path, set_ or []))
     system = f"\n\n{t('say.default-system', text=value['system'])}" if value["system"] else ""
-    spelled = f"\n\n! {t('say.spelled', languages=in_words(value['spelled']))}" if value["spelled"] else ""
+    spelled = f"\n\n{spelled_warning(value['spelled'])}" if value["spelled"] else ""
     return Result(value, t("say.recipe-ok", **value) + system + spelled)
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from kitae.cli.help import Group
 from kitae.cli.result import Result, grid
 from kitae.errors import EXIT_REFUSED, InputError
 from kitae.files import JsonDict
@@ -15,7 +16,7 @@ from kitae.i18n import t
 
 _SHOWN = 5  # rows that could not be read
 
-data_app = typer.Typer(help=t("help.data"), no_args_is_help=True, rich_markup_mode=None)
+data_app = typer.Typer(help=t("help.data"), no_args_is_help=True, rich_markup_mode=None, cls=Group)
 
 
 def named_format(text: str) -> Format:
@@ -24,7 +25,7 @@ def named_format(text: str) -> Format:
     return text
 
 
-Sources = Annotated[list[Path], typer.Argument(metavar="IN...", help=t("help.data-sources"))]
+Sources = Annotated[list[Path], typer.Argument(metavar="IN", help=t("help.data-sources"))]
 Out = Annotated[Path, typer.Option("--out", help=t("help.data-out"))]
 Rule = Annotated[list[str] | None, typer.Option(metavar="GATE=drop|repair|keep", help=t("help.data-rule"))]
 Language = Annotated[list[str] | None, typer.Option(help=t("help.data-language"))]
@@ -163,6 +164,8 @@ def _gates(report: JsonDict) -> str:
 
 
 def _lengths(report: JsonDict) -> str:
+    from kitae.api.languages import spelled_warning
+
     told = report["statistics"]
     marks = ("least", "p5", "p50", "p95", "p99", "most")
     names = [name for name in ("tokens", "learned", "turns") if told.get(name, {}).get("total")]
@@ -174,4 +177,5 @@ def _lengths(report: JsonDict) -> str:
     )
     languages = ", ".join(f"{name} {count}" for name, count in told["languages"].items())
     share = t("data.label-share", share=f"{told.get('label_share', 0):.1%}")
-    return f"{table}\n\n{share}\n{t('data.report.languages')}: {languages}"
+    spelled = f"\n\n{spelled_warning(report['spelled'])}" if report["spelled"] else ""
+    return f"{table}\n\n{share}\n{t('data.report.languages')}: {languages}{spelled}"

@@ -19,9 +19,9 @@ class Result:
 def grid(rows: Sequence[Sequence[object]]) -> str:
     """Rows as columns of text; the first row is the head."""
     cells = [[str(cell) for cell in row] for row in rows]
-    widths = [max(_width(row[i]) for row in cells) for i in range(len(cells[0]))]
-    lines = ["  ".join(cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True)) for row in cells]
-    lines.insert(1, "  ".join("─" * width for width in widths))
+    widths = [max(width(row[i]) for row in cells) for i in range(len(cells[0]))]
+    lines = ["  ".join(cell + " " * (most - width(cell)) for cell, most in zip(row, widths, strict=True)) for row in cells]
+    lines.insert(1, "  ".join("─" * most for most in widths))
     return "\n".join(line.rstrip() for line in lines)
 
 
@@ -70,7 +70,7 @@ def _share(value: float | None) -> str:
     return "–" if value is None else f"{value:.1%}"
 
 
-def _width(text: str) -> int:
+def width(text: str) -> int:
     """Columns on a terminal, where Japanese characters take two."""
     import unicodedata
 

@@ -7,13 +7,14 @@ from typing import Annotated
 
 import typer
 
+from kitae.cli.help import Group
 from kitae.cli.result import Result, grid
 from kitae.files import JsonDict
 from kitae.i18n import t
 
 _SHOWN = 8
 
-tokenizer_app = typer.Typer(help=t("help.tokenizer"), no_args_is_help=True, rich_markup_mode=None)
+tokenizer_app = typer.Typer(help=t("help.tokenizer"), no_args_is_help=True, rich_markup_mode=None, cls=Group)
 
 
 @tokenizer_app.command("train", help=t("help.tokenizer-train"))

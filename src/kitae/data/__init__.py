@@ -1,7 +1,7 @@
 """Readers, cleaning, splitting, and the bundled task."""
 
 from kitae.data.catalogue import catalogue
-from kitae.data.clean import PAGE, Inputs, Told, clean
+from kitae.data.clean import KEPT, PAGE, Inputs, Told, clean
 from kitae.data.entries import as_line, each_entry, none_of, nothing_read, read_rows, readable_as
 from kitae.data.fields import counted
 from kitae.data.hub import HubSet, downloaded, is_hub
@@ -11,7 +11,7 @@ from kitae.data.leaks import Evaluations, read_evaluations
 from kitae.data.licences import ACTS, Claim, Kind, Verdict, judge
 from kitae.data.partition import Shares, is_disjoint, partition
 from kitae.data.places import contents, files_of
-from kitae.data.readers import each_found, read_conversations
+from kitae.data.readers import each_conversation, each_found, read_conversations
 from kitae.data.report import report_page
 from kitae.data.rows import UNREADABLE, Rows, content, wanted_rules
 from kitae.data.rules import GATES, Finding
@@ -25,6 +25,7 @@ __all__ = [
     "ACTIONS",
     "ACTS",
     "GATES",
+    "KEPT",
     "PAGE",
     "READ_BY_MODEL",
     "UNREADABLE",
@@ -50,6 +51,7 @@ __all__ = [
     "counted",
     "downloaded",
     "draw",
+    "each_conversation",
     "each_entry",
     "each_found",
     "files_of",

@@ -28,7 +28,7 @@ from kitae.data.identity import Parts
 from kitae.data.rules import Finding
 from kitae.data.rules.truncated import Ends, OpenEnd
 from kitae.data.shapes import conversation
-from kitae.data.survey import CountTokens, Look, Rules, Survey, look
+from kitae.data.survey import CountTexts, CountTokens, Look, Rules, Survey, look
 from kitae.errors import InputError, KitaeError, first_line
 from kitae.files import JsonDict, staged_file
 from kitae.formats import Format
@@ -38,10 +38,10 @@ _WAITING = 2  # chunks for each process
 
 
 class Chunks:
-    def __init__(self, folder: Path, rules: Rules, form: Format, tokenizer: Path | None = None) -> None:
+    def __init__(self, folder: Path, rules: Rules, form: Format, count: CountTexts | None = None) -> None:
         self._folder = folder
         self._form = form
-        self._look = Looking(folder, rules, form, tokenizer)
+        self._look = Looking(folder, rules, form, count)
         self._places: list[tuple[int, _Places]] = []  # of each chunk: its first row, and where its rows come from
         self._files: list[list[tuple[str, int]]] = []  # of each chunk: its files, and how many of its rows are of each
         self._offsets: list[np.ndarray[tuple[int], np.dtype[np.int64]]] = []
@@ -115,7 +115,7 @@ class Looking:
     folder: Path
     rules: Rules
     form: Format
-    tokenizer: Path | None  # whose tokens are counted
+    count: CountTexts | None  # the tokens of texts
 
 
 def _worked(chunks: Iterator[tuple[int, list[Entry]]], looking: Looking) -> Iterator[int]:
@@ -192,7 +192,7 @@ def _work(number: int, entries: list[Entry], looking: Looking | None = None) -> 
             looks.append(seen)
             offsets.append(file.tell())
             file.write(as_line(line) + (as_line(meta) if meta else b"\n"))
-    counter = _counter(looking.tokenizer) if looking.tokenizer else None
+    counter = _counter(looking.count) if looking.count else None
     _save(folder, number, Survey.of(looks, looking.rules.of_rows, counter), entries, offsets)
     return number
 
@@ -222,12 +222,8 @@ def _meta(entry: Entry, against: list[Finding], noticed: Sequence[Finding] = (),
     return {"where": entry.where, "against": plain(against), "noticed": plain(noticed), "repairs": plain(repairs)}
 
 
-@lru_cache(maxsize=1)
-def _counter(path: Path) -> CountTokens:
+def _counter(count_texts: CountTexts) -> CountTokens:
     """Tokens of what is said, without those that a chat template puts around it."""
-    from tokenizers import Tokenizer
-
-    tokenizer = Tokenizer.from_file(str(path))
 
     def count(rows: Sequence[Conversation | None]) -> list[tuple[int, int]]:
         texts = [
@@ -236,10 +232,9 @@ def _counter(path: Path) -> CountTokens:
             if row
             for m in row.messages
         ]
-        found = tokenizer.encode_batch_fast([text for _, _, text in texts], add_special_tokens=False)
+        found = count_texts([text for _, _, text in texts])
         counts = [(0, 0)] * len(rows)
-        for (i, learned, _), encoding in zip(texts, found, strict=True):
-            size = len(encoding)
+        for (i, learned, _), size in zip(texts, found, strict=True):
             counts[i] = counts[i][0] + size, counts[i][1] + size * learned
         return counts
 

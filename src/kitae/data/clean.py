@@ -22,7 +22,7 @@ from kitae.data.chunks import Chunks
 from kitae.data.entries import REJECTED, UNREADABLE, as_line, each_entry, nothing_read, with_reasons
 from kitae.data.places import contents
 from kitae.data.rules import Finding
-from kitae.data.survey import Decision, Rules, Survey, decide
+from kitae.data.survey import CountTexts, Decision, Rules, Survey, decide
 from kitae.errors import InputError
 from kitae.files import JsonDict, alone, hash_text, staged_folder, write_json, write_text
 from kitae.formats import Format
@@ -51,7 +51,7 @@ class Told:
     settings: str  # everything that the result depends on
     command: str
     page: Callable[[JsonDict], str]
-    tokenizer: Path | None = None  # whose tokens are counted
+    count: CountTexts | None = None  # the tokens of texts
 
 
 def clean(inputs: Inputs, out: Path, rules: Rules, told: Told) -> JsonDict:
@@ -68,8 +68,8 @@ def clean(inputs: Inputs, out: Path, rules: Rules, told: Told) -> JsonDict:
 
 
 def _clean(inputs: Inputs, out: Path, work: Path, rules: Rules, told: Told) -> JsonDict:
-    name = hash_text(inputs.fingerprint(), told.settings, str(told.tokenizer))
-    chunks = Chunks(work / name, rules, inputs.form, told.tokenizer)
+    name = hash_text(inputs.fingerprint(), told.settings, str(told.count))
+    chunks = Chunks(work / name, rules, inputs.form, told.count)
     survey = look_at(chunks, inputs)
     _check_readable(chunks, survey, inputs.strict)
     decision = decide(survey, rules, chunks.parts_of, chunks.where)

@@ -22,6 +22,7 @@ from kitae.data.signature import BANDS, Bands, bands, whole
 from kitae.errors import InputError
 from kitae.formats import NEAR, Action, Format
 
+CountTexts = Callable[[Sequence[str]], Sequence[int]]
 CountTokens = Callable[[Sequence[Conversation | None]], Sequence[tuple[int, int]]]  # all of a row's, and those of its answers
 DUPLICATES = "data.duplicates"
 ACTIONS: dict[str, Action] = {gate: "repair" if gate in ("data.encoding", "data.private") else "drop" for gate in GATES}

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kitae.chat import Conversation, Encoded, Message
+from kitae.console import Progress, with_progress
 from kitae.copies import run_fresh
 from kitae.errors import InputError, KitaeError
 from kitae.files import JsonDict, read_json, write_json
@@ -138,10 +139,10 @@ def _look(job: Job, folder: Path) -> Observation:
         prompts = [codec.prompt(_messages(chat)) for chat in job.prompts]
         settings = Settings(max_tokens=job.max_new_tokens)
         began = time.monotonic()
-        answers = complete(engine, prompts, settings) if prompts else []
+        answers = _answers(engine, prompts, settings)
         seconds = time.monotonic() - began
         sampling = Settings(max_tokens=job.max_new_tokens, temperature=0.8, top_p=0.95, seed=0)
-        sampled = complete(engine, prompts[: job.sampled], sampling) if job.sampled else []
+        sampled = _answers(engine, prompts[: job.sampled], sampling)
         return Observation(
             job=job,
             facts=_facts(engine, job),
@@ -157,11 +158,17 @@ def _look(job: Job, folder: Path) -> Observation:
         engine.close()
 
 
+def _answers(engine: Engine, prompts: Sequence[list[int]], settings: Settings) -> list[Completion]:
+    progress = Progress(t("say.asking"), len(prompts))
+    return complete(engine, prompts, settings, progress.update) if prompts else []
+
+
 def _logits(engine: Engine, sequences: Sequence[list[int]], starts: Sequence[int], folder: Path) -> Path:
     """Row by row into the file: together they are several times the size of a small model."""
     count = sum(len(ids) - start - 1 for ids, start in zip(sequences, starts, strict=True))
     with tempfile.NamedTemporaryFile(dir=folder, prefix="logits-", suffix=".npy", delete=False) as file:
-        for number, (ids, start) in enumerate(zip(sequences, starts, strict=True)):
+        rows = with_progress(t("say.reading-rows"), [*zip(sequences, starts, strict=True)])
+        for number, (ids, start) in enumerate(rows):
             row = engine.logits(ids, start).astype("<f4", copy=False)
             if number == 0:
                 header = {"descr": "<f4", "fortran_order": False, "shape": (count, row.shape[1])}

@@ -60,9 +60,10 @@ def complete(
     engine: Engine,
     prompts: Sequence[Sequence[int]],
     settings: Settings,
-    on_progress: Callable[[int], None] | None = None,
+    on_progress: Callable[[int], None] = lambda ended: None,
 ) -> list[Completion]:
-    """The answers to any number of prompts, in their order. Prompts of like length are decoded together."""
+    """The answers to any number of prompts, in their order. Prompts of like length are decoded together. `on_progress` hears at
+    each token how many answers have ended."""
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     answers: dict[int, Completion] = {}
     for start in range(0, len(order), engine.width):
@@ -75,6 +76,5 @@ def complete(
             tokens[index] += chunk.tokens
             if chunk.finish is not None:
                 answers[index] = Completion(texts[index], tuple(tokens[index]), chunk.finish)
-                if on_progress:
-                    on_progress(len(answers))
+            on_progress(len(answers))
     return [answers[i] for i in range(len(prompts))]

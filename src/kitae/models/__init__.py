@@ -4,7 +4,7 @@ from kitae.models.facts import Facts, count_parameters, deciding_files, folder_f
 from kitae.models.four_bits import rounded
 from kitae.models.gguf_header import GgufHeader, GgufParts, Tensor, read_gguf_header
 from kitae.models.gguf_types import FILE_TYPES, block_size, row_bytes, type_number
-from kitae.models.light import light_codec
+from kitae.models.light import TokenCounter, light_codec, light_vocabulary
 from kitae.models.llama import LlamaModel, LlamaVocabulary
 from kitae.models.llama_library import CHOICE, NATIVE, PREBUILT, library, llama_places, llama_version
 from kitae.models.new import NEWLLM, Design, create_model, size_of
@@ -40,6 +40,7 @@ __all__ = [
     "LlamaVocabulary",
     "Size",
     "Tensor",
+    "TokenCounter",
     "add_lora",
     "add_soft_prompt",
     "base_of",
@@ -59,6 +60,7 @@ __all__ = [
     "is_soft_prompt",
     "library",
     "light_codec",
+    "light_vocabulary",
     "llama_places",
     "llama_version",
     "locate",

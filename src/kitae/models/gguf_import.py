@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kitae import paths
-from kitae.console import console
+from kitae.console import console, watched
 from kitae.errors import InputError, first_line
 from kitae.files import read_json, sha256, staged_folder, write_json
 from kitae.i18n import t
@@ -39,7 +39,7 @@ def import_gguf(path: Path, name: str) -> Path:
     read_gguf_header(path)
     console.say(t("say.import-gguf", name=path.name))
     with staged_folder(folder) as stage, _read_once():
-        _convert(path, stage)
+        watched(t("say.importing"), lambda: _convert(path, stage))
     return folder
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo, field_validator
@@ -26,6 +28,7 @@ NO_GGUF = ("gru", "mingru", "newllm")  # llama.cpp has no graph for them
 AT_ONCE = (
     1024  # tokens; those adapters that keep little of each are a tenth faster with twice as many in bf16, and slower in fp32
 )
+_LEAST_ROOM, _SPARE_ROOM, _MOST_ROOM = 32, 1.25, 512  # tokens of an answer
 Quant = Literal["F16", "Q8_0", "Q6_K", "Q5_K_M", "Q5_K_S", "Q4_K_M", "Q4_K_S", "Q4_0", "Q3_K_M", "Q2_K"]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -336,7 +339,16 @@ class Evaluate(Section):
     suites: list[Literal["exact_match"]] = Field([], description="exact_match: the whole answer, character by character")
     prompts: int = Field(48, ge=8, description="held-out prompts on which answers are generated")
     rows: int = Field(24, ge=4, description="held-out rows on which distributions are compared, up to 8,192 tokens")
-    max_new_tokens: int = Field(128, ge=1)
+    max_new_tokens: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        "auto",
+        description="of an answer; auto: a quarter more than the longest held-out one, at most 512. Longer ones are not asked",
+    )
+
+    def room(self, answers: Sequence[int]) -> int:
+        """Tokens that an answer may have, if right ones have so many."""
+        if self.max_new_tokens != "auto":
+            return self.max_new_tokens
+        return min(max(_LEAST_ROOM, math.ceil(_SPARE_ROOM * max(answers, default=0))), _MOST_ROOM)
 
 
 class Thresholds(Section):

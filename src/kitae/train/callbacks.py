@@ -36,6 +36,7 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
         self._rows = run.path / "row-losses.jsonl"
         self._began = time.monotonic()
         self._seen = 0
+        self._note = ""
         self._stepping = self._step_seconds = self._step_began = 0.0
         self._earlier = max((float(step["seconds"]) for step in run.events("step")), default=0.0)  # before a resumption
 
@@ -50,6 +51,10 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
 
     def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         self._step_began = time.monotonic()
+
+    def on_substep_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """A step may take a minute."""
+        self._progress.update(state.global_step, self._note)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         self._step_seconds = time.monotonic() - self._step_began
@@ -88,9 +93,8 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
                 seconds=round(self._earlier + seconds, 1),
             )
             memory = " + ".join(f"{megabytes / 1024:.1f}" for megabytes in held.values())
-            self._progress.update(
-                state.global_step, t("say.step", loss=f"{logs['loss']:.4f}", speed=round(speed), memory=memory)
-            )
+            self._note = t("say.step", loss=f"{logs['loss']:.4f}", speed=round(speed), memory=memory)
+            self._progress.update(state.global_step, self._note)
         elif "micro_batch_tokens" in logs:
             self._run.record("halved", step=state.global_step + 1, micro_batch_tokens=int(logs["micro_batch_tokens"]))
             console.say("\n  " + t("say.out-of-memory", step=state.global_step + 1, tokens=int(logs["micro_batch_tokens"])))

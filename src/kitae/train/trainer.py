@@ -23,9 +23,11 @@ from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerCallb
 
 from kitae import processes
 from kitae.chat import Encoded
+from kitae.console import Progress
 from kitae.errors import KitaeError, first_line
 from kitae.files import staged_file, staged_folder
 from kitae.hardware import ran_out_of_memory
+from kitae.i18n import t
 from kitae.train.batches import EncodedRows, MicroBatch, Part, Plan, Step, collate
 from kitae.train.loss import LabelledLoss, trial_batch
 from kitae.train.memory import RandomState
@@ -174,6 +176,7 @@ class KitaeTrainer(Trainer):  # type: ignore[misc]
             for part in batch.within(self.micro_batch_tokens, self._loss.padded):
                 self._held = part
                 yield part
+                self.callback_handler.on_substep_end(self.args, self.state, self.control)
 
     def _fitting(self, work: Callable[[], T], undo: Callable[[], None] | None = None) -> T:
         """Done again with micro-batches half as large, for as long as memory runs out."""
@@ -243,9 +246,13 @@ class KitaeTrainer(Trainer):  # type: ignore[misc]
 
     def held_out(self) -> Iterator[MicroBatch]:
         """This process's share, which is one of rows: how many go at once may become another matter in each process."""
+        progress, done = Progress(t("say.scoring"), len(self.validation), patient=True), 0
         for batch in self._part.in_batches(self.validation, self.micro_batch_tokens, self._loss.padded):
             self._held = batch
             yield batch.to(self.args.device)
+            done += len(batch.sources) * self._part.count
+            progress.update(min(done, len(self.validation)))
+        progress.close()
 
     def _mean(self, found: Iterable[tuple[float, int]]) -> float:
         """Of (sum, count) over all processes."""

@@ -20,6 +20,7 @@ _TOKENS = 8_192
 _LEAST_ROWS = 4
 _GENERAL_ANSWER = 128  # tokens in which a short question is answered, by whoever stops at all
 _LONG = 640
+_LOOKED_AT = 500  # held-out rows
 
 
 @dataclass(frozen=True)
@@ -113,12 +114,17 @@ def own_exam(
     wanted, preferences = recipe.evaluate, recipe.train.method == "dpo"
     single = [row.learned_part for row in test if row.teaches] or [row.learned_part for row in validation if row.teaches]
     compared = [row for row in (*test, *validation) if row.rejected is not None] if preferences else single
+    chats = [row for row in single if not row.is_text]
+    sizes = answer_sizes(codec, chats)
+    room = wanted.room(sizes)
+    # Whoever answers such a row rightly would be cut off, which looks like one who can't stop.
+    fitting = [row for row, size in zip(chats, sizes, strict=False) if size <= room]
     exam = Exam(
         codec=codec,
         rows=compared[: wanted.rows],
-        prompts=[row for row in single if not row.is_text][: wanted.prompts],
+        prompts=(fitting or chats)[: wanted.prompts],
         limits=recipe.verify,
-        max_new_tokens=wanted.max_new_tokens,
+        max_new_tokens=room,
         exact="exact_match" in wanted.suites,
         longest=recipe.model.max_length,
         own_task=True,
@@ -126,6 +132,11 @@ def own_exam(
         preferences=preferences,
     )
     return exam.shortened()
+
+
+def answer_sizes(codec: ChatCodec, rows: Sequence[Conversation]) -> list[int]:
+    """Tokens of the answers of as many rows as an exam looks at, with their ends."""
+    return [len(codec.vocabulary.encode(row.answer, parse_control=False)) + 1 for row in rows[:_LOOKED_AT]]
 
 
 def general_exam(codec: ChatCodec, context: int | None) -> Exam:
