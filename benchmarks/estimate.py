@@ -1,6 +1,6 @@
 """What `recipe check` expects beside what then happens: python benchmarks/estimate.py ROWS.jsonl [...] [--rows 200] [--json]
 
-Each file is trained for one epoch on the starter and shipped as Q4_K_M; prints the minutes that were expected, and those it took.
+Each file is trained for one epoch on the starter and shipped as Q4_K_M; prints the minutes expected, and those it took.
 """
 
 from __future__ import annotations

@@ -332,7 +332,7 @@ def test_inspecting_writes_nothing_but_a_page(tmp_path: Path, starter: Path) -> 
 def test_inspecting_names_languages_that_a_starter_cannot_write_and_converts_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kitae.models.source, "import_gguf", lambda path, name: pytest.fail("converted"))
+    monkeypatch.setattr("kitae.models.source.import_gguf", lambda path, name: pytest.fail("converted"))
     japanese = [{"instruction": f"質問 {i} です。", "output": f"川のそばの明かりは {i} 時にともります。"} for i in range(20)]
     report = inspect_data([written(tmp_path / "ja.jsonl", japanese)], None, Wanted(), "smollm2-135m-instruct")
     assert set(report["spelled"]) == {"ja"}
