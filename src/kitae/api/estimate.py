@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from statistics import fmean
 
 from kitae import processes
 from kitae.api.languages import spelled_languages
@@ -143,17 +144,17 @@ def _tokens(recipe: Recipe, rows: Rows) -> float:
 
 def _counted(recipe: Recipe, rows: Rows, codec: ChatCodec | None) -> Amount:
     """By the model's own tokenizer and template, on enough of the rows, if the model is on this disk."""
-    count = max(1, len(rows.train))
+    held_out = (rows.test or rows.validation)[:_COUNTED]
     if codec is None:
-        answers = [len(row.answer) / CHARACTERS_PER_TOKEN for row in rows.train]
-        return Amount(_tokens(recipe, rows), _tokens(recipe, rows) / count, sum(answers) / count, max(answers, default=0))
-    some = rows.train[:: max(1, len(rows.train) // _COUNTED)]
-    encode = codec.encode if recipe.train.method != "dpo" else lambda row: codec.encode_preference(row).sequences
-    read = [sequence for row in some for sequence in encode(row)]
-    length = sum(len(sequence.ids) for sequence in read) / max(1, len(some))
-    answers = [sequence.spans[-1].end - sequence.spans[-1].start for sequence in read if sequence.spans]
-    answer, longest = sum(answers) / max(1, len(answers)), max(answers, default=0)
-    return Amount(length * len(rows.train), length, answer, longest)
+        answers = [len(row.answer) / CHARACTERS_PER_TOKEN for row in held_out]
+        read = _tokens(recipe, rows)
+    else:
+        some = rows.train[:: max(1, len(rows.train) // _COUNTED)]
+        encode = codec.encode if recipe.train.method != "dpo" else lambda row: codec.encode_preference(row).sequences
+        length = sum(len(sequence.ids) for row in some for sequence in encode(row)) / max(1, len(some))
+        read = length * len(rows.train)
+        answers = [len(codec.vocabulary.encode(row.answer, parse_control=False)) + 1 for row in held_out]
+    return Amount(read, read / max(1, len(rows.train)), fmean(answers or [0]), round(max(answers, default=0)))
 
 
 def _memory(recipe: Recipe, size: Size, tokens: float) -> Memory:

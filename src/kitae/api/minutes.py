@@ -19,7 +19,7 @@ _WEIGHTS = 16_000_000  # of the matrix that is timed: more than caches hold
 _TIMED = 0.25  # seconds
 _LEARNING, _LEARNING_WHOLE = 4.0, 5.5  # times of multiplying once: forward and back, and what is not multiplying
 _READING = 1.5  # the same where nothing is learned
-_WRITING = 2.0
+_WRITING = 3.0  # the same where answers are written, one token of each at a time
 _TOGETHER = 64  # answers
 _ALL_COMPARED = 8_192  # tokens, at most
 _LONG = 640  # tokens of the probe for positions
@@ -38,7 +38,7 @@ class Amount:
     learned: float  # in all epochs
     row: float  # of one row
     answer: float  # of one answer
-    longest: float  # of the longest of them
+    longest: int  # of the longest that is held out
 
 
 @dataclass(frozen=True)
@@ -57,31 +57,34 @@ def minutes(recipe: Recipe, size: Size, amount: Amount, validation: int) -> Minu
     train, wanted, weights = recipe.train, recipe.evaluate, size.parameters * size.passes
     bf16 = computes_in_bf16(train.precision)
     many, in_training = _timed(size.hidden, 1024, False), _timed(size.hidden, 1024, bf16)
-    few = _timed(size.hidden, min(wanted.prompts, _TOGETHER), False)
+    together = min(wanted.prompts, _TOGETHER)
+    few, one = _timed(size.hidden, together, False), _timed(size.hidden, 1, False)
 
     def reading(tokens: float) -> float:
         return tokens * max(_LEAST / 2, _READING * many * weights)
 
-    def writing(answers: int, tokens: float) -> float:
-        return answers * tokens * max(_LEAST, _WRITING * few * weights)
+    def writing(answers: int, tokens: float = amount.answer, steps: float = amount.longest) -> float:
+        """A step fetches all weights, however few answers are left; each of these is multiplied by them."""
+        fetched, multiplied = -(-answers // _TOGETHER) * steps * one, answers * tokens * max(few - one / together, 0)
+        return max(_LEAST * steps, _WRITING * weights * (fetched + multiplied))
 
     compared = min(wanted.rows * amount.row, _ALL_COMPARED)
     exact = "exact_match" in wanted.suites
-    room = wanted.room([round(amount.longest)])
+    room = wanted.room([amount.longest])
     asking = _STARTING + _FORM + reading(compared)
-    asking += writing(wanted.prompts, room) if exact else 0  # a base goes on as long as it may
+    asking += writing(wanted.prompts, room, room) if exact else 0  # a base goes on as long as it may
     multiplied = _LEARNING_WHOLE if train.whole else _LEARNING
     training = amount.learned * max(_LEAST, multiplied * in_training * weights)
     training += reading((train.evaluations + 1) * validation * amount.row)  # and before the first step
     quantised = [quant for quant in recipe.quants if quant != "F16"]
     alike = reading(compared + _LONG) + _FORM
-    answered = alike + writing(wanted.prompts + _SAMPLED, amount.answer)
+    answered = alike + writing(wanted.prompts) + writing(_SAMPLED)
     proof = _STARTING + alike + answered + _MAKING * size.parameters
     if recipe.quants:
-        proof += alike + writing(2 * _FEW, amount.answer) + reading(_CALIBRATION)
+        proof += alike + 2 * writing(_FEW) + reading(_CALIBRATION)
         proof += (answered + _MAKING * size.parameters) * len(quantised)
     if not exact:
-        proof += writing(wanted.prompts, room)  # the base is asked now
+        proof += writing(wanted.prompts, room, room)  # the base is asked now
     return Minutes(asking / 60, training / 60, proof / 60)
 
 
