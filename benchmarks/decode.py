@@ -66,8 +66,9 @@ def row(model: Path, setting: str, busy: bool) -> dict[str, object]:
 def measure(model: Path) -> dict[str, float]:
     from kitae.chat import Message
     from kitae.generate import Settings, complete, open_engine
+    from kitae.models import Target
 
-    engine = open_engine(model)
+    engine = open_engine(Target(model))
     prompts = [engine.codec.prompt([Message("user", f"Tell me a story about the number {n}.")]) for n in range(48)]
     speeds = {}
     for name, chosen in (("one", prompts[:1]), ("many", prompts)):

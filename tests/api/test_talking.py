@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from kitae.api.talking import conversation, find_target, generate, open_target
+from kitae.api.talking import conversation, generate, open_target
 from kitae.errors import InputError
 from kitae.files import write_text
 from kitae.generate import Settings
 from kitae.recipe import load_recipe, recipe_yaml
 from kitae.runs import create_run
+from kitae.targets import resolve
 
 from ..conftest import Tiny
 
@@ -31,8 +32,8 @@ def test_a_recipes_stop_tokens_end_answers(model: Path, tmp_path: Path) -> None:
     write_text(run.recipe_path, recipe_yaml(load_recipe(recipe)))
     (run.path / "manifest.json").write_text(json.dumps({"model": {"folder": str(model)}}))
     (run.path / "model").symlink_to(model)
-    found = find_target(run.id)
-    engine = found.open()
+    found = resolve(run.id)
+    engine, _ = open_target(run.id)
     assert engine.stop_tokens == {1, 2}
     assert found.fingerprint()[-1] == "<|im_start|>"
 
@@ -47,7 +48,7 @@ def test_nothing_is_no_question(model: Path, prompt: str) -> None:
 def test_a_name_that_is_nothing_is_shown_what_there_is(tmp_path: Path) -> None:
     run = create_run("chats", "")
     with pytest.raises(InputError) as told:
-        find_target("nosuchrun")
+        resolve("nosuchrun")
     assert told.value.kind == "model-missing" and "nosuchrun" in told.value.message
     assert run.id in told.value.why and "smollm2-135m-instruct" in told.value.why
 

@@ -14,6 +14,7 @@ from kitae.evaluate.language import by_engine
 from kitae.evaluate.reading import Read, Reader
 from kitae.generate import open_engine
 from kitae.generate.torch_engine import TorchEngine
+from kitae.models import Target
 
 Tiny = Callable[..., Path]
 ROWS = [
@@ -33,7 +34,7 @@ def read(engine: TorchEngine, one: Conversation) -> Read:
 
 @pytest.fixture(scope="module")
 def engine(tiny_llama: Tiny) -> TorchEngine:
-    made = open_engine(tiny_llama())
+    made = open_engine(Target(tiny_llama()))
     assert isinstance(made, TorchEngine)
     return made
 
@@ -98,7 +99,7 @@ def test_other_models_are_read_too(kind: str, starter: Path, tmp_path: Path) -> 
         shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "head_dim": 16}
         config = Gemma2Config(vocab_size=49152, num_key_value_heads=2, max_position_embeddings=256, **shape)
         Gemma2ForCausalLM(config).save_pretrained(tmp_path / "model")
-    engine = open_engine(tmp_path / "model")
+    engine = open_engine(Target(tmp_path / "model"))
     assert isinstance(engine, TorchEngine)
     encoded = [read(engine, row(said)) for said in ROWS]
     found = Reader(engine).read(encoded, difficulty=True, vectors=True)

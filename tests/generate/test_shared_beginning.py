@@ -10,14 +10,14 @@ from kitae.chat import Message
 from kitae.generate import Settings, complete, open_engine
 from kitae.generate.engine import Engine
 from kitae.generate.prefix import common_prefix
-from kitae.models import starter_file
+from kitae.models import Target, starter_file
 
 TEXTS = ("one", "a longer one, with more to read", "two")
 
 
 @pytest.fixture(scope="module", params=["torch", "llama.cpp"])
 def engine(request: pytest.FixtureRequest, tiny_llama: Tiny) -> Engine:
-    return open_engine(tiny_llama() if request.param == "torch" else starter_file())
+    return open_engine(Target(tiny_llama() if request.param == "torch" else starter_file()))
 
 
 def prompts(engine: Engine) -> list[list[int]]:

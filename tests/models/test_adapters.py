@@ -16,7 +16,16 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from kitae.chat import Message
 from kitae.errors import InputError
 from kitae.generate import Settings, complete, open_engine
-from kitae.models import add_lora, add_soft_prompt, is_soft_prompt, open_model, open_tokenizer, open_with_adapter, rounded
+from kitae.models import (
+    Target,
+    add_lora,
+    add_soft_prompt,
+    is_soft_prompt,
+    open_model,
+    open_tokenizer,
+    open_with_adapter,
+    rounded,
+)
 from kitae.verify.weights import changed
 
 
@@ -40,8 +49,8 @@ def test_an_engine_says_what_peft_says(model: Path, tmp_path: Path, kind: str) -
     shaken(adapted)
     adapted.save_pretrained(tmp_path / "adapter")
     assert is_soft_prompt(tmp_path / "adapter")
-    engine = open_engine(tmp_path / "adapter", model)
-    plain = open_engine(model)
+    engine = open_engine(Target(tmp_path / "adapter", base=model))
+    plain = open_engine(Target(model))
     ids = [5, 90, 17, 400, 33, 8]
     with torch.no_grad():
         expected = adapted(input_ids=torch.tensor([ids])).logits[0, -len(ids) :].numpy()

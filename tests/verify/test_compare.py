@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from kitae.evaluate.observe import Job, Observation
+from kitae.models import Target
 from kitae.verify.compare import divergence
 
 _RNG = np.random.default_rng(0)
@@ -46,7 +47,7 @@ def test_one_side_may_pad_its_vocabulary() -> None:
 
 def test_a_file_is_read_in_parts_and_not_held(tmp_path: Path) -> None:
     np.save(tmp_path / "logits.npy", _LOGITS)
-    read = Observation(Job(""), {}, [], [], tmp_path / "logits.npy", [], [], 0.0).row_logits()
+    read = Observation(Job(Target(Path())), {}, [], [], tmp_path / "logits.npy", [], [], 0.0).row_logits()
     assert read.shape == _LOGITS.shape
     for part in (slice(0, 128), slice(128, 999), slice(7, 8)):
         assert (read[part] == _LOGITS[part]).all()
@@ -57,9 +58,9 @@ def test_a_file_is_read_in_parts_and_not_held(tmp_path: Path) -> None:
     del large
     program = (
         "import sys, psutil, numpy as np; from pathlib import Path\n"
-        "from kitae.evaluate.observe import Job, Observation; from kitae.verify.compare import log_likelihoods\n"
+        "from kitae.evaluate.observe import Job, Observation; from kitae.verify.compare import log_likelihoods; from kitae.models import Target\n"
         "held = lambda: psutil.Process().memory_info().rss // 2**20\n"
-        "seen = Observation(Job(''), {}, [], [], Path(sys.argv[1]), [], [], 0.0).row_logits()\n"
+        "seen = Observation(Job(Target(Path())), {}, [], [], Path(sys.argv[1]), [], [], 0.0).row_logits()\n"
         "before = held(); log_likelihoods(seen, np.zeros(2_000, dtype=np.int64)); print(held() - before)"
     )
     done = subprocess.run([sys.executable, "-c", program, tmp_path / "large.npy"], capture_output=True, text=True, check=True)

@@ -9,16 +9,17 @@ import pytest
 
 from kitae.evaluate.observe import Job, Observation
 from kitae.generate import Completion
+from kitae.models import Target
 from kitae.verify.gate import Gate, passed, refused
-from kitae.verify.run import Form, RunVerifier
+from kitae.verify.run import RunVerifier
 
 TRUTHS = [f"answer {i}" for i in range(12)]
-FORM = Form("F16", Path("model.gguf"))
+FORM = Target(Path("model.gguf"), "F16")
 
 
 def seen(answers: list[str]) -> Observation:
     found = [Completion(text, (1,), "stop") for text in answers]
-    return Observation(Job("x"), {}, [], [], None, found, found[:2], 50.0)
+    return Observation(Job(Target(Path("x"))), {}, [], [], None, found, found[:2], 50.0)
 
 
 @pytest.fixture

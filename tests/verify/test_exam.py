@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from kitae.chat import ChatCodec, Conversation
+from kitae.models import Target
 from kitae.recipe import load_recipe
 from kitae.verify.exam import own_exam
 
@@ -24,7 +25,7 @@ def test_long_rows_are_compared_up_to_so_many_tokens(words: int, count: int, cod
     exam = own_exam(recipe, codec, None, [], [row(words)] * 40)
     assert len(exam.rows) == count
     assert len(exam.prompts) == 40  # what is answered is another matter
-    job = exam.job(type("Form", (), {"path": "x", "base": None, "template": None, "extra_stops": ()}))
+    job = exam.job(Target(Path("x")))
     assert sum(map(len, job.sequences)) <= 8_192 or count == 4
 
 

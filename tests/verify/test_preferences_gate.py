@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from kitae.evaluate.observe import Job, Observation
+from kitae.models import Target
 from kitae.recipe import Thresholds
 from kitae.verify.behaviour import improved
 
@@ -21,7 +22,7 @@ def seen(folder: Path, name: str, better: float, worse: float) -> Observation:
         share = (better, worse)[row % 2] * (1 + 0.01 * (row // 2 % 3))
         logits[row] = np.log([(1 - share) / 2, share, (1 - share) / 2])
     np.save(folder / f"{name}.npy", logits)
-    job = Job(path=name, sequences=[[0, 1]] * (2 * PAIRS), starts=[0] * (2 * PAIRS))
+    job = Job(Target(Path(name)), sequences=[[0, 1]] * (2 * PAIRS), starts=[0] * (2 * PAIRS))
     return Observation(job, {}, [], [], folder / f"{name}.npy", [], [], 0.0)
 
 

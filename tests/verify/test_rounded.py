@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from kitae.evaluate.observe import LONG_TAIL, Job, Observation
+from kitae.models import Target
 from kitae.recipe import Thresholds
 from kitae.verify.equal import equivalent
 
@@ -24,7 +25,7 @@ def seen(folder: Path, name: str, swapped: int, far: int) -> Observation:
         logits[:count, 1] = 0.1
         files.append(folder / f"{name}-{part}.npy")
         np.save(files[-1], logits)
-    job = Job("x", sequences=[[0] * (ROWS + 1)], starts=[0], long=[0] * 200)
+    job = Job(Target(Path("x")), sequences=[[0] * (ROWS + 1)], starts=[0], long=[0] * 200)
     facts = {"context": None}
     return Observation(job, facts, [], [], files[0], [], [], 0.0, files[1])
 

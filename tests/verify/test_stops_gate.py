@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from kitae.evaluate.observe import Job, Observation
 from kitae.generate import Completion
+from kitae.models import Target
 from kitae.recipe import Thresholds
 from kitae.verify.behaviour import loops_off_task, rambles, stops, stops_like
 
@@ -30,14 +33,14 @@ def answers(stopped: int, total: int) -> list[Completion]:
 )
 @pytest.mark.parametrize("gate", ["hf.stops", "gguf.stops", "quant.stops"])
 def test_too_few_to_tell_is_a_warning(gate: str, greedy: tuple[int, int], sampled: tuple[int, int], verdict: str) -> None:
-    seen = Observation(Job("x"), {}, [], [], None, answers(*greedy), answers(*sampled), 1.0)
+    seen = Observation(Job(Target(Path("x"))), {}, [], [], None, answers(*greedy), answers(*sampled), 1.0)
     found = stops(gate, seen, Thresholds())
     assert found.verdict == verdict, found.evidence
     assert found.why("en") and found.why("ja") and bool(found.fix()) == (verdict != "pass")
 
 
 def seen(stopped: int, total: int) -> Observation:
-    return Observation(Job("x"), {}, [], [], None, answers(stopped, total), [], 1.0)
+    return Observation(Job(Target(Path("x"))), {}, [], [], None, answers(stopped, total), [], 1.0)
 
 
 @pytest.mark.parametrize(
@@ -62,5 +65,5 @@ def test_a_model_alone_may_ramble() -> None:
     found = rambles("hf.stops", seen(2, 12), Thresholds())
     assert (found.verdict, found.case) == ("warn", "off-task") and "2 of 12" in found.evidence[0]
     endless = [Completion("x", (1,) * 200, "length")] * 12
-    looping = Observation(Job("x"), {}, [], [], None, endless, [], 1.0)
+    looping = Observation(Job(Target(Path("x"))), {}, [], [], None, endless, [], 1.0)
     assert loops_off_task("hf.loops", looping, Thresholds()).verdict == "warn"

@@ -12,7 +12,7 @@ from kitae.api.training import train
 from kitae.errors import InputError, RecipeError
 from kitae.files import JsonDict
 from kitae.recipe import Blend, in_words, load_recipe
-from kitae.runs import find_run, is_run
+from kitae.targets import run_named
 
 
 def blend(
@@ -33,14 +33,14 @@ def blend(
     except ValidationError as error:
         wrong = (f"{'.'.join(map(str, one['loc']))}: {in_words(one)}" for one in error.errors())
         raise InputError("usage", where=" ".join(models), why="\n".join(wrong)) from error
-    run = next((name for name in models if is_run(name)), None)
-    if recipe is None and run is None:
+    like_run = None if recipe is not None else next(filter(None, map(run_named, models)), None)
+    path = recipe or (like_run.recipe_path if like_run else None)
+    if path is None:
         raise InputError("blend-recipe", where=" ".join(models))
-    path = recipe if recipe is not None else find_run(str(run)).recipe_path
     like = load_recipe(path)
     changes = {"name": f"{like.name[:57]}-blend", "train": {"method": "blend", "blend": settings, "seed": like.train.seed}}
-    if like.train.method == "qlora" and recipe is None:  # what its models have changed is a change of the rounded base
-        changes["model"] = {**like.model.model_dump(), "source": find_run(str(run)).manifest["model"]["folder"]}
+    if like.train.method == "qlora" and like_run:  # what its models have changed is a change of the rounded base
+        changes["model"] = {**like.model.model_dump(), "source": like_run.manifest["model"]["folder"]}
     if like.train.method == "soft-prompt":  # what was said of a soft prompt doesn't hold for whole models
         changes["ship"] = {**like.ship.model_dump(), "gguf": None}
     overrides = [f"{key}={json.dumps(value)}" for key, value in changes.items()]

@@ -19,7 +19,7 @@ from kitae.files import JsonDict
 from kitae.hardware import computes_in_bf16, free_gpu_memory, free_memory, has_gpu
 from kitae.models import Design, Size, light_codec, locate_tokenizer, peek, size_of
 from kitae.recipe import Recipe
-from kitae.runs import find_run, is_run
+from kitae.targets import run_named
 
 _PROGRAM = 560e6  # Python and its libraries, the rows
 _ASKING = 700e6  # the same in the process in which the base is asked, and what it keeps of the answers
@@ -190,7 +190,8 @@ def _memory(recipe: Recipe, size: Size, tokens: float) -> Memory:
 
 
 def _other(source: str) -> Size:
-    return peek(str(find_run(source).manifest["model"]["folder"]) if is_run(source) else source)
+    run = run_named(source)
+    return peek(source if run is None else str(run.manifest["model"]["folder"]))
 
 
 def _learned(recipe: Recipe, size: Size) -> int:

@@ -16,7 +16,8 @@ from kitae.files import JsonDict, write_json
 from kitae.i18n import t
 from kitae.models import STARTERS
 from kitae.recipe import Evaluate, Recipe, load_recipe
-from kitae.runs import Run, find_run, is_run
+from kitae.runs import Run, find_run
+from kitae.targets import run_named
 
 SUITES = ("language", "exact_match")
 _LONGEST = 1024  # tokens of a piece of text, where no recipe says how long the model's own were
@@ -37,19 +38,20 @@ def evaluate(
     wanted = list(suites) or (["language", *recipe.evaluate.suites] if recipe else ["language"])
     longest = recipe.model.max_length if recipe else _LONGEST
     scores, result = score_rows(target, rows, wanted, longest, recipe)
-    if is_run(target) and recipe is not None and recipe.model.new is not None and "language" in wanted and data is None:
+    run = run_named(target)
+    if run and recipe is not None and recipe.model.new is not None and "language" in wanted and data is None:
         result["language"]["bigrams"] = _bigrams(target, recipe, rows)
     report: JsonDict = {"target": target, "rows": len(rows), "suites": result}
     if against is not None:
         theirs, result = score_rows(against, rows, wanted, longest, recipe)
         report |= {"against": against, "suites_against": result, "difference": difference(scores, theirs)}
-    if is_run(target) and data is None and limit is None and not suites:  # a part must not be taken for the whole
-        write_json(find_run(target).reports / "eval.json", report)
+    if run and data is None and limit is None and not suites:  # a part must not be taken for the whole
+        write_json(run.reports / "eval.json", report)
     return report
 
 
 def _rows(target: str, against: str | None, data: Path | None) -> tuple[Recipe | None, list[Conversation]]:
-    run = next((find_run(name) for name in (target, against) if name is not None and is_run(name)), None)
+    run = next(filter(None, (run_named(name) for name in (target, against) if name is not None)), None)
     recipe = load_recipe(run.recipe_path) if run else None
     if data is not None:
         return recipe, read_conversations(data)

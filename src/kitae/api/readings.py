@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kitae import __version__, paths
-from kitae.api.talking import Found, find_target
 from kitae.chat import ChatCodec, Conversation
 from kitae.console import Progress, console
 from kitae.data import read_conversations
@@ -21,7 +20,8 @@ from kitae.errors import InputError
 from kitae.files import hash_text, staged_file
 from kitae.hardware import computes_in_bf16, has_gpu
 from kitae.i18n import t
-from kitae.models import is_adapter, locate, open_codec
+from kitae.models import Target, open_codec
+from kitae.targets import resolve
 
 if TYPE_CHECKING:
     from kitae.evaluate.reading import Floats, Read, Reader, Readings
@@ -34,19 +34,15 @@ _LONG = 600  # seconds of reading before which a sample is recommended
 @dataclass(frozen=True)
 class ReadingModel:
     name: str
-    found: Found
+    target: Target
 
     @staticmethod
     def named(name: str) -> ReadingModel:
-        found = find_target(name, trained=True)
-        if found.path.is_file():  # GGUF, of which only weights can be read
-            found = Found(locate(str(found.path)))
-        return ReadingModel(name, found)
+        return ReadingModel(name, resolve(name, trained=True).weights())  # only these can be read
 
     @cached_property
     def codec(self) -> ChatCodec:
-        folder = self.found.base if self.found.base is not None and is_adapter(self.found.path) else self.found.path
-        return open_codec(folder, self.found.template)
+        return open_codec(self.target.folder, self.target.template)
 
     def encode(self, rows: Sequence[Conversation]) -> list[Read]:
         from kitae.evaluate.reading import Read
@@ -65,8 +61,7 @@ class ReadingModel:
     def longest(self) -> int:
         from kitae.models import folder_facts
 
-        folder = self.found.base or self.found.path
-        return min(folder_facts(folder, self.codec).context or 2048, _LONGEST)
+        return min(folder_facts(self.target.folder, self.codec).context or 2048, _LONGEST)
 
     def read(self, rows: Sequence[Read], difficulty: bool, vectors: bool) -> Readings:
         """In parts of rows of like length. The first is one of the middle, from which the time for all is told."""
@@ -110,9 +105,10 @@ class ReadingModel:
     @cached_property
     def _reader(self) -> Reader:
         from kitae.evaluate.reading import Reader
+        from kitae.generate import open_engine
         from kitae.generate.torch_engine import TorchEngine
 
-        engine = self.found.open()
+        engine = open_engine(self.target)
         assert isinstance(engine, TorchEngine)  # GGUF files were made folders of
         return Reader(engine)
 
@@ -122,7 +118,7 @@ class ReadingModel:
         for row in rows:
             digest.update(row.ids.tobytes() + f"{row.start} {row.end} {row.asked};".encode())
         how = f"{computes_in_bf16('auto')} {has_gpu()} {_AT_ONCE}"
-        return hash_text(__version__, *self.found.fingerprint(), digest.hexdigest(), name, how)
+        return hash_text(__version__, *self.target.fingerprint(), digest.hexdigest(), name, how)
 
 
 def _read(reader: Reader, rows: Sequence[Read], files: Mapping[str, Path]) -> dict[str, Floats]:

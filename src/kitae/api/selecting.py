@@ -16,7 +16,6 @@ from kitae.api.cleaning import check_out
 from kitae.api.libraries import quiet_libraries
 from kitae.api.readings import ReadingModel
 from kitae.api.speaking import Speaking
-from kitae.api.talking import find_target
 from kitae.chat import Conversation
 from kitae.console import Progress
 from kitae.data import (
@@ -38,6 +37,7 @@ from kitae.errors import InputError, Interrupted
 from kitae.files import JsonDict, alone, hash_text, staged_folder, write_json, write_jsonl
 from kitae.formats import Format, Way
 from kitae.i18n import t
+from kitae.targets import resolve
 
 Number = TypeVar("Number", bound=np.floating)
 _REASONS = ("not-considered", "no-answer", "too-long", "ifd", "unjudged")
@@ -196,7 +196,7 @@ def _judged(rows: Sequence[Conversation], judge: Speaking) -> list[float]:
     from kitae.generate import Ledger, Spent
 
     progress = Progress(t("select.judging"), len(rows))
-    who = [] if judge.is_endpoint else find_target(judge.who).fingerprint()
+    who = [] if judge.is_endpoint else resolve(judge.who).fingerprint()
     folder = paths.cache_dir() / "judgements" / hash_text(judge.who, *who)
     speaker = judge.open()
     try:

@@ -55,7 +55,7 @@ def compare_selections(
     wanted = load_recipe(recipe, ["data.select=null"])
     files = contents([*(Path(source.path) for source in wanted.data.train), *targets])
     read = any(READ_BY_MODEL.intersection(choice.ways) for choice in choices.values())
-    fingerprint = ReadingModel.named(model).found.fingerprint() if read else []
+    fingerprint = ReadingModel.named(model).target.fingerprint() if read else []
     made = {
         "recipe": hash_text(recipe_yaml(wanted), files, *fingerprint),
         "choices": [choice.arguments() for choice in choices.values()],

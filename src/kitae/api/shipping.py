@@ -16,7 +16,8 @@ from kitae.files import JsonDict, refuse_taken, staged_file, staged_folder
 from kitae.i18n import t
 from kitae.models import locate, read_gguf_header
 from kitae.recipe import load_recipe
-from kitae.runs import find_run, is_run
+from kitae.runs import find_run
+from kitae.targets import run_named
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,8 +48,7 @@ def export(target: str, quant: str, out: Path | None = None) -> JsonDict:
 
     if out is not None and out.is_dir():
         raise InputError("not-writable", where=str(out), why=os.strerror(errno.EISDIR))
-    if is_run(target):
-        run = find_run(target)
+    if run := run_named(target):
         with run.alone():
             path = Chain(run, [quant]).make_gguf(quant)
         if out is not None:

@@ -51,9 +51,9 @@ class Speaking:
         if self.is_endpoint:
             self._endpoint()
             return
-        from kitae.api.talking import find_target
+        from kitae.targets import resolve
 
-        find_target(self.who)
+        resolve(self.who)
 
     def open(self) -> Speaker:
         from kitae.generate import Local

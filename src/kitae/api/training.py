@@ -24,7 +24,8 @@ from kitae.hardware import ran_out_of_memory
 from kitae.i18n import t
 from kitae.models import locate, open_codec
 from kitae.recipe import Recipe, load_recipe, parse_recipe, recipe_yaml, resolve_paths
-from kitae.runs import Run, create_run, find_run, is_run
+from kitae.runs import Run, create_run, find_run
+from kitae.targets import run_named
 
 if TYPE_CHECKING:
     from kitae.train import Prepared
@@ -196,7 +197,8 @@ def _settled(recipe: Recipe) -> Recipe:
 
 
 def _id(source: str) -> str:
-    return find_run(source).id if is_run(source) else source
+    run = run_named(source)
+    return source if run is None else run.id
 
 
 def _find_others(recipe: Recipe, base: Path, rows: Rows) -> None:
@@ -204,12 +206,12 @@ def _find_others(recipe: Recipe, base: Path, rows: Rows) -> None:
     it."""
     train = recipe.train
     for model in train.blend.models if train.blend else []:
-        if is_run(model) and (run := find_run(model)).data.exists():
+        if (run := run_named(model)) and run.data.exists():
             known = overlap([*rows.validation, *rows.test], Rows.load(run.data).train).exact
             if known:
                 raise InputError("blend-trained", where=run.id, why=" = ".join(known[0]), count=len(known))
     for other in [*([train.distill.teacher] if train.distill else []), *(train.blend.models if train.blend else [])]:
-        if not is_run(other):
+        if run_named(other) is None:
             locate(other)
     if train.distill is not None and train.distill.learn == "logits":
         from kitae.train.methods import check_teacher

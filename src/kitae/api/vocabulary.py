@@ -32,8 +32,7 @@ from kitae.models.vocabulary import (
     round_trip,
     sample_text,
 )
-from kitae.recipe import load_recipe
-from kitae.runs import find_run, is_run
+from kitae.targets import base_target, run_named
 
 SAMPLE_MB = 64
 
@@ -122,12 +121,8 @@ def _read(files: Sequence[Path], roles: bool = False) -> Iterator[str]:
 
 
 def _folder(target: str) -> Path:
-    if is_run(target):
-        from kitae.train import base_folder
-
-        run = find_run(target)
-        return base_folder(load_recipe(run.recipe_path), run)
-    return locate_tokenizer(target)
+    run = run_named(target)
+    return locate_tokenizer(target) if run is None else base_target(run).path
 
 
 def _terminator(folder: Path) -> str | None:

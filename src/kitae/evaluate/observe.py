@@ -5,7 +5,6 @@ Nothing of the process that made the artifact can help it.
 
 from __future__ import annotations
 
-import json
 import tempfile
 import time
 from collections.abc import Sequence
@@ -22,7 +21,7 @@ from kitae.errors import InputError, KitaeError
 from kitae.files import JsonDict, read_json, write_json
 from kitae.generate import Completion, Engine, Settings, complete, open_engine
 from kitae.i18n import t
-from kitae.models import decoding_defaults, folder_facts, gguf_defaults, model_settings, read_alone, read_gguf_header
+from kitae.models import Target, decoding_defaults, folder_facts, gguf_defaults, model_settings, read_alone, read_gguf_header
 
 LONG_TAIL = 64  # tokens at the end of the long sequence that are compared
 
@@ -31,10 +30,7 @@ LONG_TAIL = 64  # tokens at the end of the long sequence that are compared
 class Job:
     """What to look at. All lists may be empty; what is not asked is not measured."""
 
-    path: str
-    base: str | None = None  # for an adapter
-    template: str | None = None  # a Jinja file that replaces the folder's own
-    extra_stops: list[int] = field(default_factory=list)
+    target: Target
     texts: list[str] = field(default_factory=list)  # → token ids
     chats: list[list[dict[str, str]]] = field(default_factory=list)  # → prompt token ids
     sequences: list[list[int]] = field(default_factory=list)  # → logits of what follows `starts`
@@ -43,6 +39,13 @@ class Job:
     prompts: list[list[dict[str, str]]] = field(default_factory=list)  # → greedy answers
     sampled: int = 0  # how many of the prompts are also answered with sampling
     max_new_tokens: int = 128
+
+    def as_dict(self) -> JsonDict:
+        return {**asdict(self), "target": self.target.as_dict()}
+
+    @staticmethod
+    def from_dict(value: JsonDict) -> Job:
+        return Job(**{**value, "target": Target.from_dict(value["target"])})
 
 
 class LogitsFile:
@@ -80,12 +83,13 @@ class Observation:
 
     def as_dict(self) -> JsonDict:
         files = {"logits": self.logits, "long_logits": self.long_logits}
-        return {**asdict(self), **{name: str(path) if path else None for name, path in files.items()}}
+        named = {name: str(path) if path else None for name, path in files.items()}
+        return {**asdict(self), "job": self.job.as_dict(), **named}
 
     @staticmethod
     def from_dict(value: JsonDict) -> Observation:
         return Observation(
-            Job(**value["job"]),
+            Job.from_dict(value["job"]),
             value["facts"],
             value["text_ids"],
             value["chat_ids"],
@@ -109,12 +113,12 @@ def observe(job: Job, folder: Path) -> Observation:
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".job.") as scratch:
         job_file, result_file = Path(scratch) / "job.json", Path(scratch) / "result.json"
-        write_json(job_file, asdict(job))
+        write_json(job_file, job.as_dict())
         places = [str(path.absolute()) for path in (job_file, result_file, folder)]
         code, printed = run_fresh(_main, *places, imports=_imports(job), label=t("say.asking"))
         if not result_file.exists():
             tail = "\n".join(printed.strip().splitlines()[-6:])
-            raise KitaeError("observation", where=job.path, why=tail or f"exit {code}")
+            raise KitaeError("observation", where=str(job.target.path), why=tail or f"exit {code}")
         result = read_json(result_file)
     if "error" in result:
         error = result["error"]
@@ -127,13 +131,13 @@ def observe(job: Job, folder: Path) -> Observation:
 
 def _imports(job: Job) -> list[str]:
     """Of what a folder needs, and a GGUF file does not."""
-    return ["kitae.evaluate.folders", *(["peft"] if job.base else [])] if Path(job.path).is_dir() else []
+    if job.target.kind == "gguf":
+        return []
+    return ["kitae.evaluate.folders", *(["peft"] if job.target.base else [])]
 
 
 def _look(job: Job, folder: Path) -> Observation:
-    path = Path(job.path)
-    engine = open_engine(path, Path(job.base) if job.base else None, template=job.template)
-    engine.stop_tokens = engine.stop_tokens | set(job.extra_stops)
+    engine = open_engine(job.target)
     codec = engine.codec
     try:
         prompts = [codec.prompt(_messages(chat)) for chat in job.prompts]
@@ -194,8 +198,8 @@ def _facts(engine: Engine, job: Job) -> JsonDict:
     if isinstance(engine, LlamaEngine):
         model = engine.model.facts
         named = ("stops", "bos", "adds_bos", "pre_tokenizer", "parameters", "context")
-        return facts | {key: model[key] for key in named} | {"defaults": gguf_defaults(read_gguf_header(Path(job.path)))}
-    folder = Path(job.base or job.path)
+        return facts | {key: model[key] for key in named} | {"defaults": gguf_defaults(read_gguf_header(job.target.path))}
+    folder = job.target.folder
     told = folder_facts(folder, codec)
     plain = [i for i, chat in enumerate(chats) if not codec.names_control(chat)]
     alone = read_alone(folder, [facts["rendered"][i] for i in plain])
@@ -214,7 +218,7 @@ def _messages(chat: Sequence[dict[str, str]]) -> list[Message]:
 
 def _main(job_file: str, result_file: str, folder: str) -> None:
     try:
-        job = Job(**json.loads(Path(job_file).read_text(encoding="utf-8")))
+        job = Job.from_dict(read_json(Path(job_file)))
         write_json(Path(result_file), _look(job, Path(folder)).as_dict())
     except KitaeError as error:
         fields = {key: str(value) for key, value in error.fields.items()}

@@ -1,4 +1,4 @@
-"""From a path on this disk to a running engine."""
+"""From a target on this disk to a running engine."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from kitae.generate.engine import Engine
 from kitae.hardware import free_gpu_memory, has_gpu
 from kitae.models import (
+    Target,
     folder_facts,
-    is_adapter,
     is_soft_prompt,
     open_codec,
     open_model,
@@ -24,21 +24,29 @@ if TYPE_CHECKING:
 _WITH_WORK = 1.2  # a cache of what was read, and what passes through a layer
 
 
-def open_engine(path: Path, base: Path | None = None, dtype: torch.dtype | None = None, template: str | None = None) -> Engine:
-    """A GGUF file, a model folder, or an adapter folder with its base. `template` replaces the folder's own."""
-    if path.is_file():
-        from kitae.generate.llama_engine import LlamaEngine
+def open_engine(target: Target, dtype: torch.dtype | None = None) -> Engine:
+    """It ends answers at the target's own stop tokens and at those it names."""
+    engine = _llama(target) if target.kind == "gguf" else _torch(target, dtype)
+    engine.stop_tokens = engine.stop_tokens | target.stop_ids(engine.codec)
+    return engine
 
-        return LlamaEngine(path, template)
+
+def _llama(target: Target) -> Engine:
+    from kitae.generate.llama_engine import LlamaEngine
+
+    return LlamaEngine(target.path, target.template)
+
+
+def _torch(target: Target, dtype: torch.dtype | None) -> Engine:
     import torch
 
     from kitae.generate.torch_engine import TorchEngine
 
-    folder = base if base is not None and is_adapter(path) else path
-    codec = open_codec(folder, template)
+    path, folder = target.path, target.folder
+    codec = open_codec(folder, target.template)
     wanted = dtype or torch.float32
     prompt, device = None, device_for(folder, wanted)
-    if folder is path:
+    if folder == path:
         model = open_model(folder, wanted)
     elif is_soft_prompt(path):
         model, prompt = open_with_prompt(folder, path, wanted, device)

@@ -24,6 +24,7 @@ from kitae.models.source import (
     locate_tokenizer,
     starter_file,
 )
+from kitae.models.target import Target
 
 __all__ = [
     "CHOICE",
@@ -39,6 +40,7 @@ __all__ = [
     "LlamaModel",
     "LlamaVocabulary",
     "Size",
+    "Target",
     "Tensor",
     "TokenCounter",
     "add_lora",

@@ -14,6 +14,7 @@ from kitae.console import console
 from kitae.errors import InputError, Refused
 from kitae.files import JsonDict, read_json, remove_folder, remove_leftovers, staged_folder, write_json, write_text
 from kitae.i18n import t
+from kitae.models import Target
 from kitae.runs import Run
 from kitae.ship.converter import converter
 from kitae.ship.export import check_convertible, to_gguf
@@ -23,7 +24,6 @@ from kitae.ship.package import fill_package
 from kitae.ship.quantise import quantise
 from kitae.ship.report import chain_report, render_html
 from kitae.verify import GATES, Gate, RunVerifier, with_missing
-from kitae.verify.exam import Form
 
 PLAIN = "F16"
 
@@ -100,7 +100,7 @@ class Chain:
             self._check("hf", self.verifier.hf_gates(self.verifier.trained))
             return
         self.make_merged()
-        merged = Form("merged", self.merged)
+        merged = Target(self.merged, "merged")
         self._check("merge", self.verifier.merge_gates(self.merged), self.merged)
         self._check("hf", self.verifier.hf_gates(merged), self.merged)
         for quant in self.quants:

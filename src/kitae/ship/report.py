@@ -36,7 +36,7 @@ def _table_row(name: str, seen: Observation, verifier: RunVerifier) -> JsonDict:
         "form": name,
         "exact_match": exact,
         "stop_rate": stops,
-        "size_mb": round(_size(Path(seen.job.path)) / 1e6, 1),
+        "size_mb": round(_size(seen.job.target.path) / 1e6, 1),
         "tokens_per_second": round(seen.tokens_per_second, 1) or None,  # None: nothing was asked
         "answers_of": seen.answers_of or None,  # the form that it was proven equal to, and that was asked instead
     }

@@ -3,7 +3,7 @@
 from kitae.callable import make_callable
 from kitae.train.batches import IGNORED, MicroBatch, Plan, Step, collate, in_batches
 from kitae.train.manifest import ingredients, manifest
-from kitae.train.prepare import SOFT_PROMPT_START, CollatedRow, Prepared, base_folder, check_positions, prepare
+from kitae.train.prepare import SOFT_PROMPT_START, CollatedRow, Prepared, check_positions, prepare
 
 __all__ = [
     "IGNORED",
@@ -13,7 +13,6 @@ __all__ = [
     "Plan",
     "Prepared",
     "Step",
-    "base_folder",
     "check_positions",
     "collate",
     "in_batches",

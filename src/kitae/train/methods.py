@@ -14,12 +14,13 @@ from kitae.errors import InputError
 from kitae.hardware import Precision, computes_in_bf16
 from kitae.models import add_lora, add_soft_prompt, open_model, open_tokenizer
 from kitae.recipe import Train
+from kitae.targets import resolve
 from kitae.train.attention import allow_strips
 from kitae.train.distillation import DistillationTrainer
 from kitae.train.kernels import use_liger
 from kitae.train.layer_dropout import drop_layers
 from kitae.train.lean import make_lean
-from kitae.train.others import open_other, other_base
+from kitae.train.others import open_other
 from kitae.train.preferences import PreferenceTrainer
 from kitae.train.prepare import SOFT_PROMPT_START, Prepared
 from kitae.train.trainer import KitaeTrainer
@@ -77,7 +78,7 @@ def compute_dtype(precision: Precision) -> torch.dtype:
 
 def check_teacher(student: Path, teacher: str) -> None:
     """A distribution over tokens means nothing to a student that calls other texts by the same numbers."""
-    folder = other_base(teacher)
+    folder = resolve(teacher, trained=True).weights().folder
     mine, theirs = (open_tokenizer(each).get_vocab() for each in (student, folder))
     apart = [text for text, number in mine.items() if theirs.get(text) != number]
     if apart:

@@ -11,21 +11,15 @@ from kitae.chat import ChatCodec, Conversation, Encoded
 from kitae.data import Rows
 from kitae.errors import InputError
 from kitae.models import (
-    Design,
     Facts,
-    check_folder,
-    create_model,
     folder_facts,
-    is_model_folder,
-    locate,
-    locate_tokenizer,
     open_codec,
-    rounded,
     safetensors_header,
     weight_files,
 )
 from kitae.recipe import Recipe
 from kitae.runs import Run
+from kitae.targets import base_folder
 from kitae.train.batches import Plan, collate, layout, length
 
 SOFT_PROMPT_START = "soft-prompt-start.safetensors"  # in the run's folder: what it was before it learned
@@ -84,23 +78,6 @@ class Prepared:
                 for row, ids, labels in zip(sequences, batch.input_ids.tolist(), batch.labels.tolist(), strict=True):
                     end = len(row.ids)
                     yield CollatedRow(row, ids[:end], labels[:end], labels[end:])
-
-
-def base_folder(recipe: Recipe, run: Run) -> Path:
-    """The model that is trained. Once a run has begun it is the very folder it began with, also when a hub moves on."""
-    new = recipe.model.new
-    if new is not None:
-        if not is_model_folder(run.start):
-            tokenizer = locate_tokenizer(new.tokenizer)
-            create_model(Design(**new.design), tokenizer, recipe.model.max_length, recipe.train.seed, run.start)
-        return run.start
-    if run.has_manifest:
-        recorded = Path(run.manifest["model"]["folder"])
-        if is_model_folder(recorded):
-            check_folder(recorded)
-            return recorded
-    folder = locate(recipe.model.source)
-    return rounded(folder) if recipe.train.method == "qlora" else folder
 
 
 def check_names(recipe: Recipe, base: Path, codec: ChatCodec) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from kitae.chat import ChatCodec, Conversation, Encoded
 from kitae.errors import InputError
 from kitae.evaluate.observe import LONG_TAIL, Job, Observation, job_sequences, observe
-from kitae.models import is_adapter
+from kitae.models import Target
 from kitae.recipe import Recipe, Thresholds
 from kitae.verify.probes import probe_answers, probe_chats, probe_texts
 
@@ -21,23 +21,6 @@ _LEAST_ROWS = 4
 _GENERAL_ANSWER = 128  # tokens in which a short question is answered, by whoever stops at all
 _LONG = 640
 _LOOKED_AT = 500  # held-out rows
-
-
-@dataclass(frozen=True)
-class Form:
-    """One shape of a model on disk: adapter, folder or GGUF file."""
-
-    name: str
-    path: Path
-    base: Path | None = None  # for an adapter
-    template: str | None = None
-    extra_stops: tuple[int, ...] = ()
-
-    @property
-    def kind(self) -> str:
-        if self.path.is_file():
-            return "gguf"
-        return "adapter" if is_adapter(self.path) else "folder"
 
 
 @dataclass(frozen=True)
@@ -65,11 +48,11 @@ class Exam:
         """Enough to see that another engine begins, goes on and stops like the first; the rest is proven by distributions."""
         return replace(self, asked=_FEW)
 
-    def ask(self, form: Form, scratch: Path, answers: bool = True, sampled: bool = True) -> Observation:
+    def ask(self, form: Target, scratch: Path, answers: bool = True, sampled: bool = True) -> Observation:
         """Runs the exam on a form, in a fresh process. `answers=False` compares distributions only."""
         return observe(self.job(form, answers, sampled), scratch)
 
-    def start(self, form: Form) -> Job:
+    def start(self, form: Target) -> Job:
         """Of the model that training began with: nothing is compared with it but the task."""
         return replace(self.job(form, sampled=False), long=[])
 
@@ -85,13 +68,10 @@ class Exam:
         count = sum(total <= _TOKENS for total in accumulate(lengths))
         return replace(self, rows=self.rows[: max(count, _LEAST_ROWS)])
 
-    def job(self, form: Form, answers: bool = True, sampled: bool = True) -> Job:
+    def job(self, form: Target, answers: bool = True, sampled: bool = True) -> Job:
         sequences, starts = job_sequences([sequence for row in self.rows for sequence in self.encoded(row)])
         return Job(
-            path=str(form.path),
-            base=str(form.base) if form.base else None,
-            template=form.template,
-            extra_stops=list(form.extra_stops),
+            target=form,
             texts=probe_texts(),
             chats=[[m.as_dict() for m in row.messages] for row in [*self.rows, *self.prompts] if not row.is_text],
             sequences=sequences,

@@ -13,7 +13,7 @@ from kitae.files import JsonDict
 from kitae.i18n import t
 from kitae.models import STARTERS
 from kitae.recipe import Recipe, load_recipe
-from kitae.runs import find_run, is_run
+from kitae.targets import run_named
 from kitae.verify.gate import Gate, passed, refused, warned
 
 
@@ -34,8 +34,8 @@ def claims_of(recipe: Recipe) -> list[Claim]:
 
 def _of_other(source: str, kind: Kind, said: str) -> Iterator[Claim]:
     """Of a run all claims count that its own model was made under."""
-    if said == "auto" and is_run(source):
-        for claim in claims_of(load_recipe(find_run(source).recipe_path)):
+    if said == "auto" and (run := run_named(source)):
+        for claim in claims_of(load_recipe(run.recipe_path)):
             yield replace(claim, subject=f"{source}: {claim.subject}", kind=kind if claim.kind == "model" else claim.kind)
     else:
         yield from _claims(source, kind, _licence(source, said))

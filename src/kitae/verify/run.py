@@ -16,13 +16,13 @@ from kitae.evaluate import exact_match, stopped
 from kitae.evaluate.observe import Observation, observe
 from kitae.files import read_json, write_json
 from kitae.i18n import t
-from kitae.models import folder_facts, is_adapter, is_soft_prompt, open_codec
+from kitae.models import Target, folder_facts, is_adapter, is_soft_prompt, open_codec
 from kitae.recipe import QUANTS, Recipe, Thresholds, load_recipe
 from kitae.runs import Run
-from kitae.train import base_folder
+from kitae.targets import base_folder, base_target, trained_target
 from kitae.verify import behaviour, equal, files, gguf, weights
 from kitae.verify.after import after_training, inputs
-from kitae.verify.exam import Exam, Form, own_exam
+from kitae.verify.exam import Exam, own_exam
 from kitae.verify.gate import Gate, skipped
 
 
@@ -62,8 +62,7 @@ class RunVerifier:
 
     @cached_property
     def stop_tokens(self) -> tuple[int, ...]:
-        control = self.exam.codec.vocabulary.control
-        return tuple(control[text] for text in self.recipe.model.stop_tokens)
+        return tuple(sorted(self.base.stop_ids(self.exam.codec)))
 
     # Forms
 
@@ -82,16 +81,14 @@ class RunVerifier:
         return self.files(folder, dict.fromkeys([*wanted, *made]))
 
     @property
-    def base(self) -> Form:
-        return Form("base", self.base_folder, None, self.recipe.model.chat_template, self.stop_tokens)
+    def base(self) -> Target:
+        return base_target(self.run)
 
     @property
-    def trained(self) -> Form:
-        output = self.run.output
-        base = self.base_folder if is_adapter(output) else None
-        return Form("trained", output, base, self.recipe.model.chat_template, self.stop_tokens)
+    def trained(self) -> Target:
+        return trained_target(self.run)
 
-    def seen(self, form: Form, exam: Exam | None = None) -> Observation:
+    def seen(self, form: Target, exam: Exam | None = None) -> Observation:
         """A form's exam, taken at most once. `train.inputs` vouches for the base, so its exam is kept between commands.
         `exam`: a shorter one, for a form that is about to be proven equal to another."""
         key = (form.name, form.path)
@@ -164,7 +161,7 @@ class RunVerifier:
         else:
             changed = weights.changed_whole(self.base_folder, folder)
         yield changed
-        trained, whole = self.seen(self.trained, self.exam.without_answers()), self.seen(Form("merged", folder))
+        trained, whole = self.seen(self.trained, self.exam.without_answers()), self.seen(Target(folder, "merged"))
         rounded = changed.verdict == "pass" and weights.in_bf16(folder)
         same = equal.other_text(trained, whole) or equal.equivalent(
             "merge.equivalent", trained, whole, self.exam.limits, rounded
@@ -172,7 +169,7 @@ class RunVerifier:
         yield same
         self._proven(self.trained, "merged", whole, same)
 
-    def hf_gates(self, form: Form) -> Iterator[Gate]:
+    def hf_gates(self, form: Target) -> Iterator[Gate]:
         seen, exam = self.seen(form), self.exam
         yield behaviour.stops("hf.stops", seen, exam.limits)
         yield behaviour.loops("hf.loops", seen, exam.limits)
@@ -183,8 +180,8 @@ class RunVerifier:
         yield files.tokenizer(seen, self.seen(self.base))
         yield files.modelfile(form.path / "Modelfile", exam.codec)
 
-    def gguf_gates(self, path: Path, reference: Form) -> Iterator[Gate]:
-        form, short = Form("F16", path), self.exam.with_few_answers()
+    def gguf_gates(self, path: Path, reference: Target) -> Iterator[Gate]:
+        form, short = Target(path, "F16"), self.exam.with_few_answers()
         ours, theirs = self.seen(reference), self.seen(form, short)
         yield gguf.tokens(ours, theirs)
         yield gguf.template(ours, theirs)
@@ -195,8 +192,8 @@ class RunVerifier:
         yield gguf.stop_ids("gguf.stops", ours, theirs) or behaviour.stops("gguf.stops", theirs, self.exam.limits)
         self._proven(form, reference.name, ours, proof)
 
-    def quant_gates(self, path: Path, quant: str, reference: Form) -> Iterator[Gate]:
-        exam, theirs = self.exam, self.seen(Form(quant, path))
+    def quant_gates(self, path: Path, quant: str, reference: Target) -> Iterator[Gate]:
+        exam, theirs = self.exam, self.seen(Target(path, quant))
         ours = self.seen(reference)
         yield gguf.tokens(ours, theirs)
         yield gguf.template(ours, theirs)
@@ -214,7 +211,7 @@ class RunVerifier:
         trained = replace(self.seen(self.trained), answers=self.seen(self.trained).answers[:count])
         return behaviour.lost(gate, trained, seen, exam.truths[:count], exam.limits)
 
-    def _proven(self, form: Form, name: str, like: Observation, proof: Gate) -> None:
+    def _proven(self, form: Target, name: str, like: Observation, proof: Gate) -> None:
         """Two forms that give every token the same probability answer alike, so one of them is asked for all of its answers."""
         key = (form.name, form.path)
         measured = proof.measured if isinstance(proof.measured, dict) else {}

@@ -14,7 +14,7 @@ from kitae.errors import InputError
 from kitae.evaluate.observe import Observation
 from kitae.models import (
     FILE_TYPES,
-    base_of,
+    Target,
     check_folder,
     folder_facts,
     is_adapter,
@@ -23,11 +23,12 @@ from kitae.models import (
     open_tokenizer,
     read_gguf_header,
 )
-from kitae.runs import Run, find_run, is_run
+from kitae.runs import Run
+from kitae.targets import resolve, run_named, trained_target
 from kitae.train import prepare
 from kitae.verify import behaviour, equal, files, gguf, weights
 from kitae.verify.before import BeforeTraining, bos_once, stop_token_trainable, stop_tokens
-from kitae.verify.exam import Exam, Form, general_exam
+from kitae.verify.exam import Exam, general_exam
 from kitae.verify.gate import GATES, Gate, Verdict, chosen, in_order, skipped, with_missing
 from kitae.verify.run import RunVerifier
 
@@ -45,12 +46,12 @@ def verify_target(target: str, against: str | None = None, only: Sequence[str] =
     with tempfile.TemporaryDirectory(prefix="kitae-verify-") as folder:
         scratch = Path(folder)
         answers = not only or any(name.endswith(_ANSWERED) for name in only)
-        if template is not None and is_run(against or target):  # which has its own, and was trained with it
+        if template is not None and run_named(against or target):  # which has its own, and was trained with it
             raise InputError("template-of-run", where=against or target)
         if against is not None:
             stages = _pair(target, against, scratch, template)
-        elif is_run(target):
-            stages = _run(target, scratch)
+        elif run := run_named(target):
+            stages = _run(run, scratch)
         else:
             form = _form(target, template)
             stages = (_GgufAlone if form.kind == "gguf" else _FolderAlone)(form, scratch, answers).stages()
@@ -59,32 +60,27 @@ def verify_target(target: str, against: str | None = None, only: Sequence[str] =
     return Verdict(in_order(gates))
 
 
-def _form(target: str, template: str | None) -> Form:
-    path = Path(target).expanduser()
-    if path.is_dir() and is_adapter(path):
-        form = Form(target, path.absolute(), base_of(path), template)
-    elif path.suffix == ".gguf":
-        form = Form(target, path.absolute(), None, template)
-    else:
-        form = Form(target, locate(target), None, template)
-    return form if template is not None or _has_template(form) else replace(form, template=RAW)
+def _form(name: str, template: str | None) -> Target:
+    """What is asked. Without a template it is asked without one."""
+    target = resolve(name, template=template)
+    return target if template is not None or _has_template(target) else replace(target, template=RAW)
 
 
-def _raw(reference: Form) -> str | None:
+def _raw(reference: Target) -> str | None:
     """Whoever is compared with a model that has no template is asked without one, too; its own is its own."""
     return RAW if reference.template == RAW else None
 
 
-def _has_template(form: Form) -> bool:
+def _has_template(form: Target) -> bool:
     if form.kind == "gguf":
         return bool(read_gguf_header(form.path).facts.get("tokenizer.chat_template"))
-    return bool(open_tokenizer(form.base or form.path).chat_template)
+    return bool(open_tokenizer(form.folder).chat_template)
 
 
 class _Alone:
     """What can be said about a model without knowing what it was meant to be. The rest is not compared, which is no fault."""
 
-    def __init__(self, form: Form, scratch: Path, answers: bool) -> None:
+    def __init__(self, form: Target, scratch: Path, answers: bool) -> None:
         self._form, self._scratch, self._answers = form, scratch, answers
 
     @cached_property
@@ -133,7 +129,7 @@ class _FolderAlone(_Alone):
         if self._form.template == RAW:
             yield skipped("chat.stop-tokens", "no-template", required=False)
             return
-        facts = folder_facts(self._form.base or self._form.path, self._codec)
+        facts = folder_facts(self._form.folder, self._codec)
         yield stop_tokens(self._codec, facts.stop_tokens, facts.stops)
 
     def _bos(self) -> Iterator[Gate]:
@@ -184,8 +180,7 @@ class _GgufAlone(_Alone):
         yield gguf.bos(self._seen)
 
 
-def _run(reference: str, scratch: Path) -> Stages:
-    run = find_run(reference)
+def _run(run: Run, scratch: Path) -> Stages:
     verifier = RunVerifier(run, scratch)
     expected = [name for name in GATES if not name.startswith(("gguf.", "quant."))]
     measured: list[Gate] = []
@@ -218,9 +213,9 @@ def _file_gates(verifier: RunVerifier, quant: str, path: Path, folder: Path | No
             if name.startswith("gguf." if quant == "F16" else "quant."):
                 yield skipped(name, "not-made")
     elif quant == "F16":
-        yield from verifier.gguf_gates(path, Form("merged", folder))
+        yield from verifier.gguf_gates(path, Target(folder, "merged"))
     else:
-        yield from verifier.quant_gates(path, quant, Form("merged", folder))
+        yield from verifier.quant_gates(path, quant, Target(folder, "merged"))
 
 
 def _folder_stages(run: Run, verifier: RunVerifier) -> Stages:
@@ -238,7 +233,7 @@ def _folder_stages(run: Run, verifier: RunVerifier) -> Stages:
         yield asking, verifier.hf_gates(verifier.trained)
         return
     yield merging, verifier.merge_gates(folder)
-    yield asking, verifier.hf_gates(Form("merged", folder))
+    yield asking, verifier.hf_gates(Target(folder, "merged"))
 
 
 def _before(run: Run, verifier: RunVerifier) -> Iterator[Gate]:
@@ -251,19 +246,20 @@ def _trainable(run: Run, verifier: RunVerifier) -> Iterator[Gate]:
 
 def _pair(target: str, against: str, scratch: Path, template: str | None) -> Stages:
     """`target` was made from `against`, or claims to be."""
-    verifier = RunVerifier(find_run(against), scratch) if is_run(against) else None
+    run = run_named(against)
+    verifier = RunVerifier(run, scratch) if run else None
     if verifier is not None:
         yield ["train.inputs"], _inputs(verifier)
         reference, exam = verifier.trained, verifier.exam
     else:
         reference = _form(against, template)
         exam = general_exam(_codec(reference), _context(reference))
-    path = Path(target).expanduser()
-    if path.is_dir() and not is_run(target) and (is_adapter(path) or reference.kind != "gguf"):
+    path, made = Path(target).expanduser(), run_named(target)
+    if path.is_dir() and made is None and (is_adapter(path) or reference.kind != "gguf"):
         ids = [name for name in GATES if name.startswith(("merge.", "hf."))]
         yield ids, _folder_pair(path.absolute(), reference, verifier, exam, scratch, template)
         return
-    form = RunVerifier(find_run(target)).trained if is_run(target) else _form(target, template or _raw(reference))
+    form = trained_target(made) if made else _form(target, template or _raw(reference))
     ids = [name for name in GATES if name.startswith(("merge.", "hf.", "gguf.", "quant.")) or name == "chat.bos-once"]
     yield ids, _file_pair(form, reference, verifier, exam, scratch)
 
@@ -272,7 +268,7 @@ def _inputs(verifier: RunVerifier) -> Iterator[Gate]:
     yield verifier.inputs()
 
 
-def _file_pair(form: Form, reference: Form, verifier: RunVerifier | None, exam: Exam, scratch: Path) -> Iterator[Gate]:
+def _file_pair(form: Target, reference: Target, verifier: RunVerifier | None, exam: Exam, scratch: Path) -> Iterator[Gate]:
     """At least one of them is a GGUF file, or both are folders of which one is a run's."""
     quant = _quant(form.path) if form.kind == "gguf" else None
     if quant is not None:
@@ -306,12 +302,12 @@ def _file_pair(form: Form, reference: Form, verifier: RunVerifier | None, exam: 
 
 
 def _folder_pair(
-    folder: Path, reference: Form, verifier: RunVerifier | None, exam: Exam, scratch: Path, template: str | None
+    folder: Path, reference: Target, verifier: RunVerifier | None, exam: Exam, scratch: Path, template: str | None
 ) -> Iterator[Gate]:
     if verifier is not None:
         yield from verifier.merge_gates(folder)
         if not is_adapter(folder):
-            yield from verifier.hf_gates(Form("merged", folder))
+            yield from verifier.hf_gates(Target(folder, "merged"))
         return
     whole = weights.complete(folder, reference.base or reference.path)
     yield whole
@@ -323,7 +319,7 @@ def _folder_pair(
         yield changed
     check_folder(folder)
 
-    def look(form: Form) -> Observation:
+    def look(form: Target) -> Observation:
         return exam.ask(form, scratch, answers=False)
 
     ours, theirs = look(reference), look(_form(str(folder), template or _raw(reference)))
@@ -338,16 +334,16 @@ def _folder_pair(
         yield equal.equivalent("merge.equivalent", ours, theirs, exam.limits, rounded)
 
 
-def _codec(form: Form) -> ChatCodec:
+def _codec(form: Target) -> ChatCodec:
     if form.kind == "gguf":
         return open_codec(locate(str(form.path)), form.template)
-    return open_codec(form.base or form.path, form.template)
+    return open_codec(form.folder, form.template)
 
 
-def _context(form: Form) -> int | None:
+def _context(form: Target) -> int | None:
     if form.kind == "gguf":
         return read_gguf_header(form.path).fact("context_length", 0) or None
-    folder = form.base or form.path
+    folder = form.folder
     return folder_facts(folder, open_codec(folder, form.template)).context
 
 
