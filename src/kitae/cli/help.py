@@ -15,14 +15,8 @@ from typer.core import TyperGroup
 from kitae.cli.result import width
 from kitae.i18n import t
 
-_WORDS = {
-    "Arguments": "help.arguments",
-    "Options": "help.options",
-    "Commands": "help.commands",
-    "[OPTIONS]": "help.usage-options",
-    "COMMAND [ARGS]...": "help.usage-command",
-    "Show this message and exit.": "help.show",
-}
+_HEADINGS = ("Arguments", "Options", "Commands")
+_SHOW = "Show this message and exit."
 _REMARK = re.compile(r"  \[(.*)\]$")  # behind what an option does
 _DEFAULT = "default: "
 _GAP = 2
@@ -33,12 +27,12 @@ _NEVER_FIRST = "、。）」』】,.)…"  # … but before these
 
 class _Formatter(HelpFormatter):
     def write_usage(self, prog: str, args: str = "", prefix: str | None = None) -> None:
-        for word, key in _WORDS.items():
-            args = args.replace(word, t(key))
+        args = args.replace("[OPTIONS]", t("help.usage-options")).replace("COMMAND [ARGS]...", t("help.usage-command"))
         super().write_usage(prog, args, t("help.usage"))
 
     def write_heading(self, heading: str) -> None:
-        super().write_heading(t(_WORDS[heading]))
+        said = (t("help.arguments"), t("help.options"), t("help.commands"))
+        super().write_heading(said[_HEADINGS.index(heading)])
 
     def write_text(self, text: str) -> None:
         indent = " " * self.current_indent
@@ -84,8 +78,8 @@ def folded(text: str, columns: int) -> Iterator[str]:
 
 
 def _spoken(told: str) -> str:
-    if told in _WORDS:
-        return t(_WORDS[told])
+    if told == _SHOW:
+        return t("help.show")
     return _REMARK.sub(lambda found: f" [{'; '.join(map(_remark, found[1].split('; ')))}]", told)
 
 
