@@ -33,14 +33,13 @@ def test_prompts_together_say_what_each_says_alone(engine: Engine) -> None:
 
 def test_first_and_second_tokens_have_the_probabilities_that_they_have_alone(engine: Engine) -> None:
     asked = prompts(engine)
-    session = engine.begin(asked, 4)
+    decoder = engine.open(3, 100)
     try:
-        first = session.next_logits().copy()
+        first = decoder.add(dict(enumerate(asked))).copy()
         tokens = first.argmax(1).tolist()
-        session.feed(tokens)
-        second = session.next_logits().copy()
+        second = decoder.feed(dict(enumerate(tokens))).copy()
     finally:
-        session.close()
+        decoder.close()
     for number, (prompt, token) in enumerate(zip(asked, tokens, strict=True)):
         alone = engine.logits([*prompt, token, token], len(prompt) - 1)
         np.testing.assert_allclose([first[number], second[number]], alone, atol=1e-4)

@@ -56,13 +56,12 @@ def test_an_engine_says_what_peft_says(model: Path, tmp_path: Path, kind: str) -
         expected = adapted(input_ids=torch.tensor([ids])).logits[0, -len(ids) :].numpy()
     np.testing.assert_allclose(engine.logits(ids, 2), expected[2:-1], atol=1e-4)
     assert np.abs(plain.logits(ids, 2) - expected[2:-1]).max() > 0.01
-    session = engine.begin([ids, ids[:3], ids[:4]], 4)
-    np.testing.assert_allclose(session.next_logits(), [expected[5], expected[2], expected[3]], atol=1e-4)
-    session.feed([1, ids[3], ids[4]])
-    np.testing.assert_allclose(session.next_logits()[1:], [expected[3], expected[4]], atol=1e-4)
-    session.keep([2])
-    session.feed([ids[5]])
-    np.testing.assert_allclose(session.next_logits(), [expected[5]], atol=1e-4)
+    decoder = engine.open(4, 20)
+    found = decoder.add({7: ids, 8: ids[:3], 9: ids[:4]})
+    np.testing.assert_allclose(found, [expected[5], expected[2], expected[3]], atol=1e-4)
+    np.testing.assert_allclose(decoder.feed({7: 1, 8: ids[3], 9: ids[4]})[1:], [expected[3], expected[4]], atol=1e-4)
+    decoder.drop([7, 8])
+    np.testing.assert_allclose(decoder.feed({9: ids[5]}), [expected[5]], atol=1e-4)
     assert engine.context == plain.context - 6
     prompts = [engine.codec.prompt([Message("user", text)]) for text in ("one", "a longer one")]
     together = complete(engine, prompts, Settings(max_tokens=5))

@@ -58,7 +58,8 @@ def test_a_file_is_read_in_parts_and_not_held(tmp_path: Path) -> None:
     del large
     program = (
         "import sys, psutil, numpy as np; from pathlib import Path\n"
-        "from kitae.evaluate.observe import Job, Observation; from kitae.verify.compare import log_likelihoods; from kitae.models import Target\n"
+        "from kitae.evaluate.observe import Job, Observation; from kitae.verify.compare import log_likelihoods\n"
+        "from kitae.models import Target\n"
         "held = lambda: psutil.Process().memory_info().rss // 2**20\n"
         "seen = Observation(Job(Target(Path())), {}, [], [], Path(sys.argv[1]), [], [], 0.0).row_logits()\n"
         "before = held(); log_likelihoods(seen, np.zeros(2_000, dtype=np.int64)); print(held() - before)"

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from kitae.chat import ChatCodec
 from kitae.generate.sampling import Logits
 
 
-class Session(Protocol):
-    """Several sequences that are decoded together."""
+class Decoder(Protocol):
+    """Sequences that are decoded together. They are named by whoever adds them, and come and go while the others go on."""
 
-    def next_logits(self) -> Logits:
-        """One row of logits for each sequence that is still kept."""
+    def add(self, prompts: Mapping[int, Sequence[int]]) -> Logits:
+        """Reads the prompts of new sequences. What follows each is in one row of the result, in their order."""
         ...
 
-    def feed(self, tokens: Sequence[int]) -> None:
-        """The token chosen for each kept sequence."""
+    def feed(self, tokens: Mapping[int, int]) -> Logits:
+        """The token chosen for each of some sequences; what follows it, in their order."""
         ...
 
-    def keep(self, rows: Sequence[int]) -> None:
-        """Drops all sequences but these, named by their present position."""
+    def fork(self, sequence: int, to: int) -> None:
+        """A new sequence that has read what another has."""
         ...
+
+    def drop(self, sequences: Collection[int]) -> None: ...
 
     def close(self) -> None: ...
 
@@ -32,10 +34,10 @@ class Engine(Protocol):
     codec: ChatCodec
     stop_tokens: set[int]
     context: int
-    width: int  # how many sequences a session should hold at most
+    width: int  # how many sequences should be decoded together at most
 
-    def begin(self, prompts: Sequence[Sequence[int]], room: int) -> Session:
-        """Starts sequences with their prompts; `room` is how many tokens each may still get."""
+    def open(self, sequences: int, length: int) -> Decoder:
+        """For at most so many sequences at a time, of at most so many tokens each, with their prompts."""
         ...
 
     def logits(self, ids: Sequence[int], start: int) -> Logits:

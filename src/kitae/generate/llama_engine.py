@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ _MAX_CONTEXT = 8192  # tokens of a single sequence that are reserved; more only 
 _MOST_SEQUENCES = 64  # more are no faster together
 _USUAL_LENGTH = 1024
 _SHARE_OF_MEMORY = 0.25  # what the cells of all sequences may take of what is free
+_WORTH_COPYING = 16  # tokens that need not be read again
 _CELLS = 256  # llama.cpp rounds what a sequence gets up to this
 
 
@@ -48,8 +49,8 @@ class LlamaEngine:
     def model(self) -> LlamaModel:
         return self._model
 
-    def begin(self, prompts: Sequence[Sequence[int]], room: int) -> LlamaSession:
-        return LlamaSession(self._lib, self._model, prompts, room)
+    def open(self, sequences: int, length: int) -> LlamaDecoder:
+        return LlamaDecoder(self._lib, self._model, sequences, length)
 
     def logits(self, ids: Sequence[int], start: int) -> Logits:
         """What a row begins with is not read again if the row before began with it, too."""
@@ -76,38 +77,71 @@ class LlamaEngine:
         self._model.close()
 
 
-class LlamaSession:
-    def __init__(self, lib: Any, model: LlamaModel, prompts: Sequence[Sequence[int]], room: int) -> None:
-        longest = max(len(prompt) for prompt in prompts)
-        self._context = _Context(lib, model, len(prompts), longest + room)
-        self._live = list(range(len(prompts)))
-        self._ends = [len(prompt) for prompt in prompts]
-        shared = common_prefix(prompts) if len(prompts) > 1 else 0
-        self._context.decode_all([(token, 0, i, False) for i, token in enumerate(prompts[0][:shared])])
-        for row in range(1, len(prompts)):
-            self._context.copy(0, row)
-        entries = (
-            (prompt[i], row, i, i == len(prompt) - 1) for row, prompt in enumerate(prompts) for i in range(shared, len(prompt))
-        )
-        self._logits = self._context.decode_all(list(entries))
+class LlamaDecoder:
+    """Each sequence has a slot, with cells of its own."""
 
-    def next_logits(self) -> Logits:
-        return self._logits
+    def __init__(self, lib: Any, model: LlamaModel, sequences: int, length: int) -> None:
+        self._context = _Context(lib, model, sequences, length)
+        self._free = list(range(sequences - 1, -1, -1))
+        self._slots: dict[int, int] = {}
+        self._read: dict[int, list[int]] = {}  # by slot: its tokens
 
-    def feed(self, tokens: Sequence[int]) -> None:
-        entries = [(token, row, self._ends[row], True) for token, row in zip(tokens, self._live, strict=True)]
-        for row in self._live:
-            self._ends[row] += 1
-        self._logits = self._context.decode(entries)
+    def add(self, prompts: Mapping[int, Sequence[int]]) -> Logits:
+        """What new prompts begin with is read once for all of them, or not at all if a sequence that is there has read it."""
+        texts = list(prompts.values())
+        shared = common_prefix(texts) if len(texts) > 1 else 0
+        first = self._free[-1]
+        known = self._take_over(first, texts[0][: shared or len(texts[0]) - 1])
+        self._context.decode_all([(texts[0][at], first, at, False) for at in range(known, shared)])
+        begun = max(shared, known)
+        entries = []
+        for sequence, text in prompts.items():
+            slot = self._free.pop()
+            if slot != first:
+                self._context.copy(first, slot)
+            self._slots[sequence], self._read[slot] = slot, list(text)
+            entries += [(text[at], slot, at, at == len(text) - 1) for at in range(begun, len(text))]
+        return self._context.decode_all(entries)
 
-    def keep(self, rows: Sequence[int]) -> None:
-        kept = [self._live[i] for i in rows]
-        for row in set(self._live) - set(kept):
-            self._context.forget(row)
-        self._live = kept
+    def _take_over(self, slot: int, beginning: Sequence[int]) -> int:
+        """How many of these tokens a slot has now, without reading them."""
+        shared = {other: _same(tokens, beginning) for other, tokens in self._read.items()}
+        best = max(shared, key=shared.__getitem__, default=slot)
+        if shared.get(best, 0) < _WORTH_COPYING:
+            return 0
+        self._context.copy(best, slot)
+        if self._context.forget(slot, shared[best]):
+            return shared[best]
+        self._context.forget(slot)  # a model that carries a state can only begin again
+        return 0
+
+    def feed(self, tokens: Mapping[int, int]) -> Logits:
+        entries = []
+        for sequence, token in tokens.items():
+            read = self._read[self._slots[sequence]]
+            entries.append((token, self._slots[sequence], len(read), True))
+            read.append(token)
+        return self._context.decode(entries)
+
+    def fork(self, sequence: int, to: int) -> None:
+        slot, other = self._free.pop(), self._slots[sequence]
+        self._context.copy(other, slot)
+        self._slots[to], self._read[slot] = slot, list(self._read[other])
+
+    def drop(self, sequences: Collection[int]) -> None:
+        for sequence in sequences:
+            slot = self._slots.pop(sequence)
+            del self._read[slot]
+            self._context.forget(slot)
+            self._free.append(slot)
 
     def close(self) -> None:
         self._context.close()
+
+
+def _same(one: Sequence[int], other: Sequence[int]) -> int:
+    length = min(len(one), len(other))
+    return next((i for i in range(length) if one[i] != other[i]), length)
 
 
 class _Context:

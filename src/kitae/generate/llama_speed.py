@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from kitae.generate.llama_engine import LlamaEngine
+from kitae.generate.llama_engine import LlamaDecoder, LlamaEngine
+from kitae.generate.sampling import Logits
 
 _PROMPT, _SEQUENCES, _STEPS = 64, 8, 32
 _TIMES = 3
@@ -26,20 +27,25 @@ def _prompts(count: int) -> list[list[int]]:
 
 
 def _read(engine: LlamaEngine) -> float:
-    return _speed(_PROMPT * _SEQUENCES, lambda: engine.begin(_prompts(_SEQUENCES), 1).close())
+    return _speed(_PROMPT * _SEQUENCES, lambda: _begun(engine, _SEQUENCES)[0].close())
 
 
 def _write(engine: LlamaEngine, count: int) -> float:
-    session = engine.begin(_prompts(count), _STEPS)
+    decoder, logits = _begun(engine, count)
 
-    def steps() -> None:
+    def steps(found: Logits = logits) -> None:
         for _ in range(_STEPS):
-            session.feed(session.next_logits().argmax(1).tolist())
+            found = decoder.feed(dict(enumerate(found.argmax(1).tolist())))
 
     try:
         return _speed(count * _STEPS, steps)
     finally:
-        session.close()
+        decoder.close()
+
+
+def _begun(engine: LlamaEngine, count: int) -> tuple[LlamaDecoder, Logits]:
+    decoder = engine.open(count, _PROMPT + _STEPS)
+    return decoder, decoder.add(dict(enumerate(_prompts(count))))
 
 
 def _speed(tokens: int, work: Callable[[], None]) -> float:

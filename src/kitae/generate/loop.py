@@ -1,4 +1,4 @@
-"""The only decode loop: every answer that Kitae ever generates comes through here."""
+"""Answers to prompts that are all there from the start."""
 
 from __future__ import annotations
 
@@ -8,52 +8,24 @@ import numpy as np
 
 from kitae.errors import InputError
 from kitae.generate.engine import Engine
-from kitae.generate.pieces import token_bytes
-from kitae.generate.sampling import choose
+from kitae.generate.scheduler import Scheduler
 from kitae.generate.settings import Chunk, Completion, Settings
-from kitae.generate.stops import TextStream
 
 
 def stream(engine: Engine, prompts: Sequence[Sequence[int]], settings: Settings) -> Iterator[Chunk]:
-    """Decodes up to `engine.width` prompts together, and yields text as soon as it is certain."""
-    longest = max(len(prompt) for prompt in prompts)
+    """Yields text as soon as it is certain. More prompts than the engine takes together follow when others have ended."""
+    longest = max(map(len, prompts))
     room = min(settings.max_tokens, engine.context - longest)
     if room <= 0:
         raise InputError("context-full", tokens=longest, limit=engine.context)
-    piece = token_bytes(engine.codec.vocabulary)
-    texts = [TextStream(settings.stop) for _ in prompts]
-    histories: list[list[int]] = [list(prompt) for prompt in prompts]
-    seeds = np.random.SeedSequence(settings.seed).spawn(len(prompts))
-    generators = [np.random.default_rng(seed) for seed in seeds]
-    live = list(range(len(prompts)))
-    session = engine.begin(prompts, room)
+    scheduler = Scheduler(engine, longest + room, len(prompts))
     try:
-        for step in range(room):
-            logits = session.next_logits()
-            going: list[int] = []
-            for position, row in enumerate(live):
-                token = choose(logits[position], settings, histories[row], generators[row])
-                if token in engine.stop_tokens:
-                    yield Chunk(row, texts[row].flush(), (token,), "stop")
-                    continue
-                histories[row].append(token)
-                text = texts[row].feed(piece(token))
-                if texts[row].stopped:
-                    yield Chunk(row, text, (token,), "stop")
-                elif step + 1 == room:
-                    text += texts[row].flush()
-                    yield Chunk(row, text, (token,), "stop" if texts[row].stopped else "length")
-                else:
-                    yield Chunk(row, text, (token,))
-                    going.append(position)
-            if not going:
-                return
-            if len(going) < len(live):
-                session.keep(going)
-                live = [live[position] for position in going]
-            session.feed([histories[row][-1] for row in live])
+        for prompt, seed in zip(prompts, np.random.SeedSequence(settings.seed).spawn(len(prompts)), strict=True):
+            scheduler.add(prompt, settings, np.random.default_rng(seed))
+        while scheduler.busy:
+            yield from scheduler.step()
     finally:
-        session.close()
+        scheduler.close()
 
 
 def complete(
@@ -62,19 +34,18 @@ def complete(
     settings: Settings,
     on_progress: Callable[[int], None] = lambda ended: None,
 ) -> list[Completion]:
-    """The answers to any number of prompts, in their order. Prompts of like length are decoded together. `on_progress` hears at
-    each token how many answers have ended."""
-    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+    """The answers to any number of prompts, in their order. `on_progress` hears at each token how many answers have ended."""
+    if not prompts:
+        return []
+    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))  # those of like length lie best together
+    texts = [""] * len(prompts)
+    tokens: list[list[int]] = [[] for _ in prompts]
     answers: dict[int, Completion] = {}
-    for start in range(0, len(order), engine.width):
-        group = order[start : start + engine.width]
-        texts = dict.fromkeys(group, "")
-        tokens: dict[int, list[int]] = {i: [] for i in group}
-        for chunk in stream(engine, [prompts[i] for i in group], settings):
-            index = group[chunk.row]
-            texts[index] += chunk.text
-            tokens[index] += chunk.tokens
-            if chunk.finish is not None:
-                answers[index] = Completion(texts[index], tuple(tokens[index]), chunk.finish)
-            on_progress(len(answers))
+    for chunk in stream(engine, [prompts[i] for i in order], settings):
+        index = order[chunk.row]
+        texts[index] += chunk.text
+        tokens[index] += chunk.tokens
+        if chunk.finish is not None:
+            answers[index] = Completion(texts[index], tuple(tokens[index]), chunk.finish)
+        on_progress(len(answers))
     return [answers[i] for i in range(len(prompts))]

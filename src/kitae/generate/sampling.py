@@ -16,13 +16,36 @@ Logits = npt.NDArray[np.float32]
 _ENOUGH = 1024  # tokens that filters are tried on first
 
 
+Wish = tuple[Settings, Sequence[int], np.random.Generator]  # of a sequence: how to choose, what it has so far, and chance
+
+
 def choose(logits: Logits, settings: Settings, history: Sequence[int], rng: np.random.Generator) -> int:
-    if settings.repetition_penalty != 1.0 and history:
-        logits = penalised(logits, history, settings.repetition_penalty)
-    if settings.temperature <= 0.0:
-        return int(np.argmax(logits))
-    probabilities = filtered(logits, settings)
-    return int(rng.choice(len(probabilities), p=probabilities))
+    return choose_all([logits], [(settings, history, rng)])[0]
+
+
+def choose_all(rows: Sequence[Logits], wishes: Sequence[Wish]) -> list[int]:
+    """A token of each row. Each is chosen as if there were no others."""
+    chosen = [0] * len(rows)
+    drawn: dict[float, list[int]] = {}  # by temperature: rows of which nothing is left out
+    for i, (settings, history, random) in enumerate(wishes):
+        logits = rows[i]
+        if settings.repetition_penalty != 1.0 and history:
+            logits = penalised(logits, history, settings.repetition_penalty)
+        if settings.temperature <= 0.0:
+            chosen[i] = int(np.argmax(logits))
+        elif settings.filters or logits is not rows[i]:
+            chosen[i] = _drawn(np.cumsum(filtered(logits, settings)), random)
+        else:
+            drawn.setdefault(settings.temperature, []).append(i)
+    for temperature, some in drawn.items():
+        sums = np.cumsum(_probabilities(np.stack([rows[i] for i in some]), temperature), axis=1)
+        for i, row in zip(some, sums, strict=True):
+            chosen[i] = _drawn(row, wishes[i][2])
+    return chosen
+
+
+def _drawn(sums: npt.NDArray[np.float64], random: np.random.Generator) -> int:
+    return int(np.searchsorted(sums / sums[-1], random.random(), side="right"))
 
 
 def penalised(logits: Logits, history: Sequence[int], penalty: float) -> Logits:
@@ -36,10 +59,9 @@ def penalised(logits: Logits, history: Sequence[int], penalty: float) -> Logits:
 
 def filtered(logits: Logits, settings: Settings) -> npt.NDArray[np.float64]:
     """The probabilities that are drawn from: never empty, always summing to one."""
-    below = logits.astype(np.float64) - logits.max()  # taken off first, so that no temperature is too small
-    with np.errstate(over="ignore"):
-        probabilities = np.exp(below / settings.temperature)
-    probabilities /= probabilities.sum()
+    probabilities = _probabilities(logits, settings.temperature)
+    if not settings.filters:
+        return probabilities
     few = min(_ENOUGH, len(probabilities))
     while True:
         order = _likeliest(probabilities, few)
@@ -60,6 +82,15 @@ def filtered(logits: Logits, settings: Settings) -> npt.NDArray[np.float64]:
     result[order[keep]] = ranked[keep]
     normalised: npt.NDArray[np.float64] = result / result.sum()
     return normalised
+
+
+def _probabilities(logits: Logits, temperature: float) -> npt.NDArray[np.float64]:
+    """Of one row, or of several."""
+    below = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)  # first, so that no temperature is too small
+    with np.errstate(over="ignore"):
+        probabilities: npt.NDArray[np.float64] = np.exp(below / temperature)
+    probabilities /= probabilities.sum(axis=-1, keepdims=True)
+    return probabilities
 
 
 def _likeliest(probabilities: npt.NDArray[np.float64], count: int) -> npt.NDArray[np.intp]:

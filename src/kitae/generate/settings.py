@@ -16,6 +16,11 @@ class Settings:
     seed: int | None = None
     stop: tuple[str, ...] = ()
 
+    @property
+    def filters(self) -> bool:
+        """Whether any token is left out."""
+        return self.top_k > 0 or self.top_p < 1.0 or self.min_p > 0.0
+
 
 @dataclass(frozen=True)
 class Chunk:
