@@ -5,19 +5,18 @@ from kitae.data.clean import KEPT, PAGE, Inputs, Told, clean
 from kitae.data.entries import as_line, each_entry, none_of, nothing_read, read_rows, readable_as
 from kitae.data.fields import counted
 from kitae.data.hub import HubSet, downloaded, is_hub
-from kitae.data.identity import draw
 from kitae.data.judging import judge_request, rating
 from kitae.data.leaks import Evaluations, read_evaluations
 from kitae.data.licences import ACTS, Claim, Kind, Verdict, judge
-from kitae.data.partition import Shares, is_disjoint, partition
 from kitae.data.places import contents, files_of
 from kitae.data.readers import each_conversation, each_found, read_conversations
 from kitae.data.report import report_page
 from kitae.data.rows import UNREADABLE, Rows, content, wanted_rules
 from kitae.data.rules import GATES, Finding
 from kitae.data.rules.language import language_of
+from kitae.data.same import Overlap, draw, overlap, without_duplicates
 from kitae.data.selection import READ_BY_MODEL, Amount, Seen, select
-from kitae.data.split import Overlap, overlap, without_duplicates
+from kitae.data.split import Shares, is_disjoint, partition
 from kitae.data.survey import ACTIONS, Rules, judged
 from kitae.data.texts import read_texts
 

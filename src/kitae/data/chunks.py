@@ -24,9 +24,9 @@ import numpy as np
 
 from kitae.chat import Conversation
 from kitae.data.entries import UNREADABLE, Entry, as_line, reason_of
-from kitae.data.identity import Parts
 from kitae.data.rules import Finding
 from kitae.data.rules.truncated import Ends, OpenEnd
+from kitae.data.same import Parts
 from kitae.data.shapes import conversation
 from kitae.data.survey import CountTexts, CountTokens, Look, Rules, Survey, look
 from kitae.errors import InputError, KitaeError, first_line

@@ -13,12 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from kitae.chat import Conversation
-from kitae.data.identity import tokens
 from kitae.data.places import files_of
 from kitae.data.readers import each_found
 from kitae.data.rules.finding import Finding
+from kitae.data.same import Hashes, grams, hashed, tokens
 from kitae.data.shapes import Record, conversation
-from kitae.data.signature import Hashes, grams, hashed
 from kitae.errors import InputError
 from kitae.formats import Format
 

@@ -12,10 +12,9 @@ from typing import Protocol
 from kitae.chat import Conversation
 from kitae.console import watched
 from kitae.data.entries import REJECTED
-from kitae.data.identity import draw
 from kitae.data.leaks import read_evaluations
 from kitae.data.readers import read_conversations
-from kitae.data.split import hold_back, without_duplicates
+from kitae.data.same import Groups, dealt, draw, ties, without_duplicates
 from kitae.data.survey import ACTIONS, Rules, tidied
 from kitae.errors import InputError
 from kitae.files import JsonDict, read_json, read_text, staged_folder, write_json, write_jsonl
@@ -165,6 +164,12 @@ def _sampled(rows: list[Conversation], count: int | None, seed: int) -> list[Con
         return rows
     chosen = sorted(range(len(rows)), key=lambda i: (draw(rows[i], seed, "sample"), i))[:count]
     return [rows[i] for i in sorted(chosen)]
+
+
+def hold_back(rows: list[Conversation], fraction: float, seed: int) -> tuple[list[Conversation], list[Conversation]]:
+    """(training, validation). What `kitae data split` keeps together stays together."""
+    parts = dealt(rows, Groups([*map(ties, rows)]), {"validation": fraction}, "train", seed)
+    return [rows[i] for i in parts["train"]], [rows[i] for i in parts["validation"]]
 
 
 def _times(row: Conversation, weight: float, seed: int) -> int:

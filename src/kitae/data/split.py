@@ -1,100 +1,118 @@
-"""Training, validation and test rows: split before anything multiplies them, and proven apart."""
+"""`kitae data split`: training, validation and test rows in files, with a proof that none is in two of them.
+
+What belongs together stays together: rows with the same question, dialogues with the same beginning, rows about the same
+document, and rows that the proof would call nearly the same. So it is groups that are dealt, after duplicates are gone.
+"""
 
 from __future__ import annotations
 
-import hashlib
-from collections import defaultdict
+import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from kitae.chat import Conversation
-from kitae.data.identity import normalised
-from kitae.data.signature import Hashes, grams
+from kitae.data.entries import REJECTED, Row, as_line, each_entry, none_of, read_rows, with_reasons
+from kitae.data.rules import Finding
+from kitae.data.same import Groups, Parts, bands, dealt, overlap, ties, twins, untidiness, whole
+from kitae.data.survey import DUPLICATES
+from kitae.errors import InputError
+from kitae.files import JsonDict, staged_folder, write_json
+from kitae.formats import NEAR, Format
 
-_SHINGLE = 8
-_RAREST, _HOLDERS = 24, 256  # pieces of a row by which others are found, and how many of those
-NEAR = 0.9  # Jaccard similarity of character 8-grams from which two rows count as the same
+TRAIN, VALIDATION, TEST = "train", "validation", "test"
 
 
 @dataclass(frozen=True)
-class Overlap:
-    """Rows of one set that are found in another: the same conversation, or nearly."""
-
-    exact: list[tuple[str, str]]
-    near: list[tuple[str, str, float]]
-
-
-def without_duplicates(rows: Sequence[Conversation]) -> list[Conversation]:
-    seen: set[str] = set()
-    kept = []
-    for row in rows:
-        key = normalised(row)
-        if key not in seen:
-            seen.add(key)
-            kept.append(row)
-    return kept
+class Shares:
+    validation: float = 0.1
+    test: float = 0.0
+    by: str = "prompt"  # or source, or a field of the rows
+    stratify: str | None = None  # a field whose values are to be as frequent in each part
+    seed: int = 0
+    near: float = NEAR
 
 
-def hold_back(rows: Sequence[Conversation], fraction: float, seed: int) -> tuple[list[Conversation], list[Conversation]]:
-    """(training, validation). Rows with the same prompt stay together; the choice depends on the rows and the seed alone."""
-    groups: dict[str, list[Conversation]] = defaultdict(list)
-    for row in rows:
-        asked = " ".join(m.content for m in row.prompt if row.is_text or m.role == "user")
-        groups[asked.casefold()].append(row)
-    order = sorted(groups, key=lambda prompt: hashlib.sha256(f"{seed}\n{prompt}".encode()).digest())
-    wanted = round(len(rows) * fraction)
-    training: list[Conversation] = []
-    validation: list[Conversation] = []
-    for i, prompt in enumerate(order, 1):  # the last group always trains, so that one that repeats can't take all rows
-        (validation if len(validation) < wanted and i < len(order) else training).extend(groups[prompt])
-    return training, validation
+def partition(sources: Sequence[Path], out: Path, shares: Shares, form: Format, limit: int | None, command: str) -> JsonDict:
+    rows, rejected = read_rows(each_entry(sources, form, limit), form)
+    total = len(rows) + len(rejected)
+    rows, twice = _without_twins(rows, shares.near)
+    if not rows:
+        raise none_of(sources, rejected)
+    for field in {shares.stratify, shares.by} - {None, "prompt", "source"}:
+        if not any(field in row.record for row in rows):
+            raise InputError("field-unknown", where=str(field), why=", ".join(map(str, rows[0].record))[:300])
+    groups = Groups([_keys(row, shares.by) for row in rows])
+    wanted = {**({TEST: shares.test} if shares.test else {}), VALIDATION: shares.validation}
+    strata = [str(row.record.get(shares.stratify)) for row in rows] if shares.stratify is not None else []
+    parts = dealt([row.talk for row in rows], groups, wanted, TRAIN, shares.seed, strata, shares.near)
+    chosen = {name: [rows[i] for i in parts[name]] for name in (TRAIN, VALIDATION, TEST) if name in parts}
+    if not chosen[TRAIN] or not chosen[VALIDATION] or (shares.test and not chosen[TEST]):
+        raise InputError("split-too-few", where=", ".join(map(str, sources)), groups=len(groups.members()), rows=len(rows))
+    report = {
+        "rows": total,
+        "rejected": len(rejected) + len(twice),
+        "groups": len(groups.members()),
+        "parts": {name: len(found) for name, found in chosen.items()},
+        "proof": _proof(chosen, shares.near),
+        "command": command,
+    }
+    if shares.stratify is not None:
+        report["shares"] = {name: _frequencies(found, shares.stratify) for name, found in chosen.items()}
+    with staged_folder(out) as stage:
+        for name, found in chosen.items():
+            (stage / f"{name}.jsonl").write_bytes(b"".join(as_line(row.record) for row in found))
+        (stage / REJECTED).write_bytes(b"".join(map(as_line, [*rejected, *twice])))
+        write_json(stage / "report.json", report)
+    return report
 
 
-def overlap(held_out: Sequence[Conversation], training: Sequence[Conversation]) -> Overlap:
-    """Which held-out rows are also in training."""
-    exact_index = {normalised(row): row for row in training}
-    exact, rest = [], []
-    for row in held_out:
-        twin = exact_index.get(normalised(row))
-        if twin is not None:
-            exact.append((row.source, twin.source))
-        else:
-            rest.append(row)
-    return Overlap(exact, _near(rest, training))
+def _without_twins(rows: list[Row], near: float) -> tuple[list[Row], list[JsonDict]]:
+    if not rows:
+        return rows, []
+    parts = [Parts.of(row.talk) for row in rows]
+    wholes = np.array([whole(row.talk) for row in rows], dtype=np.uint64)
+    keys = bands(parts)
+    untidy = np.array([untidiness(row.talk) for row in rows], dtype=np.int32)
+    found = {twin.row: twin for twin in twins(wholes, keys, untidy, np.ones(len(rows), np.bool_), parts.__getitem__, near)}
+
+    def reason(i: int) -> list[dict[str, str]]:
+        twin = found[i]
+        stays = rows[twin.stays].talk.source
+        return [Finding(DUPLICATES, "exact" if twin.exact else "near", f"{stays} ({twin.likeness:.0%})").as_dict()]
+
+    kept = [row for i, row in enumerate(rows) if i not in found]
+    return kept, [with_reasons(dict(rows[i].record), reason(i)) for i in sorted(found)]
 
 
-def _near(held_out: Sequence[Conversation], training: Sequence[Conversation]) -> list[tuple[str, str, float]]:
-    """Rows that are near share rare pieces too; what many rows have in common would make all of them candidates."""
-    if not held_out:
-        return []
-    held = [_pieces(row) for row in held_out]
-    sizes = np.array([len(pieces) for pieces in held])
-    every = np.concatenate(held)
-    order = np.argsort(every, kind="stable")
-    holders = np.repeat(np.arange(len(held)), sizes)[order]
-    values, starts, counts = np.unique(every[order], return_index=True, return_counts=True)
-    best: dict[int, tuple[float, str]] = {}
-    for row in training:
-        pieces = _pieces(row)
-        at = np.minimum(np.searchsorted(values, pieces), len(values) - 1)
-        known = at[values[at] == pieces]
-        rarest = known[np.argsort(counts[known], kind="stable")[:_RAREST]]
-        met = [
-            holders[start : start + min(count, _HOLDERS)] for start, count in zip(starts[rarest], counts[rarest], strict=True)
-        ]
-        candidates = np.unique(np.concatenate(met)) if met else np.empty(0, dtype=np.intp)
-        ratios = len(pieces) / sizes[candidates]
-        for i in candidates[(ratios >= NEAR) & (ratios <= 1 / NEAR)].tolist():
-            common = len(np.intersect1d(pieces, held[i], assume_unique=True))
-            similarity = common / (len(pieces) + len(held[i]) - common)
-            if similarity >= NEAR and similarity > best.get(i, (0.0, ""))[0]:
-                best[i] = (similarity, row.source)
-    return [(held_out[i].source, twin, similarity) for i, (similarity, twin) in sorted(best.items())]
+def _keys(row: Row, by: str) -> list[str]:
+    """What ties rows together: any of these in common."""
+    if by == "source":
+        return [row.file]
+    if by != "prompt":
+        value = row.record.get(by)
+        return [] if value is None else [json.dumps(value, sort_keys=True, default=str)]
+    return ties(row.talk)
 
 
-def _pieces(row: Conversation) -> Hashes:
-    """Every run of so many characters, as numbers in their order. What is shorter is one piece."""
-    codes = np.frombuffer(normalised(row).encode("utf-32-le", "surrogatepass"), dtype=np.uint32).astype(np.uint64)
-    return np.unique(grams(np.pad(codes, (0, max(0, _SHINGLE - len(codes)))), _SHINGLE))
+def _proof(parts: dict[str, list[Row]], near: float) -> JsonDict:
+    """Measured on the rows that are written, by the measure that gates use before training."""
+    proof: JsonDict = {}
+    names = list(parts)
+    for i, held in enumerate(names):
+        for other in names[:i]:
+            found = overlap([row.talk for row in parts[held]], [row.talk for row in parts[other]], near)
+            pairs = [[a, b, round(alike, 3)] for a, b, alike in found.pairs]
+            proof[f"{held}/{other}"] = {"same": len(found.exact), "near": len(found.near), "pairs": pairs[:20]}
+    return proof
+
+
+def _frequencies(rows: Sequence[Row], field: str) -> dict[str, float]:
+    counts = Counter(str(row.record.get(field)) for row in rows)
+    return {name: round(count / len(rows), 4) for name, count in sorted(counts.items())}
+
+
+def is_disjoint(report: JsonDict) -> bool:
+    return not any(pair["same"] or pair["near"] for pair in report["proof"].values())

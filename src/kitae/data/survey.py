@@ -10,15 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kitae.chat import Conversation
-from kitae.data.duplicates import twins
-from kitae.data.identity import Parts, untidiness
 from kitae.data.leaks import Evaluations
 from kitae.data.rules import GATES, Finding, Talk, findings, repaired
 from kitae.data.rules.language import language_of
 from kitae.data.rules.truncated import GATE as TRUNCATED
 from kitae.data.rules.truncated import Ends, OpenEnd, Words, open_end
+from kitae.data.same import BANDS, Bands, Parts, bands, twins, untidiness, whole
 from kitae.data.shapes import Record, conversation
-from kitae.data.signature import BANDS, Bands, bands, whole
 from kitae.errors import InputError
 from kitae.formats import NEAR, Action, Format
 

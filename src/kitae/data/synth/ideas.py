@@ -16,7 +16,7 @@ from pathlib import Path
 from kitae.chat import Conversation, Message, Request
 from kitae.data.prompts import prompt
 from kitae.data.readers import each_conversation
-from kitae.data.signature import whole
+from kitae.data.same import whole
 from kitae.errors import InputError
 from kitae.formats import LANGUAGES_KNOWN
 

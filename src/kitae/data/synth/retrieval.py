@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from kitae.data.identity import tokens
+from kitae.data.same import tokens
 from kitae.data.selection import in_turns
 from kitae.data.synth.ideas import Document, Task
 

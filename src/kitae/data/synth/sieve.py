@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from kitae.chat import Conversation, Message
-from kitae.data.identity import plain, tokens
 from kitae.data.leaks import Evaluations
 from kitae.data.rules import Finding
+from kitae.data.same import plain, tokens
 from kitae.data.survey import Rules, look
 
 ALIKE = 0.7  # ROUGE-L from which a task is one of those that there are

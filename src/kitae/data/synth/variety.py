@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
 
-from kitae.data.identity import tokens
+from kitae.data.same import tokens
 from kitae.data.synth.sieve import rouge_l
 from kitae.files import JsonDict
 

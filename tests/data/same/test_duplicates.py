@@ -8,10 +8,8 @@ import numpy as np
 import pytest
 
 from kitae.chat import Conversation
-from kitae.data.duplicates import Twin, twins
-from kitae.data.identity import Parts, likeness, untidiness
 from kitae.data.rules.finding import looks_like_code
-from kitae.data.signature import bands, whole
+from kitae.data.same import Parts, Twin, bands, likeness, twins, untidiness, whole
 
 
 def row(asked: str, answer: str, number: int = 0) -> Conversation:

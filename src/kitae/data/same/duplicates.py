@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from kitae.data.identity import Parts, likeness
-from kitae.data.signature import BANDS, Bands, Hashes
+from kitae.data.same.identity import Parts, likeness
+from kitae.data.same.signature import BANDS, Bands, Hashes
 
 _COMPARED, _FEW = 32, 4  # rows that one row is compared with at most; those that share a single band with it
 _A_KEY = 16  # rows that stay, remembered for each key: those of a template meet all the time
