@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from kitae.chat import Conversation
-from kitae.data.rules.finding import looks_like_code
-from kitae.data.same import Parts, Twin, bands, likeness, twins, untidiness, whole
+from kitae.data.same import Parts, Twin, bands, likeness, looks_like_code, twins, untidiness, whole
 
 
 def row(asked: str, answer: str, number: int = 0) -> Conversation:

@@ -10,7 +10,8 @@ from html import unescape
 from html.entities import html5
 from string import ascii_letters
 
-from kitae.data.rules.finding import Finding, Talk, excerpt, looks_like_code
+from kitae.data.rules.finding import Finding, Talk, excerpt
+from kitae.data.same import looks_like_code
 
 GATE = "data.encoding"
 _CP1252 = {

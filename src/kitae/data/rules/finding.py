@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 
 from kitae.chat import Conversation
+from kitae.data.same import looks_like_code
 
 _AROUND = 24
 _LONGEST = 160
-_SEEN = 8000  # characters that are enough to tell code from prose
 _REMEMBERED = 6000  # characters of what was said before an answer
 
 
@@ -84,26 +84,6 @@ _MARKUP_ASKED = re.compile(
     r"bbcode|markdown|bootstrap|dom|node\.?js|php|javascript|wrap(?:ped|ping)?|enclosed?)\b|タグ|マークアップ|ウェブ|ホームページ|要素",
     re.IGNORECASE | re.ASCII,
 )
-_CODE_LINE = re.compile(
-    r"^[ \t]*(?:import \w|from \w[\w.]* import|def \w+\(|class \w+\b.*[:{][ \t]*$|function\b.*\(|(?:const|let|var) \w+|"
-    r"#include|<\?php|<!DOCTYPE|[ \t]+return\b|"
-    r"SELECT\b|INSERT INTO|UPDATE \w+ SET|CREATE TABLE|public |private |print\(|return\b.*;|"
-    r"console\.|System\.|\$\w+ ?=|\w+\(.*\);?[ \t]*$|.*[;{}][ \t]*$|</?\w+[^<>]*>[ \t]*$)",
-    re.MULTILINE,
-)
-
-
-@lru_cache(maxsize=512)
-def looks_like_code(text: str) -> bool:
-    """A fence, or several lines that no prose has."""
-    if "```" in text:
-        return True
-    if "\n" not in text:
-        return text[-1:] in (";", ")", "}", ">") and ("(" in text or "<" in text) and bool(_CODE_LINE.search(text, 0, _SEEN))
-    text = text.replace("\r\n", "\n")
-    lines = text.count("\n", 0, _SEEN) + 1
-    found = len(_CODE_LINE.findall(text, 0, _SEEN))
-    return found >= 2 and found * 3 >= lines
 
 
 def excerpt(text: str, start: int, end: int) -> str:

@@ -12,7 +12,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from kitae.data.rules.finding import Exchange, Finding, Talk, looks_like_code
+from kitae.data.rules.finding import Exchange, Finding, Talk
+from kitae.data.same import looks_like_code
 
 GATE = "data.truncated"
 _ENDED = tuple(".!?。！？…‥\"”'’」』)）]】〉》}>`*_~|;；%％℃°™®©♪^$=＝|\\")

@@ -1,5 +1,6 @@
 """The only answer to "are these two rows the same, or nearly?": duplicates, leaks and splitting all ask here."""
 
+from kitae.data.same.code import looks_like_code
 from kitae.data.same.dealing import Groups, dealt, ties
 from kitae.data.same.duplicates import Twin, twins
 from kitae.data.same.identity import Parts, draw, likeness, normalised, plain, tokens, untidiness
@@ -20,6 +21,7 @@ __all__ = [
     "grams",
     "hashed",
     "likeness",
+    "looks_like_code",
     "normalised",
     "overlap",
     "plain",

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from kitae.chat import Conversation
-from kitae.data.rules.finding import looks_like_code
+from kitae.data.same.code import looks_like_code
 
 _TOKEN = re.compile(
     r"[぀-ヿ一-鿿가-힣]|[^\W_぀-ヿ一-鿿가-힣]+|(?<!\w)[-−](?=\s?\d)|[+*/=<>^%&|~\\#$€£¥]|[\u2600-\u27bf\U0001f300-\U0001faff]"
