@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from kitae.models import FILE_TYPES, read_gguf_header
-from kitae.ship.quant_types import DEFAULT
+from kitae.models import read_gguf_header
+from kitae.quants import QUANTS, file_type
 
 MADE_BY_LLAMA_CPP = Path(__file__).parent / "made_by_llama_cpp.json"
 _SHAPE = {"hidden": 256, "inner": 256, "layers": 8, "heads": 4, "kv_heads": 2, "tied": True, "experts": 0}
@@ -45,7 +45,7 @@ def write_file(path: Path, name: str, dtype: type = np.float16) -> Path:
     rng = np.random.default_rng(0)
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_name(name)
-    writer.add_file_type(FILE_TYPES["F16"])  # not at the end, where a quantised file has it
+    writer.add_file_type(file_type("F16").number)  # not at the end, where a quantised file has it
     writer.add_block_count(int(shape["layers"]))
     writer.add_context_length(512)
     writer.add_embedding_length(hidden)
@@ -128,9 +128,9 @@ def main(library: str) -> None:
         for name, weighted in CASES:
             source = write_file(Path(folder) / "source.gguf", name)
             weights = importance_of(source)
-            for quant in DEFAULT:
+            for quant in QUANTS[1:]:
                 params = lib.llama_model_quantize_default_params()
-                params.nthread, params.ftype = 2, FILE_TYPES[quant]
+                params.nthread, params.ftype = 2, file_type(quant).number
                 if weighted:
                     entries = (_Imatrix * (len(weights) + 1))()
                     for entry, (key, values) in zip(entries, weights.items(), strict=False):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from kitae.api import export
+from kitae.quants import FILE_TYPES, QUANTS, Quant, larger_than
 from kitae.ship import to_gguf
-from kitae.verify.gguf import larger_than
 
 from ..journeys.breaking import rewrite_gguf
 from .conftest import Verify
@@ -57,3 +59,11 @@ def test_the_template_is_blamed_for_what_it_does(verify: Verify, good: Path, fil
 
 def test_advice_names_what_keeps_more() -> None:
     assert [larger_than(quant) for quant in ("Q2_K", "Q5_K_M", "Q8_0", "F16")] == ["Q3_K_M", "Q6_K", "F16", "F16"]
+
+
+def test_one_table_of_types() -> None:
+    """The largest first; what a recipe may ask for is what is made."""
+    assert get_args(Quant) == QUANTS
+    for larger, smaller in pairwise(FILE_TYPES):
+        assert larger.bits >= smaller.bits and larger.usual_kld <= smaller.usual_kld
+    assert len({type.number for type in FILE_TYPES}) == len(FILE_TYPES)

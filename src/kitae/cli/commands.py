@@ -239,7 +239,7 @@ def export(
 ) -> Result:
     from kitae.api import export
     from kitae.errors import InputError
-    from kitae.recipe import QUANTS
+    from kitae.quants import QUANTS
 
     if gguf not in QUANTS:
         raise InputError("quant-unknown", where=gguf, why=", ".join(QUANTS))
@@ -255,7 +255,7 @@ def ship(
 ) -> Result:
     from kitae.api import ship
     from kitae.errors import InputError
-    from kitae.recipe import QUANTS
+    from kitae.quants import QUANTS
 
     for name in quant or []:
         if name not in QUANTS:

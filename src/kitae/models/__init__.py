@@ -3,7 +3,7 @@
 from kitae.models.facts import Facts, count_parameters, deciding_files, folder_facts, safetensors_header, weight_files
 from kitae.models.four_bits import rounded
 from kitae.models.gguf_header import GgufHeader, GgufParts, Tensor, read_gguf_header
-from kitae.models.gguf_types import FILE_TYPES, block_size, row_bytes, type_number
+from kitae.models.gguf_types import block_size, row_bytes, type_number
 from kitae.models.light import TokenCounter, light_codec, light_vocabulary
 from kitae.models.llama import LlamaModel, LlamaVocabulary
 from kitae.models.llama_library import CHOICE, NATIVE, PREBUILT, library, llama_places, llama_version
@@ -28,7 +28,6 @@ from kitae.models.target import Target
 
 __all__ = [
     "CHOICE",
-    "FILE_TYPES",
     "NATIVE",
     "NEWLLM",
     "PREBUILT",

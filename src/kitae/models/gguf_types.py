@@ -1,22 +1,6 @@
-"""The types of GGUF: of a whole file, and of one tensor."""
+"""The types of a tensor in a GGUF file."""
 
 from __future__ import annotations
-
-# llama.cpp's number for what a whole file is made of.
-FILE_TYPES = {
-    "F32": 0,
-    "F16": 1,
-    "Q4_0": 2,
-    "Q8_0": 7,
-    "Q2_K": 10,
-    "Q3_K_M": 12,
-    "Q4_K_S": 14,
-    "Q4_K_M": 15,
-    "Q5_K_S": 16,
-    "Q5_K_M": 17,
-    "Q6_K": 18,
-    "BF16": 32,
-}
 
 
 def type_number(name: str) -> int:

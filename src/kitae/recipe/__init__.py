@@ -3,7 +3,6 @@
 from kitae.recipe.load import load_recipe, parse_recipe, recipe_yaml, resolve_paths
 from kitae.recipe.schema import (
     NO_GGUF,
-    QUANTS,
     STARTER,
     Blend,
     Distillation,
@@ -20,7 +19,6 @@ from kitae.recipe.wrong import in_words
 
 __all__ = [
     "NO_GGUF",
-    "QUANTS",
     "STARTER",
     "Blend",
     "Distillation",

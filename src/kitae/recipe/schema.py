@@ -11,9 +11,9 @@ from pydantic_core import PydanticCustomError
 
 from kitae.formats import FORMATS, NEAR, Action, Format, RowGate
 from kitae.hardware import Precision, computes_in_bf16
+from kitae.quants import Quant
 
 STARTER = "smollm2-135m-instruct"
-QUANTS = ("F16", "Q8_0", "Q6_K", "Q5_K_M", "Q5_K_S", "Q4_K_M", "Q4_K_S", "Q4_0", "Q3_K_M", "Q2_K")
 WHOLE = ("full", "newllm", "blend")  # methods that change the model's own weights
 # The sections of `train` that only some methods read.
 READ_BY = {
@@ -29,7 +29,6 @@ AT_ONCE = (
     1024  # tokens; those adapters that keep little of each are a tenth faster with twice as many in bf16, and slower in fp32
 )
 _LEAST_ROOM, _SPARE_ROOM, _MOST_ROOM = 32, 1.25, 512  # tokens of an answer
-Quant = Literal["F16", "Q8_0", "Q6_K", "Q5_K_M", "Q5_K_S", "Q4_K_M", "Q4_K_S", "Q4_0", "Q3_K_M", "Q2_K"]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 

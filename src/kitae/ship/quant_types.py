@@ -13,18 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from kitae.models import GgufHeader, Tensor, block_size
+from kitae.quants import file_type
 
-DEFAULT = {
-    "Q8_0": "Q8_0",
-    "Q6_K": "Q6_K",
-    "Q5_K_M": "Q5_K",
-    "Q5_K_S": "Q5_K",
-    "Q4_K_M": "Q4_K",
-    "Q4_K_S": "Q4_K",
-    "Q4_0": "Q4_0",
-    "Q3_K_M": "Q3_K",
-    "Q2_K": "Q2_K",
-}
 _SMALLER_BLOCKS = {"Q6_K": "Q8_0", "Q5_K": "Q5_1", "Q4_K": "Q5_0", "Q3_K": "Q4_0", "Q2_K": "Q4_0"}
 _EMBEDDINGS = ("token_embd.weight", "per_layer_token_embd.weight")
 # Matrices that are small, or that decide where the rest goes.
@@ -123,7 +113,7 @@ def _facts(header: GgufHeader, tensors: Sequence[Tensor], weighted: bool) -> _Fa
 
 
 def _choose(tensor: Tensor, quant: str, facts: _Facts, seen: dict[str, int], tied: bool) -> str:
-    default = DEFAULT[quant]
+    default = file_type(quant).tensor
     if tensor.name == "output.weight" or (tied and tensor.name in _EMBEDDINGS):
         if default == "Q8_0" or tensor.shape[0] % block_size(default):
             return "Q8_0"

@@ -16,7 +16,8 @@ import numpy as np
 
 from kitae.errors import InputError
 from kitae.files import staged_file
-from kitae.models import FILE_TYPES, GgufHeader, GgufParts, Tensor, library, read_gguf_header, row_bytes, type_number
+from kitae.models import GgufHeader, GgufParts, Tensor, library, read_gguf_header, row_bytes, type_number
+from kitae.quants import file_type
 from kitae.ship.quant_types import layer_first, tensor_types
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def _head(header: GgufHeader, tensors: list[Tensor], types: dict[str, str], quan
     """All facts as they stand in the source, but for the two that say what this file is."""
     parts = GgufParts.of(source, header)
     parts.put("general.quantization_version", _QUANTISATION_VERSION)
-    parts.put("general.file_type", FILE_TYPES[quant])
+    parts.put("general.file_type", file_type(quant).number)
     entries, offset = [], 0
     for tensor in tensors:
         entries.append(parts.tensor(tensor, type_number(types[tensor.name]), offset))

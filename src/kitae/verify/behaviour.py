@@ -9,11 +9,11 @@ import numpy.typing as npt
 
 from kitae.evaluate import Share, exact_match, looping, mean_difference, stopped, worse_p_value
 from kitae.evaluate.observe import Observation
+from kitae.quants import larger_than
 from kitae.recipe import Thresholds
 from kitae.verify.compare import log_likelihoods
 from kitae.verify.equal import targets
 from kitae.verify.gate import Gate, passed, refused, skipped, warned
-from kitae.verify.gguf import larger_than
 
 _SHOWN = 3
 _SURE = 0.05  # a loss is counted against a form only when chance would rarely make it

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from kitae.evaluate.observe import Observation
 from kitae.models import read_gguf_header
+from kitae.quants import file_type, larger_than
 from kitae.recipe import Thresholds
 from kitae.verify.compare import divergence
 from kitae.verify.equal import ids_in_words, long_divergence, targets
@@ -17,38 +18,10 @@ COMPARED = ("gguf.tokens", "gguf.template")  # of every file, quantised or not
 _SHOWN = 3
 _SMALL = 200_000_000
 _FAR_IN = 5  # times the limit, at the end of a long text: few tokens are compared there; positions gone wrong cost nats
-# Mean KLD that a type usually stays under, (under 200M parameters, above): docs/gates.md says how that was measured.
-_USUAL_KLD = {
-    "Q8_0": (0.01, 0.01),
-    "Q6_K": (0.03, 0.02),
-    "Q5_K_M": (0.05, 0.03),
-    "Q5_K_S": (0.05, 0.03),
-    "Q4_K_M": (0.1, 0.05),
-    "Q4_K_S": (0.1, 0.06),
-    "Q4_0": (0.15, 0.1),
-    "Q3_K_M": (0.15, 0.1),
-    "Q2_K": (0.15, 0.1),
-    "other": (0.15, 0.1),
-}
 # How much more is still no sign of damage: without an importance matrix, or with rows that don't fit a type's blocks, five bits
 # can cost as much as four usually do.
 _UNUSUAL = 3
 _FOUR_BITS = "Q4_K_M"
-_BY_SIZE = ("Q2_K", "Q3_K_M", "Q4_0", "Q4_K_S", "Q4_K_M", "Q5_K_S", "Q5_K_M", "Q6_K", "Q8_0", "F16")
-# Bits per weight below which a tensor is not what the name promises.
-_BITS = {
-    "F16": 16,
-    "Q8_0": 8,
-    "Q6_K": 6,
-    "Q5_K_M": 5,
-    "Q5_K_S": 5,
-    "Q4_K_M": 4,
-    "Q4_K_S": 4,
-    "Q4_0": 4,
-    "Q3_K_M": 3,
-    "Q2_K": 2,
-    "other": 2,
-}
 
 
 def tokens(reference: Observation, seen: Observation) -> Gate:
@@ -113,19 +86,21 @@ def types(path: Path, quant: str) -> Gate:
         histogram[tensor.type] += 1
         weights += tensor.weights
         size += tensor.size
-        if tensor.bits < _BITS[quant]:
+        if tensor.bits < file_type(quant).bits:
             thin.append(f"{tensor.name}: {tensor.type} ({tensor.bits:.2f} bits)")
     bits_per_weight = round(8 * size / max(weights, 1), 3)
     measured = {"types": dict(histogram.most_common()), "bits_per_weight": bits_per_weight}
     evidence = [", ".join(f"{count}×{name}" for name, count in histogram.most_common())]
     if thin:
-        return refused(gate, "thinner", measured, _BITS[quant], [*evidence, *thin[:_SHOWN]], quant=quant, count=len(thin))
-    named = quant.removesuffix("_M").removesuffix("_S")
+        return refused(
+            gate, "thinner", measured, file_type(quant).bits, [*evidence, *thin[:_SHOWN]], quant=quant, count=len(thin)
+        )
+    named = file_type(quant).tensor
     if quant != "other" and named not in histogram:
         return refused(gate, "mislabelled", measured, named, evidence, quant=quant, named=named)
     if quant != "F16" and bits_per_weight >= 16:
         return refused(gate, "unquantised", measured, quant, evidence, quant=quant)
-    return passed(gate, measured, f"≥ {_BITS[quant]} bits", evidence)
+    return passed(gate, measured, f"≥ {file_type(quant).bits} bits", evidence)
 
 
 def quant_divergence(reference: Observation, seen: Observation, quant: str, limits: Thresholds) -> Gate:
@@ -133,7 +108,7 @@ def quant_divergence(reference: Observation, seen: Observation, quant: str, limi
     if reference.logits is None or seen.logits is None:
         return skipped(gate, "no-rows")
     size = 0 if seen.facts["parameters"] < _SMALL else 1
-    usual, four_bits = _USUAL_KLD[quant][size], _USUAL_KLD[_FOUR_BITS][size]
+    usual, four_bits = file_type(quant).usual_kld[size], file_type(_FOUR_BITS).usual_kld[size]
     limit = limits.quant_kld or max(usual, min(_UNUSUAL * usual, four_bits))
     found = divergence(reference.row_logits(), seen.row_logits(), targets(reference))
     if not found.mean < limit:
@@ -148,8 +123,3 @@ def quant_divergence(reference: Observation, seen: Observation, quant: str, limi
     if found.mean > usual and limits.quant_kld is None:
         return warned(gate, "unusual", found.as_dict(), usual, [found.line()], quant=quant, usual=usual)
     return passed(gate, found.as_dict(), limit, [found.line()])
-
-
-def larger_than(quant: str) -> str:
-    """The next type that keeps more."""
-    return _BY_SIZE[_BY_SIZE.index(quant) + 1] if quant in _BY_SIZE[:-1] else _BY_SIZE[-1]

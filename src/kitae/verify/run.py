@@ -17,7 +17,8 @@ from kitae.evaluate.observe import Observation, observe
 from kitae.files import read_json, write_json
 from kitae.i18n import t
 from kitae.models import Target, folder_facts, is_adapter, is_soft_prompt, open_codec
-from kitae.recipe import QUANTS, Recipe, Thresholds, load_recipe
+from kitae.quants import QUANTS
+from kitae.recipe import Recipe, Thresholds, load_recipe
 from kitae.runs import Run
 from kitae.targets import base_folder, base_target, trained_target
 from kitae.verify import behaviour, equal, files, gguf, weights

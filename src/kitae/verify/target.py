@@ -13,7 +13,6 @@ from kitae.data import Rows
 from kitae.errors import InputError
 from kitae.evaluate.observe import Observation
 from kitae.models import (
-    FILE_TYPES,
     Target,
     check_folder,
     folder_facts,
@@ -23,6 +22,7 @@ from kitae.models import (
     open_tokenizer,
     read_gguf_header,
 )
+from kitae.quants import file_type, numbered
 from kitae.runs import Run
 from kitae.targets import resolve, run_named, trained_target
 from kitae.train import prepare
@@ -349,6 +349,5 @@ def _context(form: Target) -> int | None:
 
 def _quant(path: Path) -> str | None:
     """The quantisation a GGUF file declares, or None if it is not quantised."""
-    number = read_gguf_header(path).facts.get("general.file_type", FILE_TYPES["F16"])
-    named = {number: name for name, number in FILE_TYPES.items()}.get(number, "other")
+    named = numbered(read_gguf_header(path).facts.get("general.file_type", file_type("F16").number)).name
     return None if named in _PLAIN else named
