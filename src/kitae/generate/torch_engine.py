@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from transformers import DynamicCache
 
 from kitae.chat import ChatCodec
+from kitae.generate.one_by_one import NAME, roomy_cache
 from kitae.generate.prefix import common_prefix
 from kitae.generate.sampling import Logits
 
@@ -32,6 +32,8 @@ class TorchEngine:
     ) -> None:
         """`soft_prompt`: what comes before every prompt, as keys and values."""
         self.model = model.eval()
+        if model.device.type == "cpu" and getattr(model.config, "_attn_implementation", None) == "sdpa":
+            model.set_attn_implementation(NAME)
         self.codec = codec
         self.stop_tokens = stop_tokens
         self._soft_prompt = soft_prompt
@@ -177,7 +179,7 @@ class _Batch:
 
 
 def _copy(soft_prompt: Cache | None, model: PreTrainedModel) -> Cache:
-    return DynamicCache(config=model.config) if soft_prompt is None else copy.deepcopy(soft_prompt)
+    return roomy_cache(model.config) if soft_prompt is None else copy.deepcopy(soft_prompt)
 
 
 def _attends(model: PreTrainedModel, cache: Cache) -> bool:
