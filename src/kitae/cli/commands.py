@@ -166,7 +166,7 @@ def verify(
 
     value = verify(target, against, only or [], RAW if raw else chat_template)
     code = EXIT_REFUSED if value["verdict"] == "refuse" else 0
-    return Result(value, f"{gate_lines(value['gates'])}\n\n{verdict_line(value)}", code)
+    return Result(value, f"{gate_lines(value['gates'])}\n\n{verdict_line(value, only=bool(only))}", code)
 
 
 @app.command("eval", help=t("help.eval"))

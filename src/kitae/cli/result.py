@@ -39,7 +39,9 @@ def gate_lines(gates: Sequence[JsonDict]) -> str:
     return "\n".join(lines)
 
 
-def verdict_line(value: JsonDict) -> str:
+def verdict_line(value: JsonDict, only: bool = False) -> str:
+    if only and value["verdict"] == "ship":
+        return t("report.verdict.only")
     alone = any(gate["verdict"] == "skip" and gate["case"] == "no-reference" for gate in value["gates"])
     return t("report.verdict.alone") if alone and value["verdict"] == "ship" else t(f"report.verdict.{value['verdict']}")
 

@@ -30,11 +30,12 @@ def stops(gate: str, seen: Observation, limits: Thresholds) -> Gate:
         worst = min(greedy, sampled, key=lambda share: share.value)
     measured = {"greedy": greedy.value, "sampled": sampled.value if sampled else None, "prompts": greedy.total}
     counts = f"stopped: greedy {greedy}" + (f", sampled {sampled}" if sampled else "")
+    share = f"{greedy.value:.0%}" + (f" / {sampled.value:.0%}" if sampled else "")
     evidence = [counts, *_endless(seen)]
     if any(share.interval[1] < limits.stop_rate for share in (greedy, sampled or greedy)):
-        return refused(gate, "endless", measured, limits.stop_rate, evidence, share=f"{worst.value:.0%}")
+        return refused(gate, "endless", measured, limits.stop_rate, evidence, share=share)
     if worst.value < limits.stop_rate:  # one answer in sixteen: too few to tell
-        return warned(gate, "unsure", measured, limits.stop_rate, evidence, share=f"{worst.value:.0%}")
+        return warned(gate, "unsure", measured, limits.stop_rate, evidence, share=share)
     return passed(gate, measured, limits.stop_rate, evidence)
 
 
@@ -54,7 +55,7 @@ def stops_like(gate: str, reference: Observation, seen: Observation) -> Gate:
     if p < _SURE:
         return refused(gate, "stops-less", measured, f"p ≥ {_SURE}", evidence, before=sum(before), now=sum(now), total=len(now))
     if sum(now) < sum(before):
-        return warned(gate, "unsure", measured, f"p ≥ {_SURE}", evidence, share=f"{shares[1].value:.0%}")
+        return warned(gate, "unsure", measured, f"p ≥ {_SURE}", evidence, share=f"{shares[1].value:.0%} / –")
     if sum(now) < len(now):
         return warned(gate, "as-before", measured, f"p ≥ {_SURE}", evidence)
     return passed(gate, measured, f"p ≥ {_SURE}", evidence)
