@@ -51,19 +51,22 @@ class Progress:
         self._total = total
         self._every = every
         self._start = time.monotonic()
-        self._first: tuple[float, int] | None = None  # what was done before, and what begins slowly, tells nothing of the rest
+        # What was done before, and what begins slowly, tells nothing of the rest.
+        self._first: tuple[float, float] | None = None
         self._patient = patient or total is None
         self._shown = self._start if self._patient else 0.0
         self._open = False
 
-    def update(self, done: int, note: str = "") -> None:
+    def update(self, done: int, note: str = "", share: float | None = None) -> None:
+        """`share`: of the work, by which the time that is left is told, where what is done at once ends at once."""
         now = time.monotonic()
         if console.relay is not None:
             if self._total is not None and now - self._shown > _BLINK:
                 self._shown = now
-                _tell(console.relay, self._label, self._total, done, note)
+                _tell(console.relay, self._label, self._total, done, note, share)
             return
-        began, before = self._first = self._first or (now, done)
+        behind = share if share is not None else done / self._total if self._total else 0.0
+        began, before = self._first = self._first or (now, behind)
         pause = _BLINK if console.animated else self._every
         if console.quiet or (now - self._shown < pause and (self._patient or done != self._total)):
             return
@@ -72,7 +75,7 @@ class Progress:
         if self._total is None:
             parts = [self._label, note, _clock(elapsed)]
         else:
-            left = _clock((now - began) / (done - before) * (self._total - done)) if done > before else ""
+            left = _clock((now - began) / (behind - before) * max(0.0, 1 - behind)) if behind > before else ""
             parts = [self._label, f"{done}/{self._total}", note, left]
         line = "  " + " ".join(part for part in parts if part)
         if console.animated:
@@ -108,15 +111,15 @@ class Followed:
         self._progress = Progress(label, None)
 
     def look(self) -> None:
-        label, total, done, note = self._label, None, 0, ""
+        label, total, done, note, share = self._label, None, 0, "", None
         if self._relay.exists():
-            label, total, done, note = json.loads(self._relay.read_text(encoding="utf-8"))
+            label, total, done, note, share = json.loads(self._relay.read_text(encoding="utf-8"))
         if (label, total) != self._phase:
             self.close()
             shown = self._progress._shown
             self._phase, self._progress = (label, total), Progress(label, total, patient=True)
             self._progress._shown = shown  # however many phases are over soon, something is shown now and then
-        self._progress.update(done, note)
+        self._progress.update(done, note, share)
 
     def close(self) -> None:
         self._progress.close()

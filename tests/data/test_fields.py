@@ -264,3 +264,13 @@ def test_rows_of_an_unknown_form_are_told_how_to_say_it(record: dict[str, Any], 
     assert told.value.kind == "row-format" and told.value.why.partition(" → ")[2] == suggested
     if suggested:
         assert read(record, suggested.partition(" ")[2]).answer == "5."
+
+
+def test_what_stands_beside_the_turns() -> None:
+    asked, said = {"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}
+    row = conversation({"prompt": [asked], "completion": [said], "system_prompt": "Be brief."}, "auto", "x", "x")
+    assert [(m.role, m.content) for m in row.messages] == [("system", "Be brief."), ("user", "a"), ("assistant", "b")]
+    with pytest.raises(InputError) as told:
+        conversation({"prompt": "a", "completion": "b", "weight": 0}, "auto", "x", "x")
+    assert "not to be learned" in told.value.why
+    assert conversation({"prompt": "a", "completion": "b", "weight": 3}, "auto", "x", "x").unread == ("weight",)

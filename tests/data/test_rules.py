@@ -782,3 +782,11 @@ def test_every_kind_has_its_words() -> None:
     found = {(finding.gate, finding.kind) for text in texts for finding in findings(Talk(row(ASKED, text)), ())}
     assert len(found) > 15
     assert not [f"finding.{gate}.{kind}" for gate, kind in found if f"finding.{gate}.{kind}" not in catalogue()]
+
+
+def test_a_letter_that_names_a_thing_and_a_number_within_a_code_are_whole() -> None:
+    chart = "graph TD\n  A[Start] --> B{Password ok?}\n  B -->|yes| C[Home]\n  B -->|no| A"
+    assert "data.truncated" not in gates("Draw a flow chart.", chart)
+    assert "data.truncated" in gates("Tell me.", "She came home and found a letter. It had been written by a")
+    parcel = "Parcel numbers look like 1Z 999 AA1 01 2345 6784."
+    assert masked(parcel) == parcel and masked("Call 604-457-4895.") == "Call [PHONE]."

@@ -106,10 +106,10 @@ def test_what_does_not_fit_is_told_before_it_waits(engine: Engine, prompts: list
 
 
 def test_more_prompts_than_places(engine: Engine, prompts: list[list[int]], monkeypatch: pytest.MonkeyPatch) -> None:
-    heard: list[int] = []
+    heard: list[tuple[int, float]] = []
     wide = complete(engine, prompts, GREEDY)
     monkeypatch.setattr(engine, "width", 2)
-    narrow = complete(engine, prompts, GREEDY, heard.append)
-    assert narrow == wide and heard == sorted(heard) and heard[-1] == len(prompts)
+    narrow = complete(engine, prompts, GREEDY, lambda *told: heard.append(told))
+    assert narrow == wide and heard == sorted(heard) and heard[-1] == (len(prompts), pytest.approx(1))
     assert complete(engine, [], GREEDY) == []
     assert isinstance(narrow[0], Completion)

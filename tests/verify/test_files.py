@@ -138,6 +138,53 @@ def test_which_weights_differ(verify: Verify, good: Path, copy: Path) -> None:
     assert "layer 0" in " ".join(gate.evidence)
 
 
+def test_a_weight_that_hardly_matters_is_told(verify: Verify, good: Path, copy: Path) -> None:
+    tensors = load_file(copy / "model.safetensors")
+    name = next(name for name in tensors if "1.mlp.up_proj" in name)
+    tensors[name] *= 1.003
+    save_file(tensors, copy / "model.safetensors", metadata={"format": "pt"})
+    gate = verify(copy, good)["merge.equivalent"]
+    assert (gate.verdict, gate.case) == ("warn", "other-weights")
+    assert gate.evidence[0].startswith("1 / ") and name in gate.evidence[1]
+    half = {name: tensor.half() for name, tensor in load_file(good / "model.safetensors").items()}
+    save_file(half, copy / "model.safetensors", metadata={"format": "pt"})
+    assert verify(copy, good)["merge.equivalent"].verdict == "pass"  # the same ones, stored in another way
+
+
+def lose_merge(tokenizer: dict[str, Any]) -> None:
+    del tokenizer["model"]["merges"][-30]
+
+
+def lose_added(tokenizer: dict[str, Any]) -> None:
+    tokenizer["added_tokens"] = [token for token in tokenizer["added_tokens"] if token["content"] != "<file_sep>"]
+
+
+def swap_words(tokenizer: dict[str, Any]) -> None:
+    words = tokenizer["model"]["vocab"]
+    one, other = sorted(words, key=words.__getitem__)[-40:-38]
+    words[one], words[other] = words[other], words[one]
+
+
+@pytest.mark.parametrize(("change", "part"), [(lose_merge, "merges"), (lose_added, "<file_sep>"), (swap_words, "vocab: 2")])
+def test_parts_of_a_tokenizer_that_no_probe_reads(
+    verify: Verify, good: Path, copy: Path, change: Callable[[Any], None], part: str
+) -> None:
+    edit(copy / "tokenizer.json", change)
+    gate = verify(copy, good)["hf.tokenizer"]
+    assert (gate.verdict, gate.case) == ("refuse", "other-parts") and part in gate.evidence[0]
+
+
+def spell_otherwise(tokenizer: dict[str, Any]) -> None:
+    merges = tokenizer["model"]["merges"]
+    tokenizer["model"]["merges"] = [merge.split(" ") if isinstance(merge, str) else " ".join(merge) for merge in merges]
+    tokenizer["added_tokens"].append({**tokenizer["added_tokens"][-1], "id": 49_152, "content": "<|more|>"})
+
+
+def test_a_tokenizer_that_is_spelled_otherwise_is_the_same(verify: Verify, good: Path, copy: Path) -> None:
+    edit(copy / "tokenizer.json", spell_otherwise)
+    assert verify(copy, good)["hf.tokenizer"].verdict == "pass"
+
+
 def test_settings_that_differ_are_named(verify: Verify, good: Path, copy: Path) -> None:
     edit(copy / "config.json", lambda value: value.update(rms_norm_eps=0.5))
     gate = verify(copy, good)["merge.equivalent"]

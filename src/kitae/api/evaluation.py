@@ -108,7 +108,8 @@ def score_rows(
             room = (recipe.evaluate if recipe else Evaluate()).room(answer_sizes(engine.codec, asked))
             settings = Settings(max_tokens=room)
             progress = Progress(t("say.asking"), len(asked), patient=True)
-            answers = complete(engine, [engine.codec.prompt(row.prompt) for row in asked], settings, progress.update)
+            prompts = [engine.codec.prompt(row.prompt) for row in asked]
+            answers = complete(engine, prompts, settings, lambda ended, share: progress.update(ended, share=share))
             progress.close()
             hits = exact_match(answers, [row.answer for row in asked])
             share = Share(sum(hits), len(hits))

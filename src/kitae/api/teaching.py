@@ -68,7 +68,7 @@ def _answers(run: Run, settings: Distillation, rows: Sequence[Conversation], sho
             some = wanted[start : start + _AT_ONCE]
             prompts = [engine.codec.prompt(_asked(row, shown)) for row in some]
             wish = Settings(max_tokens=settings.max_new_tokens)
-            found = complete(engine, prompts, wish, lambda ended, before=start: progress.update(before + ended))  # type: ignore[misc]
+            found = complete(engine, prompts, wish, lambda ended, _, before=start: progress.update(before + ended))  # type: ignore[misc]
             answers = [a.text.strip() if a.finish == "stop" else "" for a in found]
             new = dict(zip(map(_key, some), answers, strict=True))
             for prompt, answer in new.items():

@@ -31,7 +31,7 @@ def gate_lines(gates: Sequence[JsonDict]) -> str:
     for gate in gates:
         evidence = str(gate["evidence"][0]) if gate["evidence"] and gate["evidence"][0] else ""
         subject = f" [{gate['subject']}]" if gate.get("subject") else ""
-        lines.append(f"{marks[gate['verdict']]} {gate['id']}{subject}  {evidence[:110]}".rstrip())
+        lines.append(f"{marks[gate['verdict']]} {gate['id']}{subject}  {evidence[:150]}".rstrip())
         if gate["verdict"] in ("refuse", "warn"):
             lines += [f"    {gate['why']}", *(f"    · {e}" for e in gate["evidence"][1:4]), f"    → {gate['fix']}"]
         elif gate["verdict"] == "skip":

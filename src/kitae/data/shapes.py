@@ -19,6 +19,7 @@ Record = Mapping[str, Any]
 
 # What names of fields have in them that hold a question, or its answer.
 _ASKED = ("question", "input", "prompt", "instruction", "query", "request")
+_SYSTEM = ("system", "system_prompt", "system_message")  # what stands beside the turns
 _ANSWERED = ("answer", "output", "response", "completion", "reply", "target", "solution")
 
 
@@ -37,6 +38,8 @@ def conversation(record: Record, form: Format, where: str, source: str) -> Conve
                 if fields.get("label") is False:
                     raise InputError("bad-row", where=where, why="label: false: an answer that is not wanted")
                 refuse_lost(fields, where)
+                if fields.get("weight") == 0:
+                    raise InputError("bad-row", where=where, why="weight: 0: a row that is not to be learned")
                 if "weight" not in fields and not learned(fields, where, ""):  # a weight beside a row is how often it is taken
                     raise InputError("bad-row", where=where, why="train, loss: false: a row that is not to be learned")
                 noted = Noted(fields)
@@ -164,9 +167,17 @@ def _plain(record: Record, where: str, source: str) -> Conversation:
 
 def _system(record: Record, where: str, turns: list[Message]) -> list[Message]:
     """A system message that stands beside the others."""
-    if turns[0].role == "system" or not record.get("system"):
+    name = next((name for name in _SYSTEM if record.get(name)), None)
+    if turns[0].role == "system" or name is None:
         return []
-    return [Message("system", _text(record, "system", where))]
+    return [Message("system", _text(record, name, where))]
+
+
+def _conversational(record: Record, where: str, source: str) -> Conversation:
+    """A prompt and its completion, each a list of messages."""
+    turns = [*chat(record["prompt"], where, "prompt"), *chat(record["completion"], where, "completion")]
+    turns = whole_talk([message.as_dict() for message in turns], where, "completion")
+    return Conversation((*_system(record, where, turns), *turns), source)
 
 
 def _earlier(record: Record, where: str) -> list[Message]:
@@ -186,6 +197,13 @@ def _text(record: Record, name: str, where: str) -> str:
     return text
 
 
+_PROMPTED = _pair("prompt", (), ("completion", "response"))
+
+
+def _is_conversational(record: Record) -> bool:
+    return isinstance(record.get("prompt"), list) and isinstance(record.get("completion"), list)
+
+
 _INSTRUCTION = _pair("instruction", ("input", "context"), ("output", "response"))
 SHAPES: dict[str, Shape] = {
     "preference": Shape(lambda record: "chosen" in record and "rejected" in record, preference),
@@ -196,7 +214,10 @@ SHAPES: dict[str, Shape] = {
     "alpaca": _INSTRUCTION,
     "dolly": _INSTRUCTION,
     "codealpaca": _INSTRUCTION,
-    "prompt-completion": _pair("prompt", (), ("completion", "response")),
+    "prompt-completion": Shape(
+        lambda record: _is_conversational(record) or _PROMPTED.fits(record),
+        lambda record, *places: (_conversational if _is_conversational(record) else _PROMPTED.read)(record, *places),
+    ),
     "math": _pair("problem", (), ("solution", "answer")),
     "gsm8k": _pair("question", (), ("answer",)),
     "squad": Shape(_has("context", "question", "answers"), _squad),

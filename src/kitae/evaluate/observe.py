@@ -143,10 +143,10 @@ def _look(job: Job, folder: Path) -> Observation:
         prompts = [codec.prompt(_messages(chat)) for chat in job.prompts]
         settings = Settings(max_tokens=job.max_new_tokens)
         began = time.monotonic()
-        answers = _answers(engine, prompts, settings)
+        answers = _answers(engine, prompts, settings, t("say.asking"))
         seconds = time.monotonic() - began
         sampling = Settings(max_tokens=job.max_new_tokens, temperature=0.8, top_p=0.95, seed=0)
-        sampled = _answers(engine, prompts[: job.sampled], sampling)
+        sampled = _answers(engine, prompts[: job.sampled], sampling, t("say.sampling"))
         return Observation(
             job=job,
             facts=_facts(engine, job),
@@ -162,9 +162,9 @@ def _look(job: Job, folder: Path) -> Observation:
         engine.close()
 
 
-def _answers(engine: Engine, prompts: Sequence[list[int]], settings: Settings) -> list[Completion]:
-    progress = Progress(t("say.asking"), len(prompts))
-    return complete(engine, prompts, settings, progress.update) if prompts else []
+def _answers(engine: Engine, prompts: Sequence[list[int]], settings: Settings, label: str) -> list[Completion]:
+    progress = Progress(label, len(prompts), patient=True)
+    return complete(engine, prompts, settings, lambda ended, share: progress.update(ended, share=share)) if prompts else []
 
 
 def _logits(engine: Engine, sequences: Sequence[list[int]], starts: Sequence[int], folder: Path) -> Path:

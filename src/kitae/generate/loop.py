@@ -32,20 +32,23 @@ def complete(
     engine: Engine,
     prompts: Sequence[Sequence[int]],
     settings: Settings,
-    on_progress: Callable[[int], None] = lambda ended: None,
+    on_progress: Callable[[int, float], None] = lambda ended, share: None,
 ) -> list[Completion]:
-    """The answers to any number of prompts, in their order. `on_progress` hears at each token how many answers have ended."""
+    """The answers to any number of prompts, in their order. `on_progress` hears at each token how
+    many have ended, and what share of all that may have to be written is behind."""
     if not prompts:
         return []
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))  # those of like length lie best together
     texts = [""] * len(prompts)
     tokens: list[list[int]] = [[] for _ in prompts]
     answers: dict[int, Completion] = {}
+    behind = 0
     for chunk in stream(engine, [prompts[i] for i in order], settings):
         index = order[chunk.row]
         texts[index] += chunk.text
         tokens[index] += chunk.tokens
         if chunk.finish is not None:
             answers[index] = Completion(texts[index], tuple(tokens[index]), chunk.finish)
-        on_progress(len(answers))
+        behind += len(chunk.tokens) if chunk.finish is None else settings.max_tokens - len(tokens[index]) + 1
+        on_progress(len(answers), behind / (len(prompts) * settings.max_tokens))
     return [answers[i] for i in range(len(prompts))]

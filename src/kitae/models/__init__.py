@@ -10,7 +10,7 @@ from kitae.models.llama_library import CHOICE, NATIVE, PREBUILT, library, llama_
 from kitae.models.new import NEWLLM, Design, create_model, size_of
 from kitae.models.open import add_lora, open_codec, open_model, open_tokenizer, open_with_adapter, save_tokenizer
 from kitae.models.peek import Size, peek
-from kitae.models.settings import changes_greedy, decoding_defaults, gguf_defaults, model_settings, read_alone
+from kitae.models.settings import changes_greedy, decoding_defaults, gguf_defaults, model_settings, read_alone, tokenizer_parts
 from kitae.models.soft_prompt import add_soft_prompt, is_soft_prompt, open_with_prompt
 from kitae.models.source import (
     STARTERS,
@@ -81,6 +81,7 @@ __all__ = [
     "save_tokenizer",
     "size_of",
     "starter_file",
+    "tokenizer_parts",
     "type_number",
     "weight_files",
 ]

@@ -100,6 +100,19 @@ def changes_greedy(name: str) -> bool:
     return name not in _SAMPLING
 
 
+def tokenizer_parts(folder: Path) -> tuple[JsonDict, list[str], dict[str, int]] | None:
+    """(vocabulary, merges, added tokens) of `tokenizer.json`, however it spells them; None if there is no such file."""
+    path = folder / "tokenizer.json"
+    if not path.exists():
+        return None
+    said = read_json(path)
+    vocabulary, merges = said["model"].get("vocab", {}), said["model"].get("merges", [])
+    if isinstance(vocabulary, list):  # of Unigram: pieces with their scores
+        vocabulary = {str(piece): [number, score] for number, (piece, score) in enumerate(vocabulary)}
+    joined = [merge if isinstance(merge, str) else " ".join(merge) for merge in merges]
+    return vocabulary, joined, {token["content"]: int(token["id"]) for token in said.get("added_tokens", [])}
+
+
 def read_alone(folder: Path, texts: Sequence[str]) -> JsonDict | None:
     """What programs read that know `tokenizer.json` and nothing else; None if there is no such file.
 

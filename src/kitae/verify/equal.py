@@ -59,10 +59,12 @@ def equivalent(
     limits: Thresholds,
     rounded: bool = False,
     apart: Sequence[str] = (),
+    changed: Sequence[str] = (),
 ) -> Gate:
     """The same distribution over the same tokens, within the noise of the arithmetic, also far into a text.
 
     `rounded`: the weights are shown to be the same, but for bf16. `apart`: what is known of the difference, if there is one.
+    `changed`: weights that are others, whatever that does to the texts that were asked.
     """
     if reference.logits is None or other.logits is None:
         return skipped(gate, "no-rows")
@@ -87,6 +89,8 @@ def equivalent(
         return refused(gate, "shorter", theirs, ours, [f"{theirs} ≠ {ours}"], theirs=theirs, ours=ours)
     if not exact:
         return warned(gate, "rounded", measured, limit, [found.line()])
+    if changed:
+        return warned(gate, "other-weights", measured, limit, [*changed, found.line()])
     if settings:
         return warned(gate, "other-settings", measured, limit, [found.line(), *settings[:_SHOWN]])
     return passed(gate, measured, limit, [found.line()])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-_BEFORE, _AFTER = 24, 40
+_BEFORE, _AFTER = 20, 28  # so that both sides stand on one line
 _IDS_BEFORE, _IDS_AFTER = 2, 6
 _NONE = "–"
 _LAYER = re.compile(r"(?:layers|blk|h)\.(\d+)\.")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from kitae.chat import ChatCodec, Message, ollama_template, read_modelfile, render_ollama
 from kitae.evaluate.observe import Observation
-from kitae.models import changes_greedy
-from kitae.verify.evidence import ids_apart, texts_apart, values_apart
+from kitae.models import changes_greedy, tokenizer_parts
+from kitae.verify.evidence import first_difference, ids_apart, texts_apart, values_apart
 from kitae.verify.gate import Gate, passed, refused, skipped, warned
 
 _SHOWN = 3
@@ -52,6 +52,9 @@ def tokenizer(seen: Observation, reference: Observation | None = None) -> Gate:
         return refused(gate, "other-ids", len(wrong), 0, wrong[:_SHOWN], count=len(wrong), total=len(alone["ids"]))
     if wrong:
         return warned(gate, "as-before", len(wrong), 0, wrong[:_SHOWN], count=len(wrong), total=len(alone["ids"]))
+    lost = _parts_apart(reference.job.target.folder, seen.job.target.folder) if reference is not None and known else []
+    if lost:
+        return refused(gate, "other-parts", len(lost), 0, lost)
     context = seen.facts["context"]
     if alone["cut"] is not None and alone["cut"] < (context or alone["cut"] + 1):
         return refused(gate, "cut", alone["cut"], context, [f"truncation: max_length = {alone['cut']}"], length=alone["cut"])
@@ -65,6 +68,24 @@ def tokenizer(seen: Observation, reference: Observation | None = None) -> Gate:
     elif len(set(around["begins"])) < len(around["begins"]):
         return refused(gate, "wraps", around, "≤ 1", [f"post_processor: {around['begins']}"])
     return passed(gate, len(alone["ids"]), None, [f"{len(alone['ids'])} chats"])
+
+
+def _parts_apart(reference: Path, folder: Path) -> list[str]:
+    """Texts that nobody thought of are read by these, too. What a tokenizer has beside the reference's changes none of them."""
+    ours, theirs = tokenizer_parts(reference), tokenizer_parts(folder)
+    if ours is None or theirs is None:
+        return []
+    (vocabulary, merges, added), (other_vocabulary, other_merges, other_added) = ours, theirs
+    found = []
+    if apart := values_apart(other_vocabulary, vocabulary, [text for text in vocabulary if text not in other_added]):
+        found.append(f"vocab: {len(apart)} / {len(vocabulary)}: {apart[0]}")
+    if merges != other_merges:
+        at = first_difference(merges, other_merges)
+        theirs_at, ours_at = (part[at] if at < len(part) else "–" for part in (other_merges, merges))
+        found.append(f"merges: {len(other_merges)} ≠ {len(merges)}; {at}: {theirs_at!r} ≠ {ours_at!r}")
+    if apart := values_apart(other_added, added, added):
+        found.append(f"added_tokens: {', '.join(apart[:_SHOWN])}")
+    return found
 
 
 def _lost_control(seen: Observation) -> bool:

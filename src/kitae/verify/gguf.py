@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 from kitae.evaluate.observe import Observation
-from kitae.models import read_gguf_header
+from kitae.models import block_size, read_gguf_header
 from kitae.quants import file_type, larger_than
 from kitae.recipe import Thresholds
 from kitae.verify.compare import divergence
@@ -80,10 +80,12 @@ def types(path: Path, quant: str) -> Gate:
     histogram: Counter[str] = Counter()
     thin = []
     weights = size = 0
+    rows = set()  # how long they are; where none can be cut into blocks, llama.cpp takes smaller blocks for all
     for tensor in read_gguf_header(path).tensors:
         if len(tensor.shape) < 2:
             continue
         histogram[tensor.type] += 1
+        rows.add(tensor.shape[0])
         weights += tensor.weights
         size += tensor.size
         if tensor.bits < file_type(quant).bits:
@@ -92,11 +94,10 @@ def types(path: Path, quant: str) -> Gate:
     measured = {"types": dict(histogram.most_common()), "bits_per_weight": bits_per_weight}
     evidence = [", ".join(f"{count}×{name}" for name, count in histogram.most_common())]
     if thin:
-        return refused(
-            gate, "thinner", measured, file_type(quant).bits, [*evidence, *thin[:_SHOWN]], quant=quant, count=len(thin)
-        )
+        least, shown = file_type(quant).bits, [*evidence, *thin[:_SHOWN]]
+        return refused(gate, "thinner", measured, least, shown, quant=quant, count=len(thin))
     named = file_type(quant).tensor
-    if quant != "other" and named not in histogram:
+    if quant != "other" and named not in histogram and any(row % block_size(named) == 0 for row in rows):
         return refused(gate, "mislabelled", measured, named, evidence, quant=quant, named=named)
     if quant != "F16" and bits_per_weight >= 16:
         return refused(gate, "unquantised", measured, quant, evidence, quant=quant)

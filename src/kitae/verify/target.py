@@ -327,8 +327,10 @@ def _folder_pair(
     yield files.tokenizer(theirs, ours)
     yield files.modelfile(folder / "Modelfile", exam.codec)
     if reference.base is None:
-        named, rounded = weights.tensors_apart(reference.path, folder)
-        yield equal.other_text(ours, theirs) or equal.equivalent("merge.equivalent", ours, theirs, exam.limits, rounded, named)
+        apart = weights.tensors_apart(reference.path, folder)
+        yield equal.other_text(ours, theirs) or equal.equivalent(
+            "merge.equivalent", ours, theirs, exam.limits, apart.rounded, apart.any, apart.changed
+        )
     else:  # an adapter alone doesn't know which template and stop tokens its run gave it
         rounded = changed is not None and changed.verdict == "pass" and weights.in_bf16(folder)
         yield equal.equivalent("merge.equivalent", ours, theirs, exam.limits, rounded)

@@ -20,6 +20,7 @@ _SHOWN = 5
 _STRAIGHT = 0.98  # cos² between what moved and what an adapter says, from which on it is the adapter, more or less of it
 _OTHER_SCALE = 0.02
 _UNMOVED = 1e-6
+_OTHER_WEIGHTS = 2e-3  # of a tensor's length: more than adding it up in another order, or in half precision, makes
 INDEX = "model.safetensors.index.json"
 _TOKEN_ROWS = ".token_adapter.trainable_tokens_delta"
 _ROUNDING = {"torch.float16": 2**-10, "torch.bfloat16": 2**-7, "torch.float32": 2**-20}
@@ -134,23 +135,35 @@ def changed_whole(base: Path, model: Path) -> Gate:
     return passed("merge.changed", len(moved), "> 0", [f"{len(moved)} / {len(originals)} tensors"])
 
 
-def tensors_apart(reference: Path, folder: Path) -> tuple[list[str], bool]:
-    """Which weights of two folders differ, in words, and whether the other's are just the reference's in bf16."""
+@dataclass(frozen=True)
+class Apart:
+    """How the weights of two folders differ, in words."""
+
+    any: list[str]
+    rounded: bool  # just by being stored in bf16
+    changed: list[str]  # those that are other weights, and not the same ones stored or added up in another way
+
+
+def tensors_apart(reference: Path, folder: Path) -> Apart:
     import torch
 
     ours = dict(_tensors(reference))
-    apart, rounded, total = [], True, 0
+    apart, changed, rounded, total = [], [], True, 0
     for name, theirs in _tensors(folder):
         total += 1
         own = ours.get(name)
         if own is None or own.shape != theirs.shape:
             rounded = False
-        elif not torch.equal(own.float(), theirs.float()):
-            rounded &= bool((own.to(torch.bfloat16) == theirs.to(torch.bfloat16)).all())
-        else:
+        elif torch.equal(own.float(), theirs.float()):
             continue
+        else:
+            rounded &= bool((own.to(torch.bfloat16) == theirs.to(torch.bfloat16)).all())
+            stored = torch.equal(own.to(theirs.dtype), theirs) or torch.equal(theirs.to(own.dtype), own)
+            if not stored and float((own.float() - theirs.float()).norm() / own.float().norm()) > _OTHER_WEIGHTS:
+                changed.append(name)
         apart.append(name)
-    return ([*tensors_in_words(apart, total)] if apart else ["0 tensors"]), rounded and bool(apart)
+    words = [*tensors_in_words(apart, total)] if apart else ["0 tensors"]
+    return Apart(words, rounded and bool(apart), [*tensors_in_words(changed, total)] if changed else [])
 
 
 def in_bf16(folder: Path) -> bool:

@@ -97,6 +97,8 @@ _NOBODYS_PASSWORD = re.compile(r"p[a@]s+w[o0]rd|your|my|example|abc123|qwerty|12
 _RESERVED_MAIL = re.compile(
     r"^\D*@(?:[\w-]+\.)*(?:example\.(?:com|org|net|edu|jp|co\.jp)|[\w-]+\.(?:test|example|invalid)|localhost)$", re.IGNORECASE
 )
+_CODE_BEFORE = re.compile(r"\b(?:[A-Z]+\d|\d+[A-Z])[A-Z\d]* $")  # of which a number is the next group: 1Z 999 AA1 01 …
+_SHORT_CODE = 24  # characters
 _ROLES = re.compile(
     r"^(?:info|contact|support|sales|help|noreply|no-reply|press|office|service|hello|admin|webmaster|feedback)@", re.IGNORECASE
 )
@@ -124,7 +126,8 @@ def _places(text: str, code: bool) -> list[Place]:
     for kind, start, end in (place for places in _possible(text) for place in places):
         at = bisect_left(found, start, key=lambda place: place[1])
         taken = (at and found[at - 1][2] > start) or (at < len(found) and found[at][1] < end)
-        if not taken and not _nobodys(kind, text[start:end], code):
+        coded = kind == "phone" and _CODE_BEFORE.search(text[max(0, start - _SHORT_CODE) : start])
+        if not taken and not coded and not _nobodys(kind, text[start:end], code):
             found.insert(at, (kind, start, end))
     return found
 

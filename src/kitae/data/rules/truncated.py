@@ -236,7 +236,8 @@ def _kind(exchange: Exchange) -> str | None:
     words = len(text.split()) if " " in text else len(text) // 2
     left_open = _LEFT_OPEN.search(last) or _LETTER.search(text[-_TAIL:])
     hanging = _HANGING.search(last[-_TAIL:]) if words >= _FEW_WORDS and not left_open else None
-    if hanging and (not hanging.group().isalpha() or not _MAY_END.search(last[-_TAIL:]) or _goes_on(text, last)):
+    label = hanging is not None and hanging.group() == "A"  # an article would be a small letter here
+    if hanging and not label and (not hanging.group().isalpha() or not _MAY_END.search(last[-_TAIL:]) or _goes_on(text, last)):
         return "hanging"
     if _PARTICLE.search(last) and not _LEFT_OPEN.search(last) and "。" in text and _goes_on(text, last):
         return "hanging"
