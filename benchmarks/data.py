@@ -75,7 +75,7 @@ def main() -> None:
 def lay_out(sources: Sequence[Path], count: int, path: Path) -> tuple[dict[int, int], set[int]]:
     """Writes the rows; of each copy, the number of the row that it is one of; and the copies in which there is code."""
     from kitae.data import read_conversations  # here, because the peers' interpreter has no Kitae
-    from kitae.data.rules.finding import looks_like_code
+    from kitae.data.same import looks_like_code
 
     rng = random.Random(7)
     real = [[m.as_dict() for m in row.messages] for file in sources for row in read_conversations(file, reject=lambda e: None)]
