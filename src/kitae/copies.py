@@ -36,7 +36,7 @@ _errors: IO[str] | None = None  # what the server prints, which is what it died 
 def run_fresh(work: Callable[..., None], *arguments: str, imports: Sequence[str] = (), label: str = "") -> tuple[int, str]:
     """Its exit code, and what it printed. `imports`: modules that work of this kind needs. It runs in an empty folder, so that
     nothing lying about can pose as a module."""
-    with _lock, tempfile.TemporaryDirectory() as scratch:
+    with _lock, tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
         place, printed, relay = (Path(scratch) / name for name in ("empty", "printed", "progress"))
         place.mkdir()
         wanted = {

@@ -35,6 +35,8 @@ FILE_TYPES = (
     FileType("Q3_K_M", 12, 3, "Q3_K", (0.15, 0.1)),
     FileType("Q2_K", 10, 2, "Q2_K", (0.15, 0.1)),
 )
+# What llama.cpp takes for a tensor whose rows can't be cut into a type's blocks.
+SMALLER_BLOCKS = {"Q6_K": "Q8_0", "Q5_K": "Q5_1", "Q4_K": "Q5_0", "Q3_K": "Q4_0", "Q2_K": "Q4_0"}
 OTHER = FileType("other", -1, 2, "other", (0.15, 0.1), offered=False)  # one that somebody else made
 QUANTS = tuple(type.name for type in FILE_TYPES if type.offered)
 

@@ -36,7 +36,10 @@ def resolve(name: str, trained: bool = False, template: str | None = None) -> Ta
     """Of a run, the smallest file that was shipped, or with `trained` what training left. `template`: instead of its own."""
     run = run_named(name)
     target = _named(name) if run is None else _of_run(run, trained)
-    return target if template is None else replace(target, template=template)
+    if template is None:
+        return target
+    file = Path(template).expanduser()  # what is asked in another process is asked from another folder
+    return replace(target, template=str(file.absolute()) if file.is_file() else template)
 
 
 def _of_run(run: Run, trained: bool) -> Target:

@@ -183,12 +183,19 @@ def test_quantised_file_of_another_model(kitae: Kitae, copied: Path) -> None:
     assert {"quant.types", "quant.divergence"} & ship_refused(kitae, copied)
 
 
-def test_a_type_that_the_model_cannot_have(kitae: Kitae, copied: Path) -> None:
-    """The tiny model's rows don't divide by 256, so a file named Q2_K holds no Q2_K at all."""
-    done = kitae("ship", copied.name, "--quant", "Q2_K", "--json")
-    assert done.code == 3, done.err + done.out
-    assert "quant.types" in refusals(done)
-    assert not (copied / "ship").exists()
+def test_a_type_that_the_model_cannot_have_is_told(kitae: Kitae, copied: Path) -> None:
+    """The tiny model's rows don't divide by 256, so a file named Q4_K_M holds no Q4_K at all. It works as well as any."""
+    done = kitae("ship", copied.name, "--quant", "Q4_K_M", "--json")
+    assert done.code == 0, done.err + done.out
+    gate = next(gate for gate in done.json["gates"] if gate["id"] == "quant.types")
+    assert (gate["verdict"], gate["case"]) == ("warn", "smaller-blocks") and "Q5_0" in gate["why"]
+
+
+def test_a_file_that_bears_the_name_of_another_type(kitae: Kitae, copied: Path) -> None:
+    path = copied / "work" / "tiny-Q8_0.gguf"
+    rewrite_gguf(path, {"general.file_type": 10})
+    done = kitae("verify", path, "--json")
+    assert done.code == 3 and "quant.types" in refusals(done)
 
 
 def test_rows_longer_than_the_limit_are_not_cut_in_silence(kitae: Kitae, tiny_model: Path, tmp_path: Path) -> None:

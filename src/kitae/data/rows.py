@@ -168,7 +168,7 @@ def _sampled(rows: list[Conversation], count: int | None, seed: int) -> list[Con
 
 def hold_back(rows: list[Conversation], fraction: float, seed: int) -> tuple[list[Conversation], list[Conversation]]:
     """(training, validation). What `kitae data split` keeps together stays together."""
-    parts = dealt(rows, Groups([*map(ties, rows)]), {"validation": fraction}, "train", seed)
+    parts = dealt(rows, Groups(ties(rows)), {"validation": fraction}, "train", seed)
     return [rows[i] for i in parts["train"]], [rows[i] for i in parts["validation"]]
 
 

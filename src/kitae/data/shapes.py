@@ -40,7 +40,7 @@ def conversation(record: Record, form: Format, where: str, source: str) -> Conve
                 refuse_lost(fields, where)
                 if fields.get("weight") == 0:
                     raise InputError("bad-row", where=where, why="weight: 0: a row that is not to be learned")
-                if "weight" not in fields and not learned(fields, where, ""):  # a weight beside a row is how often it is taken
+                if not learned({name: fields.get(name) for name in ("train", "loss")}, where, ""):
                     raise InputError("bad-row", where=where, why="train, loss: false: a row that is not to be learned")
                 noted = Noted(fields)
                 row = shape.read(noted, where, source)
@@ -167,16 +167,17 @@ def _plain(record: Record, where: str, source: str) -> Conversation:
 
 def _system(record: Record, where: str, turns: list[Message]) -> list[Message]:
     """A system message that stands beside the others."""
+    if turns[0].role == "system":
+        return []
     name = next((name for name in _SYSTEM if record.get(name)), None)
-    if turns[0].role == "system" or name is None:
+    if name is None:
         return []
     return [Message("system", _text(record, name, where))]
 
 
 def _conversational(record: Record, where: str, source: str) -> Conversation:
     """A prompt and its completion, each a list of messages."""
-    turns = [*chat(record["prompt"], where, "prompt"), *chat(record["completion"], where, "completion")]
-    turns = whole_talk([message.as_dict() for message in turns], where, "completion")
+    turns = whole_talk([*record["prompt"], *record["completion"]], where, "prompt, completion")
     return Conversation((*_system(record, where, turns), *turns), source)
 
 

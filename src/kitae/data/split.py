@@ -44,7 +44,7 @@ def partition(sources: Sequence[Path], out: Path, shares: Shares, form: Format, 
     for field in {shares.stratify, shares.by} - {None, "prompt", "source"}:
         if not any(field in row.record for row in rows):
             raise InputError("field-unknown", where=str(field), why=", ".join(map(str, rows[0].record))[:300])
-    groups = Groups([_keys(row, shares.by) for row in rows])
+    groups = Groups(_keys(rows, shares.by))
     wanted = {**({TEST: shares.test} if shares.test else {}), VALIDATION: shares.validation}
     strata = [str(row.record.get(shares.stratify)) for row in rows] if shares.stratify is not None else []
     parts = dealt([row.talk for row in rows], groups, wanted, TRAIN, shares.seed, strata, shares.near)
@@ -87,14 +87,14 @@ def _without_twins(rows: list[Row], near: float) -> tuple[list[Row], list[JsonDi
     return kept, [with_reasons(dict(rows[i].record), reason(i)) for i in sorted(found)]
 
 
-def _keys(row: Row, by: str) -> list[str]:
+def _keys(rows: Sequence[Row], by: str) -> list[list[str]]:
     """What ties rows together: any of these in common."""
+    if by == "prompt":
+        return ties([row.talk for row in rows])
     if by == "source":
-        return [row.file]
-    if by != "prompt":
-        value = row.record.get(by)
-        return [] if value is None else [json.dumps(value, sort_keys=True, default=str)]
-    return ties(row.talk)
+        return [[row.file] for row in rows]
+    values = [row.record.get(by) for row in rows]
+    return [[] if value is None else [json.dumps(value, sort_keys=True, default=str)] for value in values]
 
 
 def _proof(parts: dict[str, list[Row]], near: float) -> JsonDict:

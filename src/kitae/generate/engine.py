@@ -12,12 +12,14 @@ from kitae.generate.sampling import Logits
 class Decoder(Protocol):
     """Sequences that are decoded together. They are named by whoever adds them, and come and go while the others go on."""
 
+    joins: bool  # whether those that come later are decoded together with the others, and not beside them
+
     def add(self, prompts: Mapping[int, Sequence[int]]) -> Logits:
         """Reads the prompts of new sequences. What follows each is in one row of the result, in their order."""
         ...
 
     def feed(self, tokens: Mapping[int, int]) -> Logits:
-        """The token chosen for each of some sequences; what follows it, in their order."""
+        """The token chosen for each sequence; what follows it, in their order."""
         ...
 
     def fork(self, sequence: int, to: int) -> None:

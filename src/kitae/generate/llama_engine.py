@@ -80,6 +80,8 @@ class LlamaEngine:
 class LlamaDecoder:
     """Each sequence has a slot, with cells of its own."""
 
+    joins = True
+
     def __init__(self, lib: Any, model: LlamaModel, sequences: int, length: int) -> None:
         self._context = _Context(lib, model, sequences, length)
         self._free = list(range(sequences - 1, -1, -1))
@@ -91,7 +93,7 @@ class LlamaDecoder:
         texts = list(prompts.values())
         shared = common_prefix(texts) if len(texts) > 1 else 0
         first = self._free[-1]
-        known = self._take_over(first, texts[0][: shared or len(texts[0]) - 1])
+        known = self._take_over(first, texts[0][: shared if len(texts) > 1 else len(texts[0]) - 1])
         self._context.decode_all([(texts[0][at], first, at, False) for at in range(known, shared)])
         begun = max(shared, known)
         entries = []

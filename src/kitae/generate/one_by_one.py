@@ -44,6 +44,18 @@ class RoomyLayer(DynamicLayer):  # type: ignore[misc]
         self.keys, self.values = (room[:, :, :after] for room in self._room)
         return self.keys, self.values
 
+    def leave_room(self) -> None:
+        """What is there was chosen out of it, and lies elsewhere now."""
+        self._room = None
+
+    def batch_select_indices(self, indices: Tensor) -> None:
+        super().batch_select_indices(indices)
+        self.leave_room()
+
+    def batch_repeat_interleave(self, repeats: int) -> None:
+        super().batch_repeat_interleave(repeats)
+        self.leave_room()
+
     def _fits(self, length: int) -> bool:
         """Whoever cuts, chooses or repeats rows makes other tensors of them, for which a new room is needed."""
         if self._room is None or self.keys is None or self.keys.shape[0] != self._room[0].shape[0]:
@@ -79,7 +91,7 @@ def _attention(
         mask = attention_mask[..., : key.shape[2]]
         scores = scores.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else scores + mask
     mixed = scores.softmax(-1, dtype=torch.float32).to(query.dtype) @ value
-    return mixed.view(rows, 1, heads, width), None
+    return mixed.reshape(rows, 1, heads, value.shape[-1]), None
 
 
 AttentionInterface.register(NAME, _attention)

@@ -99,7 +99,7 @@ class Scheduler:
         self._decoder.close()
 
     def _admitted(self) -> list[Running]:
-        free = self._places - len(self._running)
+        free = self._places - len(self._running) if self._decoder.joins or not self._running else 0
         new = [self._queue.popleft() for _ in range(min(free, len(self._queue)))]
         self._running |= {sequence.number: sequence for sequence in new}
         return new

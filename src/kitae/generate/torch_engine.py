@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from kitae.chat import ChatCodec
-from kitae.generate.one_by_one import NAME, roomy_cache
+from kitae.generate.one_by_one import NAME, RoomyLayer, roomy_cache
 from kitae.generate.prefix import common_prefix
 from kitae.generate.sampling import Logits
 
@@ -68,11 +68,12 @@ class TorchDecoder:
 
     def __init__(self, model: PreTrainedModel, soft_prompt: Cache | None) -> None:
         self._model, self._soft_prompt = model, soft_prompt
+        self.joins = _attends(model, _copy(soft_prompt, model))
         self._batches: list[_Batch] = []
 
     def add(self, prompts: Mapping[int, Sequence[int]]) -> Logits:
         batch, logits = _Batch.of(self._model, prompts, self._soft_prompt)
-        if self._batches and _attends(self._model, batch.cache):
+        if self._batches and self.joins:
             self._batches[0].join(batch)
         else:
             self._batches.append(batch)
@@ -149,7 +150,7 @@ class _Batch:
         if not used.all() and _attends(self._model, self.cache):  # places that only others had
             self._mask = self._mask[:, used]
             for layer in self.cache.layers:
-                layer.keys, layer.values = layer.keys[:, :, used], layer.values[:, :, used]
+                _put(layer, layer.keys[:, :, used], layer.values[:, :, used])
 
     @torch.inference_mode()
     def join(self, other: _Batch) -> None:
@@ -162,8 +163,8 @@ class _Batch:
 
         self._mask = torch.cat([padded(self._mask, 1), padded(other._mask, 1)])
         for mine, theirs in zip(self.cache.layers, other.cache.layers, strict=True):
-            mine.keys = torch.cat([padded(mine.keys, 2), padded(theirs.keys, 2)])
-            mine.values = torch.cat([padded(mine.values, 2), padded(theirs.values, 2)])
+            keys = torch.cat([padded(mine.keys, 2), padded(theirs.keys, 2)])
+            _put(mine, keys, torch.cat([padded(mine.values, 2), padded(theirs.values, 2)]))
         self.sequences += other.sequences
 
     def _forward(self, ids: torch.Tensor, positions: torch.Tensor) -> Logits:
@@ -176,6 +177,12 @@ class _Batch:
             logits_to_keep=1,
         )
         return _array(found.logits[:, -1])
+
+
+def _put(layer: Any, keys: torch.Tensor, values: torch.Tensor) -> None:
+    layer.keys, layer.values = keys, values
+    if isinstance(layer, RoomyLayer):
+        layer.leave_room()
 
 
 def _copy(soft_prompt: Cache | None, model: PreTrainedModel) -> Cache:

@@ -91,6 +91,7 @@ def _tokenizer(folder: Path) -> Tokenizer:
     except Exception as error:  # tokenizers raises plain exceptions
         raise InputError("tokenizer-unreadable", where=str(folder / "tokenizer.json"), why=first_line(error)) from error
     tokenizer.no_truncation()
+    tokenizer.no_padding()
     return tokenizer
 
 

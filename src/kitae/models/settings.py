@@ -4,6 +4,7 @@ what `tokenizer.json` reads by itself."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -100,8 +101,15 @@ def changes_greedy(name: str) -> bool:
     return name not in _SAMPLING
 
 
-def tokenizer_parts(folder: Path) -> tuple[JsonDict, list[str], dict[str, int]] | None:
-    """(vocabulary, merges, added tokens) of `tokenizer.json`, however it spells them; None if there is no such file."""
+@dataclass(frozen=True)
+class TokenizerParts:
+    vocabulary: JsonDict
+    merges: list[str]
+    added: dict[str, JsonDict]  # by text: its id, and whether it is a control token
+
+
+def tokenizer_parts(folder: Path) -> TokenizerParts | None:
+    """Of `tokenizer.json`, however it spells them; None if there is no such file."""
     path = folder / "tokenizer.json"
     if not path.exists():
         return None
@@ -110,7 +118,9 @@ def tokenizer_parts(folder: Path) -> tuple[JsonDict, list[str], dict[str, int]] 
     if isinstance(vocabulary, list):  # of Unigram: pieces with their scores
         vocabulary = {str(piece): [number, score] for number, (piece, score) in enumerate(vocabulary)}
     joined = [merge if isinstance(merge, str) else " ".join(merge) for merge in merges]
-    return vocabulary, joined, {token["content"]: int(token["id"]) for token in said.get("added_tokens", [])}
+    added = said.get("added_tokens", [])
+    told = {token["content"]: {name: token[name] for name in ("id", "special")} for token in added}
+    return TokenizerParts(vocabulary, joined, told)
 
 
 def read_alone(folder: Path, texts: Sequence[str]) -> JsonDict | None:

@@ -13,9 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from kitae.models import GgufHeader, Tensor, block_size
-from kitae.quants import file_type
+from kitae.quants import SMALLER_BLOCKS, file_type
 
-_SMALLER_BLOCKS = {"Q6_K": "Q8_0", "Q5_K": "Q5_1", "Q4_K": "Q5_0", "Q3_K": "Q4_0", "Q2_K": "Q4_0"}
 _EMBEDDINGS = ("token_embd.weight", "per_layer_token_embd.weight")
 # Matrices that are small, or that decide where the rest goes.
 _NEVER = re.compile(
@@ -143,5 +142,5 @@ def _kind(name: str) -> str | None:
 def _fitting(type: str, columns: int) -> str:
     if columns % block_size(type) == 0:
         return type
-    smaller = _SMALLER_BLOCKS.get(type, type)
+    smaller = SMALLER_BLOCKS.get(type, type)
     return smaller if columns % block_size(smaller) == 0 else "F16"

@@ -95,7 +95,7 @@ def own_exam(
     single = [row.learned_part for row in test if row.teaches] or [row.learned_part for row in validation if row.teaches]
     compared = [row for row in (*test, *validation) if row.rejected is not None] if preferences else single
     chats = [row for row in single if not row.is_text]
-    sizes = answer_sizes(codec, chats)
+    sizes = answer_sizes(codec, chats, wanted.prompts)
     room = wanted.room(sizes)
     # Whoever answers such a row rightly would be cut off, which looks like one who can't stop.
     fitting = [row for row, size in zip(chats, sizes, strict=False) if size <= room]
@@ -114,9 +114,10 @@ def own_exam(
     return exam.shortened()
 
 
-def answer_sizes(codec: ChatCodec, rows: Sequence[Conversation]) -> list[int]:
-    """Tokens of the answers of as many rows as an exam looks at, with their ends."""
-    return [len(codec.vocabulary.encode(row.answer, parse_control=False)) + 1 for row in rows[:_LOOKED_AT]]
+def answer_sizes(codec: ChatCodec, rows: Sequence[Conversation], least: int = 0) -> list[int]:
+    """Tokens of answers with their ends: of as many rows as an exam looks at, and of no fewer than it asks."""
+    some = rows[: max(_LOOKED_AT, 2 * least)]
+    return [len(codec.vocabulary.encode(row.answer, parse_control=False)) + 1 for row in some]
 
 
 def general_exam(codec: ChatCodec, context: int | None) -> Exam:

@@ -46,15 +46,15 @@ def tokenizer(seen: Observation, reference: Observation | None = None) -> Gate:
         if ids != seen.chat_ids[int(number)]
     ]
     known = reference.facts.get("alone") if reference is not None else None
+    lost = _parts_apart(reference.job.target.folder, seen.job.target.folder) if reference is not None and known else []
+    if lost:
+        return refused(gate, "other-parts", len(lost), 0, lost)
     if wrong and known is not None and known["ids"] == alone["ids"]:  # a library may rebuild them
         return warned(gate, "as-before", len(wrong), 0, wrong[:_SHOWN], count=len(wrong), total=len(alone["ids"]))
     if wrong and (reference is not None or _lost_control(seen)):
         return refused(gate, "other-ids", len(wrong), 0, wrong[:_SHOWN], count=len(wrong), total=len(alone["ids"]))
     if wrong:
         return warned(gate, "as-before", len(wrong), 0, wrong[:_SHOWN], count=len(wrong), total=len(alone["ids"]))
-    lost = _parts_apart(reference.job.target.folder, seen.job.target.folder) if reference is not None and known else []
-    if lost:
-        return refused(gate, "other-parts", len(lost), 0, lost)
     context = seen.facts["context"]
     if alone["cut"] is not None and alone["cut"] < (context or alone["cut"] + 1):
         return refused(gate, "cut", alone["cut"], context, [f"truncation: max_length = {alone['cut']}"], length=alone["cut"])
@@ -71,19 +71,22 @@ def tokenizer(seen: Observation, reference: Observation | None = None) -> Gate:
 
 
 def _parts_apart(reference: Path, folder: Path) -> list[str]:
-    """Texts that nobody thought of are read by these, too. What a tokenizer has beside the reference's changes none of them."""
+    """Texts that nobody thought of are read by these, too. What a tokenizer has beside the reference's matters only where it
+    can stand in a text: a control token can't."""
     ours, theirs = tokenizer_parts(reference), tokenizer_parts(folder)
     if ours is None or theirs is None:
         return []
-    (vocabulary, merges, added), (other_vocabulary, other_merges, other_added) = ours, theirs
     found = []
-    if apart := values_apart(other_vocabulary, vocabulary, [text for text in vocabulary if text not in other_added]):
-        found.append(f"vocab: {len(apart)} / {len(vocabulary)}: {apart[0]}")
-    if merges != other_merges:
-        at = first_difference(merges, other_merges)
-        theirs_at, ours_at = (part[at] if at < len(part) else "–" for part in (other_merges, merges))
-        found.append(f"merges: {len(other_merges)} ≠ {len(merges)}; {at}: {theirs_at!r} ≠ {ours_at!r}")
-    if apart := values_apart(other_added, added, added):
+    more = [] if ours.merges else [text for text in theirs.vocabulary if text not in ours.vocabulary]
+    words = [text for text in (*ours.vocabulary, *more) if text not in theirs.added]
+    if apart := values_apart(theirs.vocabulary, ours.vocabulary, words):
+        found.append(f"vocab: {len(apart)} / {len(ours.vocabulary)}: {apart[0]}")
+    if ours.merges != theirs.merges:
+        at = first_difference(ours.merges, theirs.merges)
+        there, here = (part[at] if at < len(part) else "–" for part in (theirs.merges, ours.merges))
+        found.append(f"merges: {len(theirs.merges)} ≠ {len(ours.merges)}; {at}: {there!r} ≠ {here!r}")
+    added = [*ours.added, *(text for text in theirs.added if text not in ours.added and not theirs.added[text]["special"])]
+    if apart := values_apart(theirs.added, ours.added, added):
         found.append(f"added_tokens: {', '.join(apart[:_SHOWN])}")
     return found
 

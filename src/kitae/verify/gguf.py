@@ -6,8 +6,8 @@ from collections import Counter
 from pathlib import Path
 
 from kitae.evaluate.observe import Observation
-from kitae.models import block_size, read_gguf_header
-from kitae.quants import file_type, larger_than
+from kitae.models import read_gguf_header
+from kitae.quants import SMALLER_BLOCKS, file_type, larger_than
 from kitae.recipe import Thresholds
 from kitae.verify.compare import divergence
 from kitae.verify.equal import ids_in_words, long_divergence, targets
@@ -80,12 +80,10 @@ def types(path: Path, quant: str) -> Gate:
     histogram: Counter[str] = Counter()
     thin = []
     weights = size = 0
-    rows = set()  # how long they are; where none can be cut into blocks, llama.cpp takes smaller blocks for all
     for tensor in read_gguf_header(path).tensors:
         if len(tensor.shape) < 2:
             continue
         histogram[tensor.type] += 1
-        rows.add(tensor.shape[0])
         weights += tensor.weights
         size += tensor.size
         if tensor.bits < file_type(quant).bits:
@@ -97,10 +95,13 @@ def types(path: Path, quant: str) -> Gate:
         least, shown = file_type(quant).bits, [*evidence, *thin[:_SHOWN]]
         return refused(gate, "thinner", measured, least, shown, quant=quant, count=len(thin))
     named = file_type(quant).tensor
-    if quant != "other" and named not in histogram and any(row % block_size(named) == 0 for row in rows):
+    instead = SMALLER_BLOCKS.get(named)  # where no row can be cut into the blocks of the type
+    if quant != "other" and named not in histogram and instead not in histogram:
         return refused(gate, "mislabelled", measured, named, evidence, quant=quant, named=named)
     if quant != "F16" and bits_per_weight >= 16:
         return refused(gate, "unquantised", measured, quant, evidence, quant=quant)
+    if quant != "other" and named not in histogram:
+        return warned(gate, "smaller-blocks", measured, named, evidence, quant=quant, named=named, instead=instead)
     return passed(gate, measured, f"≥ {file_type(quant).bits} bits", evidence)
 
 

@@ -108,7 +108,10 @@ class RunVerifier:
         file = self._scratch / "base.json"
         if not file.exists():
             return None
-        kept = Observation.from_dict(read_json(file))
+        said = read_json(file)
+        if "target" not in said["job"]:  # of an earlier version
+            return None
+        kept = Observation.from_dict(said)
         same = kept.job == self.exam.start(self.base) and {"defaults", "control"} <= kept.facts.keys()  # of this version
         return kept if same and kept.logits is not None and kept.logits.exists() else None
 

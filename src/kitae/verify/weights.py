@@ -20,7 +20,7 @@ _SHOWN = 5
 _STRAIGHT = 0.98  # cos² between what moved and what an adapter says, from which on it is the adapter, more or less of it
 _OTHER_SCALE = 0.02
 _UNMOVED = 1e-6
-_OTHER_WEIGHTS = 2e-3  # of a tensor's length: more than adding it up in another order, or in half precision, makes
+_OTHER_WEIGHTS = 2e-3  # of a row's length: more than adding it up in another order, or in half precision, makes
 INDEX = "model.safetensors.index.json"
 _TOKEN_ROWS = ".token_adapter.trainable_tokens_delta"
 _ROUNDING = {"torch.float16": 2**-10, "torch.bfloat16": 2**-7, "torch.float32": 2**-20}
@@ -159,11 +159,18 @@ def tensors_apart(reference: Path, folder: Path) -> Apart:
         else:
             rounded &= bool((own.to(torch.bfloat16) == theirs.to(torch.bfloat16)).all())
             stored = torch.equal(own.to(theirs.dtype), theirs) or torch.equal(theirs.to(own.dtype), own)
-            if not stored and float((own.float() - theirs.float()).norm() / own.float().norm()) > _OTHER_WEIGHTS:
+            if not stored and _most_changed(own.float(), theirs.float()) > _OTHER_WEIGHTS:
                 changed.append(name)
         apart.append(name)
     words = [*tensors_in_words(apart, total)] if apart else ["0 tensors"]
     return Apart(words, rounded and bool(apart), [*tensors_in_words(changed, total)] if changed else [])
+
+
+def _most_changed(ours: torch.Tensor, theirs: torch.Tensor) -> float:
+    """Of the row that changed most: its change, as a part of its length, or of what is usual if it is short."""
+    rows = ours.reshape(len(ours), -1) if ours.dim() > 1 else ours[None]
+    lengths = rows.norm(dim=1)
+    return float(((theirs.reshape(rows.shape) - rows).norm(dim=1) / lengths.clamp(min=float(lengths.mean()))).max())
 
 
 def in_bf16(folder: Path) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
@@ -14,14 +14,21 @@ from kitae.data.same.signature import whole
 from kitae.formats import NEAR
 
 _DOCUMENT = 160  # characters of a paragraph that two rows have in common because they are about the same text
+_INSTRUCTION, _FEW = 0.2, 8  # of the rows that have a paragraph; as many may always have one
 _ROUNDS = 8
 
 
-def ties(row: Conversation) -> list[str]:
-    """What ties rows together, if another has any of it too: the question, and documents that it is about."""
-    said = [m.content for m in row.messages if m.role not in ("system", "assistant")]
-    documents = [plain(line) for text in said for line in text.split("\n") if len(line) >= _DOCUMENT]
-    return [*([] if row.is_text else [f"? {plain(said[0])}"] if said else []), *documents]
+def ties(rows: Sequence[Conversation]) -> list[list[str]]:
+    """Of each row, what ties it to others that have it too: the question, and documents that it is about. A paragraph that very
+    many have is no document, but an instruction."""
+    said = [[m.content for m in row.messages if m.role not in ("system", "assistant")] for row in rows]
+    documents = [{plain(line) for text in texts for line in text.split("\n") if len(line) >= _DOCUMENT} for texts in said]
+    counts = Counter(document for found in documents for document in found)
+    most = max(_FEW, _INSTRUCTION * len(rows))
+    return [
+        [*([f"? {plain(texts[0])}"] if texts and not row.is_text else []), *sorted(d for d in found if counts[d] <= most)]
+        for row, texts, found in zip(rows, said, documents, strict=True)
+    ]
 
 
 class Groups:
@@ -62,11 +69,11 @@ def dealt(
 ) -> dict[str, list[int]]:
     """Which rows go to which part; those of no share to `rest`. `strata`: of each row, what is to be as frequent everywhere."""
     rows = [replace(row, source=str(i)) for i, row in enumerate(rows)]
-    parts: dict[str, list[int]] = {}
+    parts = _once(rows, groups, shares, rest, seed, strata)
     for _ in range(_ROUNDS):
-        parts = _once(rows, groups, shares, rest, seed, strata)
         if not _joined(rows, groups, parts, near):
             break
+        parts = _once(rows, groups, shares, rest, seed, strata)
     return parts
 
 
@@ -84,11 +91,15 @@ def _once(
         size = sum(map(len, found))
         for part, share in shares.items():
             owed[part] += share * size
-            for members in found[::-1]:  # those that are too large are left
-                if owed[part] >= len(members) / 2 and (len(found) > 1 or len(kinds) > 1):
-                    found.remove(members)
+            left: list[list[int]] = []
+            for number in range(len(found) - 1, -1, -1):  # those that are too large are left
+                members = found[number]
+                if owed[part] >= len(members) / 2 and (len(left) + number > 0 or len(kinds) > 1):
                     parts[part] += members
                     owed[part] -= len(members)
+                else:
+                    left.append(members)
+            found = left[::-1]
         for members in found:
             parts[rest] += members
     return {name: sorted(members) for name, members in parts.items()}

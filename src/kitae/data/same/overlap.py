@@ -18,7 +18,7 @@ _OF_A_KEY = 64  # rows that are met by one key: those of a template have it all
 _AT_ONCE = 1000
 _SHINGLE = 8  # characters
 _RAREST, _HOLDERS = 24, 256  # pieces of a row by which others are found, and how many of those
-_LETTERS = 0.9  # of the pieces of two rows together, as many in common
+_LETTERS = 0.9  # of the pieces of two rows together, at least as many in common
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def _near(held_out: Sequence[Conversation], training: Sequence[Conversation], ne
     number are two rows, but the one is no test of having learned the other."""
     if not held_out or not training:
         return
-    words, letters = _by_words(held_out, training, near), _by_letters(held_out, training)
+    words, letters = _by_words(held_out, training, near), _by_letters(held_out, training, max(near, _LETTERS))
     for row in sorted(words.keys() | letters.keys()):
         similarity, twin = max(words.get(row, (0.0, -1)), letters.get(row, (0.0, -1)))
         yield held_out[row].source, training[twin].source, min(similarity, 0.9999)
@@ -105,7 +105,7 @@ def _meetings(held_out: Bands, training: Bands) -> list[Counter[int]]:
     return met
 
 
-def _by_letters(held_out: Sequence[Conversation], training: Sequence[Conversation]) -> Best:
+def _by_letters(held_out: Sequence[Conversation], training: Sequence[Conversation], least: float) -> Best:
     """Rows that are near share rare pieces too; what many rows have in common would make all of them candidates."""
     held = [_pieces(row) for row in held_out]
     sizes = np.array([len(pieces) for pieces in held])
@@ -124,10 +124,10 @@ def _by_letters(held_out: Sequence[Conversation], training: Sequence[Conversatio
         ]
         candidates = np.unique(np.concatenate(met)) if met else np.empty(0, dtype=np.intp)
         ratios = len(pieces) / sizes[candidates]
-        for i in candidates[(ratios >= _LETTERS) & (ratios <= 1 / _LETTERS)].tolist():
+        for i in candidates[(ratios >= least) & (ratios <= 1 / least)].tolist():
             common = len(np.intersect1d(pieces, held[i], assume_unique=True))
             similarity = common / (len(pieces) + len(held[i]) - common)
-            if similarity >= _LETTERS and similarity > best.get(i, (0.0, 0))[0]:
+            if similarity >= least and similarity > best.get(i, (0.0, 0))[0]:
                 best[i] = (similarity, number)
     return best
 
