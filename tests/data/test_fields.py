@@ -274,3 +274,13 @@ def test_what_stands_beside_the_turns() -> None:
         conversation({"prompt": "a", "completion": "b", "weight": 0}, "auto", "x", "x")
     assert "not to be learned" in told.value.why
     assert conversation({"prompt": "a", "completion": "b", "weight": 3}, "auto", "x", "x").unread == ("weight",)
+    with pytest.raises(InputError):
+        conversation({"prompt": "a", "completion": "b", "weight": 1, "train": False}, "auto", "x", "x")
+    for lost, why in (({"weight": 0}, "no answer is to be learned"), ({"tool_calls": [{"name": "f"}]}, "tool_calls")):
+        with pytest.raises(InputError) as told:
+            conversation({"prompt": [asked], "completion": [{**said, **lost}]}, "auto", "x", "x")
+        assert why in told.value.why
+    noted = conversation({"prompt": [asked], "completion": [{**said, "mood": "good"}]}, "auto", "x", "x")
+    assert noted.unread == ("message.mood",)
+    twice = {"system": "Be brief.", "messages": [{"role": "system", "content": "Be long."}, asked, said]}
+    assert conversation(twice, "auto", "x", "x").unread == ("system",)

@@ -113,3 +113,36 @@ def test_more_prompts_than_places(engine: Engine, prompts: list[list[int]], monk
     assert narrow == wide and heard == sorted(heard) and heard[-1] == (len(prompts), pytest.approx(1))
     assert complete(engine, [], GREEDY) == []
     assert isinstance(narrow[0], Completion)
+
+
+def test_who_joins_with_others_takes_only_its_own_beginning_over(engine: Engine, scheduler: Scheduler) -> None:
+    """Of two that come together and have nothing in common, one begins like a sequence that is running."""
+    asked = [engine.codec.vocabulary.encode(text) for text in ("The river runs " * 12, "The river runs " * 9 + "dry", "Not so")]
+    said: dict[int, list[int]] = {}
+    scheduler.add(asked[0], GREEDY)
+    collected(scheduler, said, 3)
+    for ids in asked[1:]:
+        scheduler.add(ids, GREEDY)
+    collected(scheduler, said)
+    assert [said[number] for number in sorted(said)] == [alone(engine, ids) for ids in asked]
+
+
+def test_those_that_cannot_join_wait_for_all_to_end(tiny_llama: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model with a state or a window would otherwise decode each newcomer by itself."""
+    engine = open_engine(Target(tiny_llama()))
+    monkeypatch.setattr("kitae.generate.torch_engine._attends", lambda *_: False)
+    monkeypatch.setattr(engine, "width", 3)
+    asked = [engine.codec.prompt([Message("user", text)]) for text in TEXTS]
+    batches: list[int] = []
+    opened = engine.open
+
+    def watched(sequences: int, length: int) -> object:
+        decoder = opened(sequences, length)
+        add = decoder.add
+        monkeypatch.setattr(decoder, "add", lambda prompts: (batches.append(len(prompts)), add(prompts))[1])
+        return decoder
+
+    monkeypatch.setattr(engine, "open", watched)
+    together = complete(engine, asked, GREEDY)
+    assert batches == [3, 3]
+    assert [list(each.tokens) for each in together] == [alone(engine, ids) for ids in asked]

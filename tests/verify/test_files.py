@@ -165,7 +165,16 @@ def swap_words(tokenizer: dict[str, Any]) -> None:
     words[one], words[other] = words[other], words[one]
 
 
-@pytest.mark.parametrize(("change", "part"), [(lose_merge, "merges"), (lose_added, "<file_sep>"), (swap_words, "vocab: 2")])
+def add_word(tokenizer: dict[str, Any]) -> None:
+    """Which cuts every text that it is in."""
+    last = tokenizer["added_tokens"][-1]
+    tokenizer["added_tokens"].append({**last, "id": 49_153, "content": "cancer", "special": False})
+
+
+@pytest.mark.parametrize(
+    ("change", "part"),
+    [(lose_merge, "merges"), (lose_added, "<file_sep>"), (swap_words, "vocab: 2"), (add_word, "cancer")],
+)
 def test_parts_of_a_tokenizer_that_no_probe_reads(
     verify: Verify, good: Path, copy: Path, change: Callable[[Any], None], part: str
 ) -> None:

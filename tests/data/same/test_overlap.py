@@ -123,3 +123,14 @@ def test_a_fraction_keeps_together_what_a_split_keeps_together(seed: int) -> Non
     ]
     assert not documents[0] & documents[1]
     assert not overlap(held, train).exact and not overlap(held, train).near
+
+
+def test_an_instruction_that_all_rows_have_ties_none() -> None:
+    """One line of 160 characters before every question is no document."""
+    instruction = (
+        "You are given the text of a customer's message. Read it with care, decide which of the kinds it is, and answer " * 2
+    )
+    rows = [talk(f"{instruction}\n{word * 3} {i} went wrong with my {word}", f"kind {i % 5}", f"x:{i}")
+            for i, word in enumerate(f"{a}{b}r{c}" for a in "bdfgk" for b in "aeiou" for c in "lmnst")]  # fmt: skip
+    train, held = hold_back(rows, 0.2, 0)
+    assert len(held) == 25 and len(train) == 100
