@@ -107,15 +107,9 @@ DOCUMENT = (
 def test_a_fraction_keeps_together_what_a_split_keeps_together(seed: int) -> None:
     """Rows about one document, and rows that are nearly the same, are in one part."""
     about = [talk(f"{DOCUMENT} number {i // 4}\nWhat of {'abcd'[i % 4] * 9}?", f"it {i}", f"d:{i}") for i in range(80)]
-    near = [
-        talk(
-            f"{word} {i // 2} would you tell me of the {i // 2} ships",
-            f"They are {i // 2} and sail for the far north by night",
-            f"n:{i}",
-        )
-        for i in range(40)
-        for word in (("please", "kindly and please")[i % 2],)
-    ]
+    answer = "They are {} and sail for the far north by night, as they have done since the harbour was built"
+    begins = ("Please", "Kindly and please")
+    near = [talk(f"{begins[i % 2]} tell me of the {i // 2} ships", answer.format(i // 2), f"n:{i}") for i in range(40)]
     train, held = hold_back([*about, *near], 0.3, seed)
     assert held
     documents = [
@@ -130,7 +124,7 @@ def test_an_instruction_that_all_rows_have_ties_none() -> None:
     instruction = (
         "You are given the text of a customer's message. Read it with care, decide which of the kinds it is, and answer " * 2
     )
-    rows = [talk(f"{instruction}\n{word * 3} {i} went wrong with my {word}", f"kind {i % 5}", f"x:{i}")
-            for i, word in enumerate(f"{a}{b}r{c}" for a in "bdfgk" for b in "aeiou" for c in "lmnst")]  # fmt: skip
+    words = [f"{a}{b}r{c}" for a in "bdfgk" for b in "aeiou" for c in "lmnst"]
+    rows = [talk(f"{instruction}\n{word * 3} {i} broke my {word}", f"kind {i % 5}", f"x:{i}") for i, word in enumerate(words)]
     train, held = hold_back(rows, 0.2, 0)
     assert len(held) == 25 and len(train) == 100
