@@ -48,7 +48,7 @@ def tokenizer(seen: Observation, reference: Observation | None = None) -> Gate:
     known = reference.facts.get("alone") if reference is not None else None
     lost = _parts_apart(reference.job.target.folder, seen.job.target.folder) if reference is not None and known else []
     if lost:
-        return refused(gate, "other-parts", len(lost), 0, lost)
+        return refused(gate, "other-parts", len(lost), 0, [*lost, *wrong[:_SHOWN]])
     if wrong and known is not None and known["ids"] == alone["ids"]:  # a library may rebuild them
         return warned(gate, "as-before", len(wrong), 0, wrong[:_SHOWN], count=len(wrong), total=len(alone["ids"]))
     if wrong and (reference is not None or _lost_control(seen)):
