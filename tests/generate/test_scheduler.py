@@ -131,18 +131,14 @@ def test_those_that_cannot_join_wait_for_all_to_end(tiny_llama: Tiny, monkeypatc
     """A model with a state or a window would otherwise decode each newcomer by itself."""
     engine = open_engine(Target(tiny_llama()))
     monkeypatch.setattr("kitae.generate.torch_engine._attends", lambda *_: False)
-    monkeypatch.setattr(engine, "width", 3)
     asked = [engine.codec.prompt([Message("user", text)]) for text in TEXTS]
+    wishes = [Settings(max_tokens=3 + 2 * number) for number in range(len(asked))]  # each ends by itself
+    scheduler = Scheduler(engine, 200, 3)
     batches: list[int] = []
-    opened = engine.open
-
-    def watched(sequences: int, length: int) -> object:
-        decoder = opened(sequences, length)
-        add = decoder.add
-        monkeypatch.setattr(decoder, "add", lambda prompts: (batches.append(len(prompts)), add(prompts))[1])
-        return decoder
-
-    monkeypatch.setattr(engine, "open", watched)
-    together = complete(engine, asked, GREEDY)
+    add = scheduler._decoder.add
+    monkeypatch.setattr(scheduler._decoder, "add", lambda prompts: (batches.append(len(prompts)), add(prompts))[1])
+    numbers = [scheduler.add(ids, settings) for ids, settings in zip(asked, wishes, strict=True)]
+    said = collected(scheduler, {})
+    scheduler.close()
     assert batches == [3, 3]
-    assert [list(each.tokens) for each in together] == [alone(engine, ids) for ids in asked]
+    assert [said[number] for number in numbers] == [alone(engine, *wish) for wish in zip(asked, wishes, strict=True)]
