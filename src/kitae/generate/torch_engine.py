@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from transformers import DynamicCache
 
 from kitae.chat import ChatCodec
-from kitae.generate.one_by_one import NAME, RoomyLayer, roomy_cache
 from kitae.generate.prefix import common_prefix
 from kitae.generate.sampling import Logits
 
@@ -32,8 +32,6 @@ class TorchEngine:
     ) -> None:
         """`soft_prompt`: what comes before every prompt, as keys and values."""
         self.model = model.eval()
-        if model.device.type == "cpu" and getattr(model.config, "_attn_implementation", None) == "sdpa":
-            model.set_attn_implementation(NAME)
         self.codec = codec
         self.stop_tokens = stop_tokens
         self._soft_prompt = soft_prompt
@@ -150,7 +148,7 @@ class _Batch:
         if not used.all() and _attends(self._model, self.cache):  # places that only others had
             self._mask = self._mask[:, used]
             for layer in self.cache.layers:
-                _put(layer, layer.keys[:, :, used], layer.values[:, :, used])
+                layer.keys, layer.values = layer.keys[:, :, used], layer.values[:, :, used]
 
     @torch.inference_mode()
     def join(self, other: _Batch) -> None:
@@ -163,8 +161,8 @@ class _Batch:
 
         self._mask = torch.cat([padded(self._mask, 1), padded(other._mask, 1)])
         for mine, theirs in zip(self.cache.layers, other.cache.layers, strict=True):
-            keys = torch.cat([padded(mine.keys, 2), padded(theirs.keys, 2)])
-            _put(mine, keys, torch.cat([padded(mine.values, 2), padded(theirs.values, 2)]))
+            mine.keys = torch.cat([padded(mine.keys, 2), padded(theirs.keys, 2)])
+            mine.values = torch.cat([padded(mine.values, 2), padded(theirs.values, 2)])
         self.sequences += other.sequences
 
     def _forward(self, ids: torch.Tensor, positions: torch.Tensor) -> Logits:
@@ -179,14 +177,8 @@ class _Batch:
         return _array(found.logits[:, -1])
 
 
-def _put(layer: Any, keys: torch.Tensor, values: torch.Tensor) -> None:
-    layer.keys, layer.values = keys, values
-    if isinstance(layer, RoomyLayer):
-        layer.leave_room()
-
-
 def _copy(soft_prompt: Cache | None, model: PreTrainedModel) -> Cache:
-    return roomy_cache(model.config) if soft_prompt is None else copy.deepcopy(soft_prompt)
+    return DynamicCache(config=model.config) if soft_prompt is None else copy.deepcopy(soft_prompt)
 
 
 def _attends(model: PreTrainedModel, cache: Cache) -> bool:
