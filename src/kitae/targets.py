@@ -1,5 +1,7 @@
-"""From what a user types to a `Target`: a run, a folder, an adapter, a GGUF file, a starter or a hub id. Nothing else asks what
-a name is."""
+"""From what a user types to a `Target`: a run, a folder, an adapter, a GGUF file, a starter or a hub id.
+
+Endpoints, which are no models on this disk, are told apart where somebody is asked (api/speaking.py).
+"""
 
 from __future__ import annotations
 

@@ -13,13 +13,17 @@ from safetensors.torch import save_file
 from transformers import GPT2Config, GPT2LMHeadModel
 
 import kitae.hardware
+from kitae.api import minutes
 from kitae.api.estimate import estimate
 from kitae.api.rows import gather_rows
 from kitae.api.vocabulary import train_tokenizer
 from kitae.errors import InputError
+from kitae.generate.torch_engine import TorchEngine
 from kitae.models import open_codec, open_tokenizer, peek
 from kitae.recipe import load_recipe
+from kitae.ship.importance import _TOKENS as CALIBRATION
 from kitae.train.methods import compute_dtype
+from kitae.verify import exam
 from tests.conftest import Tiny
 
 RECIPE = """\
@@ -267,3 +271,10 @@ def test_minutes_are_of_all_that_follows(recipe: Path, monkeypatch: pytest.Monke
     assert told("evaluate={prompts: 64, max_new_tokens: 16}")["minutes_proof"] < usual["minutes_proof"]
     assert told("ship={gguf: [F16, Q8_0, Q6_K, Q4_K_M]}")["minutes_proof"] > usual["minutes_proof"] * 1.3
     assert told("train.epochs=9")["minutes_training"] > usual["minutes_training"] * 2
+
+
+def test_what_is_expected_of_an_exam_is_what_it_asks() -> None:
+    """`recipe check` doesn't wait for the libraries of an exam, so it has these numbers of its own."""
+    assert (minutes._ALL_COMPARED, minutes._LONG) == (exam._TOKENS, exam._LONG)
+    assert (minutes._SAMPLED, minutes._FEW) == (exam._SAMPLED, exam._FEW)
+    assert (CALIBRATION, TorchEngine.width) == (minutes._CALIBRATION, minutes._TOGETHER)

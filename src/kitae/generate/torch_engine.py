@@ -80,8 +80,7 @@ class TorchDecoder:
     def feed(self, tokens: Mapping[int, int]) -> Logits:
         found: dict[int, Logits] = {}
         for batch in self._batches:
-            if any(sequence in tokens for sequence in batch.sequences):
-                found |= zip(batch.sequences, batch.feed([tokens[sequence] for sequence in batch.sequences]), strict=True)
+            found |= zip(batch.sequences, batch.feed([tokens[sequence] for sequence in batch.sequences]), strict=True)
         return np.stack([found[sequence] for sequence in tokens])
 
     def fork(self, sequence: int, to: int) -> None:

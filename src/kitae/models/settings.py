@@ -119,7 +119,7 @@ def tokenizer_parts(folder: Path) -> TokenizerParts | None:
         vocabulary = {str(piece): [number, score] for number, (piece, score) in enumerate(vocabulary)}
     joined = [merge if isinstance(merge, str) else " ".join(merge) for merge in merges]
     added = said.get("added_tokens", [])
-    told = {token["content"]: {name: token[name] for name in ("id", "special")} for token in added}
+    told = {token["content"]: {name: token.get(name) for name in ("id", "special")} for token in added}
     return TokenizerParts(vocabulary, joined, told)
 
 
