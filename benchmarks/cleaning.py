@@ -17,7 +17,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from kitae.api.cleaning import Wanted, clean_data
+from kitae.workflows.cleaning import Wanted, clean_data
 
 GOALS = {"truncated": 0.8, "wrong_language": 0.8, "pii": 0.8}
 GOAL = 0.95

@@ -75,8 +75,8 @@ def write_pairs(rows: Path, pairs: Path) -> None:
 
 
 def look(folder: Path, changes: tuple[str, ...], processes: int) -> dict[str, Any]:
-    from kitae.errors import EXIT_REFUSED
-    from kitae.paths import cache_dir
+    from kitae.core.errors import EXIT_REFUSED
+    from kitae.core.paths import cache_dir
 
     env = {"KITAE_HOME": str(folder / "home"), "KITAE_CACHE": str(cache_dir())}
     sets = [part for change in (FULL_STEPS, *changes) for part in ("--set", change)]

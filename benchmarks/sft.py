@@ -175,7 +175,7 @@ def trial(setting: str, folder: Path, base: Path, tokens: int, changes: list[str
 
 def train_with_kitae(folder: Path, changes: list[str]) -> dict[str, Any]:
     """The command that anyone would type; its run's events tell the rest."""
-    from kitae.paths import cache_dir
+    from kitae.core.paths import cache_dir
 
     sets = [part for change in changes for part in ("--set", change)]
     program = str(Path(sys.executable).parent / "kitae")

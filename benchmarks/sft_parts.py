@@ -68,8 +68,7 @@ def train(folder: Path, parts: int) -> dict[str, Any]:
     import torch
     from peft import LoraConfig, get_peft_model
 
-    from kitae.api.libraries import quiet_libraries
-    from kitae.api.rows import gather_rows
+    from kitae.core.libraries import quiet_libraries
     from kitae.models import add_lora, locate, open_codec, open_model
     from kitae.recipe import load_recipe
     from kitae.train import Plan, collate
@@ -77,6 +76,7 @@ def train(folder: Path, parts: int) -> dict[str, Any]:
     from kitae.train.batches import MicroBatch
     from kitae.train.lean import make_lean
     from kitae.train.loss import LabelledLoss, trial_batch
+    from kitae.workflows.rows import gather_rows
 
     quiet_libraries()
     recipe = load_recipe(folder / "recipe.yaml")

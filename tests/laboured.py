@@ -56,7 +56,7 @@ def waits(file: str) -> None:
 
 
 def takes_steps(pause: str) -> None:
-    from kitae.console import with_progress
+    from kitae.core.console import with_progress
 
     for _ in with_progress("stepping", range(5)):
         time.sleep(float(pause))

@@ -13,10 +13,10 @@ from typing import get_args
 import pytest
 
 import kitae
-from kitae.api.selecting import _REASONS
+from kitae.core.i18n import LANGUAGES, catalogue, language, set_language, t
+from kitae.curate.selecting import _REASONS
+from kitae.curate.synth.grow import Ended
 from kitae.data.catalogue import catalogue as data_sets
-from kitae.data.synth.grow import Ended
-from kitae.i18n import LANGUAGES, catalogue, language, set_language, t
 from kitae.recipe.wrong import KINDS
 from kitae.verify.gate import GATES, Outcome
 
@@ -202,7 +202,7 @@ def test_both_languages(key: str) -> None:
 
 
 def test_no_key_stands_in_two_files() -> None:
-    files = sorted((SOURCE / "messages").glob("*.json"))
+    files = sorted((SOURCE / "core/messages").glob("*.json"))
     keys = re.findall(r'^  "([^"]+)": \{', "\n".join(path.read_text(encoding="utf-8") for path in files), re.MULTILINE)
     assert len(keys) == len(set(keys)) == len(catalogue())
 

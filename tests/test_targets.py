@@ -10,13 +10,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from kitae.api.evaluation import evaluate
-from kitae.api.speaking import Speaking
-from kitae.api.talking import generate, open_target
+from kitae.ask.answering import generate, open_target
+from kitae.ask.named import ClientSpec
 from kitae.cli.talk import chat
+from kitae.core.errors import InputError
+from kitae.core.files import write_text
 from kitae.data import Rows
-from kitae.errors import InputError
-from kitae.files import write_text
 from kitae.generate import Settings, complete
 from kitae.generate.scheduler import Scheduler
 from kitae.models import Target, open_codec
@@ -24,6 +23,7 @@ from kitae.recipe import load_recipe, recipe_yaml
 from kitae.runs import Run, create_run
 from kitae.targets import base_target, resolve, run_named, trained_target
 from kitae.verify.run import RunVerifier
+from kitae.workflows.evaluation import evaluate
 from tests.conftest import Tiny
 
 ROWS = "".join(json.dumps({"prompt": f"say {i}", "completion": f"what {i}"}) + "\n" for i in range(12))
@@ -78,7 +78,7 @@ def ends(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def by_speaker(name: str) -> None:
-    speaker = Speaking(name).open()
+    speaker = ClientSpec(name).open()
     engine = speaker._engine  # type: ignore[attr-defined]
     complete(engine, [engine.codec.prompt(Rows.load(run_named(name).data).validation[0].prompt)], Settings(max_tokens=9))  # type: ignore[union-attr]
 

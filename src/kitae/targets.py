@@ -9,7 +9,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from kitae.errors import InputError
+from kitae.core.errors import InputError
 from kitae.models import (
     STARTERS,
     Design,

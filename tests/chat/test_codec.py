@@ -9,8 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, example, given, settings, strategies as st
 from real_vocabularies import gemma, qwen
 from templates import (
     BY_NAME,
@@ -25,7 +24,7 @@ from tokenizers import AddedToken
 from transformers import PreTrainedTokenizerBase
 
 from kitae.chat import ChatCodec, ChatTemplate, Conversation, Encoded, HfVocabulary, Message
-from kitae.errors import InputError
+from kitae.core.errors import InputError
 
 TEXTS = (
     "It sat on the mat.",

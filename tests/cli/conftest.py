@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from kitae.console import console
-from kitae.i18n import set_language
+from kitae.core.console import console
+from kitae.core.i18n import set_language
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kitae.cli.show import describe, in_a_line
-from kitae.files import write_json
+from kitae.core.files import write_json
 from kitae.runs import create_run
 
 

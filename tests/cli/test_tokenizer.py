@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from kitae.cli.main import run
-from kitae.console import console
-from kitae.i18n import set_language
+from kitae.core.console import console
+from kitae.core.i18n import set_language
 
 
 @pytest.fixture(autouse=True)

@@ -10,16 +10,16 @@ import signal
 import subprocess
 import sys
 import time
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 from filelock import FileLock
 
-from kitae.api.cleaning import Wanted, clean_data, inspect_data
-from kitae.data import Rules, chunks, each_entry
-from kitae.errors import InputError
+from kitae.core.errors import InputError
+from kitae.data import Rules, each_entry
+from kitae.data.clean import chunks, pipeline
+from kitae.workflows.cleaning import Wanted, clean_data, inspect_data
 
 LONG = "Photosynthesis turns light, water and carbon dioxide into sugar and oxygen, number {}, in all green plants."
 
@@ -168,7 +168,7 @@ def test_rows_are_read_as_they_are_looked_at(
     """A file may be larger than memory: only a few chunks are read before the first is done."""
     source = written(tmp_path / "in.jsonl", rows(200))
     read = ahead = 0
-    real_entries, real_load = import_module("kitae.data.clean").each_entry, chunks._load
+    real_entries, real_load = pipeline.each_entry, chunks._load
 
     def entries(*arguments):
         nonlocal read
@@ -182,7 +182,7 @@ def test_rows_are_read_as_they_are_looked_at(
         return real_load(folder, number)
 
     monkeypatch.setattr(chunks, "_processes", lambda: processes)
-    monkeypatch.setattr(import_module("kitae.data.clean"), "each_entry", entries)
+    monkeypatch.setattr(pipeline, "each_entry", entries)
     monkeypatch.setattr(chunks, "_load", load)
     clean_data([source], tmp_path / "out", Wanted())
     assert read == 200 and ahead <= 7 * (2 + 2 * processes + 1)
@@ -190,7 +190,7 @@ def test_rows_are_read_as_they_are_looked_at(
 
 def test_other_settings_begin_anew(tmp_path: Path, small_chunks: None, monkeypatch: pytest.MonkeyPatch) -> None:
     source = written(tmp_path / "in.jsonl", [*rows(20), *DEFECTS])
-    monkeypatch.setattr(import_module("kitae.data.clean"), "decide", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(pipeline, "decide", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(Exception, match="Stopped"):
         clean_data([source], tmp_path / "out", Wanted())
     monkeypatch.undo()
@@ -343,7 +343,7 @@ def test_inspecting_names_languages_that_a_starter_cannot_write_and_converts_not
 
 def test_rows_are_looked_at_without_large_libraries() -> None:
     """They take seconds to import, and their threads would keep rows from being looked at by several processes."""
-    code = "import sys, kitae.api.cleaning; assert not {'torch', 'transformers'} & set(sys.modules)"
+    code = "import sys, kitae.workflows.cleaning; assert not {'torch', 'transformers'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
@@ -383,7 +383,7 @@ def test_a_file_that_is_named_twice_is_read_once(tmp_path: Path) -> None:
 def test_changed_rows_are_looked_at_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also if the file keeps its size and its time."""
     source = written(tmp_path / "in.jsonl", rows())
-    monkeypatch.setattr(import_module("kitae.data.clean"), "decide", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(pipeline, "decide", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(Exception, match="Stopped"):
         clean_data([source], tmp_path / "out", Wanted())
     monkeypatch.undo()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kitae.chat import Conversation
-from kitae.data.survey import Rules, judged
+from kitae.data.clean.survey import Rules, judged
 
 WORDS = [
     "anarchism",

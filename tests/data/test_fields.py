@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from kitae.api.rows import gather_rows
 from kitae.chat import ChatCodec, ChatTemplate, Conversation
+from kitae.core.errors import InputError
+from kitae.data.read.shapes import conversation
 from kitae.data.rows import content
-from kitae.data.shapes import conversation
-from kitae.errors import InputError
 from kitae.recipe import load_recipe
+from kitae.workflows.rows import gather_rows
 
 TALK = [{"role": "user", "content": "What is 2 + 3?"}, {"role": "assistant", "content": "5."}]
 LONG = [*TALK, {"role": "user", "content": "And 4 + 4?"}, {"role": "assistant", "content": "8."}]

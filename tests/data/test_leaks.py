@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from kitae.chat import Conversation
-from kitae.data.leaks import Evaluations, read_evaluations
-from kitae.errors import InputError
+from kitae.core.errors import InputError
+from kitae.data.clean.leaks import Evaluations, read_evaluations
 
 
 def row(asked: str, answer: str, source: str = "train:1") -> Conversation:

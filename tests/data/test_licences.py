@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from kitae.core.i18n import catalogue
 from kitae.data.licences import ACTS, Act, Claim, judge, terms_of, verdict
-from kitae.i18n import catalogue
 
 GEMMA, LLAMA, TONGYI, OPENAI = (
     f"LicenseRef-{name}" for name in ("Gemma-Terms", "Llama-3.1", "Tongyi-Qianwen", "OpenAI-ToS-output")

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from kitae.chat import Message
+from kitae.core.errors import InputError
 from kitae.data import Rows, read_conversations
-from kitae.errors import InputError
 from kitae.recipe import Source
 
 USER, GOOD, BAD = (

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from kitae.core.errors import InputError
 from kitae.data import Rows, read_conversations
-from kitae.errors import InputError
 
 GOOD = json.dumps({"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "ho"}]}).encode()
 

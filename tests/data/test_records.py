@@ -15,11 +15,11 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from kitae.api.cleaning import Wanted, clean_data
 from kitae.chat import Conversation
+from kitae.core.errors import InputError
 from kitae.data import GATES, read_conversations
-from kitae.data.records import BadRecord, each_record
-from kitae.errors import InputError
+from kitae.data.read.records import BadRecord, each_record
+from kitae.workflows.cleaning import Wanted, clean_data
 
 ROWS = [{"prompt": f'Is {n} even?\nSay "yes", or no; 偶数?', "completion": ("yes", "no\n")[n % 2]} for n in range(300)]
 

@@ -13,11 +13,11 @@ from tests.pace import slowness
 
 import kitae.data
 from kitae.chat import Conversation
-from kitae.data.rules import GATES, Talk, findings, repaired
-from kitae.data.rules.encoding import mended
-from kitae.data.rules.private import masked
-from kitae.data.rules.truncated import open_end
-from kitae.i18n import catalogue
+from kitae.core.i18n import catalogue
+from kitae.data.clean.rules import GATES, Talk, findings, repaired
+from kitae.data.clean.rules.encoding import mended
+from kitae.data.clean.rules.private import masked
+from kitae.data.clean.rules.truncated import open_end
 
 ASKED = "Why is the sky blue?"
 TRUE = "Because air scatters short waves of light more than long ones, the sky looks blue to us."

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from kitae.core.errors import InputError
+from kitae.core.formats import FORMATS, is_format
 from kitae.data import read_conversations
-from kitae.data.shapes import AUTO, SHAPES
-from kitae.errors import InputError
-from kitae.formats import FORMATS, is_format
+from kitae.data.read.shapes import AUTO, SHAPES
 
 ASKED = [("user", "Q"), ("assistant", "A")]
 RECORDS: dict[str, tuple[str, dict[str, Any], list[tuple[str, str]]]] = {

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from kitae.api.cleaning import split_data
+from kitae.core.errors import InputError
 from kitae.data import Shares, partition
-from kitae.errors import InputError
+from kitae.workflows.cleaning import split_data
 
 PARTS = ("train", "validation", "test")
 DOCUMENT = "The lighthouse of {0} was built in {1} by people who feared the rocks of {0}, and for {1} days it has been lit " + (

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from kitae.core.errors import InputError
 from kitae.data import read_texts
-from kitae.errors import InputError
 
 
 def refusal(path: Path) -> InputError:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from kitae.api.evaluation import difference
-from kitae.api.vocabulary import train_tokenizer
 from kitae.chat import Conversation
+from kitae.evaluate import difference
 from kitae.evaluate.language import by_engine, contexts, predict
-from kitae.generate.torch_engine import TorchEngine
+from kitae.generate.engines.torch_engine import TorchEngine
 from kitae.models import open_codec
 from kitae.models.newllm.config import NewLLMConfig
 from kitae.models.newllm.modeling import NewLLMForCausalLM
+from kitae.workflows.tokenizer import train_tokenizer
 
 LONGEST = 32
 

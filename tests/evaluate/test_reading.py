@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from kitae.chat import Conversation
+from kitae.evaluate.features import EncodedRow, FeatureReader
 from kitae.evaluate.language import by_engine
-from kitae.evaluate.reading import Read, Reader
 from kitae.generate import open_engine
-from kitae.generate.torch_engine import TorchEngine
+from kitae.generate.engines.torch_engine import TorchEngine
 from kitae.models import Target
 
 Tiny = Callable[..., Path]
@@ -28,8 +28,8 @@ def row(said: list[tuple[str, str]]) -> Conversation:
     return Conversation.of([{"role": role, "content": text} for role, text in said])
 
 
-def read(engine: TorchEngine, one: Conversation) -> Read:
-    return Read.of(engine.codec.encode_answer(one))
+def read(engine: TorchEngine, one: Conversation) -> EncodedRow:
+    return EncodedRow.of(engine.codec.encode_answer(one))
 
 
 @pytest.fixture(scope="module")
@@ -40,13 +40,13 @@ def engine(tiny_llama: Tiny) -> TorchEngine:
 
 
 @pytest.fixture
-def reader(engine: TorchEngine) -> Reader:
-    made = Reader(engine)
+def reader(engine: TorchEngine) -> FeatureReader:
+    made = FeatureReader(engine)
     made._dtype = torch.float32
     return made
 
 
-def test_difficulty_is_that_of_single_rows(engine: TorchEngine, reader: Reader) -> None:
+def test_difficulty_is_that_of_single_rows(engine: TorchEngine, reader: FeatureReader) -> None:
     encoded = [read(engine, row(said)) for said in ROWS]
     found = reader.read(encoded, difficulty=True, vectors=False).difficulty
     assert found is not None
@@ -60,7 +60,7 @@ def test_difficulty_is_that_of_single_rows(engine: TorchEngine, reader: Reader) 
         assert value == pytest.approx(np.exp((behind - alone) / len(answer)), rel=1e-4)
 
 
-def test_vectors_do_not_depend_on_the_company(engine: TorchEngine, reader: Reader) -> None:
+def test_vectors_do_not_depend_on_the_company(engine: TorchEngine, reader: FeatureReader) -> None:
     encoded = [read(engine, row(said)) for said in ROWS]
     together = reader.read(encoded, difficulty=True, vectors=True).vectors
     assert together is not None
@@ -76,7 +76,7 @@ def test_vectors_do_not_depend_on_the_company(engine: TorchEngine, reader: Reade
     np.testing.assert_allclose(together[0], weighted / np.linalg.norm(weighted), atol=1e-4)
 
 
-def test_what_has_no_question_or_answer_has_no_difficulty(engine: TorchEngine, reader: Reader) -> None:
+def test_what_has_no_question_or_answer_has_no_difficulty(engine: TorchEngine, reader: FeatureReader) -> None:
     rows = [Conversation.of_text("Rain fell on the town all day."), row([("user", "Anyone?")]), row(ROWS[0])]
     found = reader.read([read(engine, one) for one in rows], difficulty=True, vectors=True)
     assert found.difficulty is not None and found.vectors is not None
@@ -102,6 +102,6 @@ def test_other_models_are_read_too(kind: str, starter: Path, tmp_path: Path) -> 
     engine = open_engine(Target(tmp_path / "model"))
     assert isinstance(engine, TorchEngine)
     encoded = [read(engine, row(said)) for said in ROWS]
-    found = Reader(engine).read(encoded, difficulty=True, vectors=True)
+    found = FeatureReader(engine).read(encoded, difficulty=True, vectors=True)
     assert found.difficulty is not None and found.vectors is not None
     assert np.isfinite(found.difficulty).all() and found.vectors.shape == (3, 32)

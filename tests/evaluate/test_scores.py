@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from kitae.evaluate import Share, exact_match, looping, mean_difference, stopped, worse_p_value
 from kitae.generate import Completion

@@ -6,10 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
-from kitae.generate import Settings
+from kitae.generate import Settings, sampling
 from kitae.generate.sampling import choose, filtered, penalised
 
 WARM = Settings(temperature=1.0)
@@ -113,6 +112,6 @@ def test_a_large_vocabulary_is_filtered_as_if_it_were_sorted(case: dict[str, flo
     values = np.round(np.random.default_rng(3).normal(0, spread, 20_000), 2).astype(np.float32)  # many are equal
     chosen = replace(WARM, **case)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("kitae.generate.sampling._ENOUGH", len(values))
+        patch.setattr(sampling, "_ENOUGH", len(values))
         expected = filtered(values, chosen)
     np.testing.assert_array_equal(filtered(values, chosen), expected)

@@ -8,9 +8,10 @@ import pytest
 from tests.conftest import Tiny
 
 from kitae.chat import Message
-from kitae.errors import InputError
+from kitae.core.errors import InputError
 from kitae.generate import Completion, Settings, complete, open_engine
 from kitae.generate.engine import Engine
+from kitae.generate.engines import torch_engine
 from kitae.generate.scheduler import Scheduler
 from kitae.models import Target, starter_file
 
@@ -130,7 +131,7 @@ def test_who_joins_with_others_takes_only_its_own_beginning_over(engine: Engine,
 def test_those_that_cannot_join_wait_for_all_to_end(tiny_llama: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     """A model with a state or a window would otherwise decode each newcomer by itself."""
     engine = open_engine(Target(tiny_llama()))
-    monkeypatch.setattr("kitae.generate.torch_engine._attends", lambda *_: False)
+    monkeypatch.setattr(torch_engine, "_attends", lambda *_: False)
     asked = [engine.codec.prompt([Message("user", text)]) for text in TEXTS]
     wishes = [Settings(max_tokens=3 + 2 * number) for number in range(len(asked))]  # each ends by itself
     scheduler = Scheduler(engine, 200, 3)

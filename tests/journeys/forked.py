@@ -25,10 +25,10 @@ import torch  # noqa: F401
 from transformers import Trainer  # noqa: F401 - names are imported when they are first asked for
 
 import kitae.cli.commands
-import kitae.evaluate.folders  # noqa: F401
-from kitae import interruption
+import kitae.verify.opening  # noqa: F401
 from kitae.cli.main import main
-from kitae.copies import connect, serve
+from kitae.core import interruption
+from kitae.core.workers import connect, serve
 
 _STREAMS = ("in", "out", "err")
 
@@ -51,7 +51,7 @@ def run_in_copy(arguments: list[str], environment: dict[str, str], place: Path, 
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(place)
-    import_module("kitae.api.sweep").subprocess = SimpleNamespace(Popen=Trial, PIPE=subprocess.PIPE)
+    import_module("kitae.workflows.sweeps").subprocess = SimpleNamespace(Popen=Trial, PIPE=subprocess.PIPE)
     opened = [
         os.open(streams / name, os.O_RDONLY if number == 0 else os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         for number, name in enumerate(_STREAMS)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from kitae.errors import EXIT_FAILED, EXIT_INTERRUPTED
+from kitae.core.errors import EXIT_FAILED, EXIT_INTERRUPTED
 from tests.scripted import Answer, endpoint
 from tests.writer import reply, task
 

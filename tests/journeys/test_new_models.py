@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kitae.files import read_json
+from kitae.core.files import read_json
 
 from .conftest import Kitae, workplace
 

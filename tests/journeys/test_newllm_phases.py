@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from kitae.files import read_json
+from kitae.core.files import read_json
 from kitae.runs import Run
 
 from .conftest import Kitae

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from kitae.chat import Message
-from kitae.errors import InputError
+from kitae.core.errors import InputError
 from kitae.generate import Settings, complete, open_engine
 from kitae.models import (
     Target,

@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from gguf import GGMLQuantizationType, GGUFReader, GGUFWriter
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
-from kitae.errors import InputError
+from kitae.core.errors import InputError
 from kitae.models import read_gguf_header
 
 

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from kitae.errors import InputError
-from kitae.models import CHOICE, NATIVE, PREBUILT, library, llama_places, llama_version
-from kitae.models import llama_library as binding
+from kitae.core.errors import InputError
+from kitae.models import CHOICE, NATIVE, PREBUILT, library, llama_library as binding, llama_places, llama_version
 
 
 def test_defaults_read_as_llama_cpp_sets_them() -> None:

@@ -9,11 +9,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
-from kitae.models.newllm.config import CELLS as ALL
-from kitae.models.newllm.config import NewLLMConfig
+from kitae.models.newllm.config import CELLS as ALL, NewLLMConfig
 from kitae.models.newllm.delta import delta_scan
 from kitae.models.newllm.modeling import NewLLMForCausalLM
 from kitae.models.newllm.scan import linear_scan

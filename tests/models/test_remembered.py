@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from kitae.files import read_json
+from kitae.core.files import read_json
 from kitae.models.newllm.config import NewLLMConfig
 from kitae.models.newllm.modeling import NewLLMForCausalLM
 from kitae.models.newllm.remembered import RememberedContexts

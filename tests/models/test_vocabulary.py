@@ -15,14 +15,13 @@ from types import SimpleNamespace
 
 import pytest
 from corpus import corpus
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from tests.pace import slowness
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from kitae.chat import ChatCodec, Conversation, HfVocabulary
-from kitae.errors import InputError
+from kitae.core.errors import InputError
 from kitae.models import open_codec, open_tokenizer
 from kitae.models.pre_tokenizers import PRE_TOKENIZERS
 from kitae.models.vocabulary import KINDS, Order, RoundTrip, Sample, check_specials, made_here, make_vocabulary, round_trip

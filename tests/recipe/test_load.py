@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
-from kitae.errors import InputError, RecipeError
-from kitae.i18n import LANGUAGES, set_language
+from kitae.core.errors import InputError, RecipeError
+from kitae.core.i18n import LANGUAGES, set_language
 from kitae.recipe import Recipe, commented_recipe, load_recipe, parse_recipe, recipe_yaml
 
 BASE = "name: demo\ndata:\n  train: [{path: t.jsonl}]\n"

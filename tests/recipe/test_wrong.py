@@ -9,7 +9,7 @@ import pytest
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from kitae.i18n import set_language
+from kitae.core.i18n import set_language
 from kitae.recipe import Recipe, in_words
 from kitae.recipe.load import _models_in
 from kitae.recipe.wrong import KINDS

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from kitae.errors import InputError
+from kitae.core.errors import InputError
 from kitae.runs import STATES, Run, all_runs, all_states, create_run, find_run, is_run
 
 CREATE = "import os, signal, sys; from kitae.runs import create_run; print(create_run('gone', 'name: gone').id, flush=True); "

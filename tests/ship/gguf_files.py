@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from kitae.core.quants import QUANTS, file_type
 from kitae.models import read_gguf_header
-from kitae.quants import QUANTS, file_type
 
 MADE_BY_LLAMA_CPP = Path(__file__).parent / "made_by_llama_cpp.json"
 _SHAPE = {"hidden": 256, "inner": 256, "layers": 8, "heads": 4, "kv_heads": 2, "tied": True, "experts": 0}

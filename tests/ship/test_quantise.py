@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kitae.errors import InputError
+from kitae.core.errors import InputError
+from kitae.core.quants import QUANTS
 from kitae.models import read_gguf_header
-from kitae.quants import QUANTS
 from kitae.ship import quantise
 from tests.ship.gguf_files import CASES, MADE_BY_LLAMA_CPP, case_name, digest, importance_of, write_file
 

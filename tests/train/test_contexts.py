@@ -156,7 +156,7 @@ def gradients(
 ) -> tuple[float, dict[str, torch.Tensor]]:
     """The labels are counted over all of them, as processes would together."""
     labels = torch.tensor(sum(batch.labelled for step in steps for batch in step.micro))
-    monkeypatch.setattr("kitae.processes.summed", lambda value: value if value.is_floating_point() else labels)
+    monkeypatch.setattr("kitae.core.processes.summed", lambda value: value if value.is_floating_point() else labels)
     arguments = TrainingArguments(str(folder), report_to=[], use_cpu=True)
     trainer = KitaeTrainer(network, arguments, ROWS, [], Plan([1], 1, 1, 0), 10**6, torch.float32, [])
     network.zero_grad()

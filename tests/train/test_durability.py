@@ -15,13 +15,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from kitae.api.rows import gather_rows
-from kitae.errors import InputError, KitaeError
+from kitae.core.errors import InputError, KitaeError
 from kitae.recipe import load_recipe
 from kitae.runs import Run, create_run
-from kitae.train.fit import fit
-from kitae.train.prepare import prepare
+from kitae.train.phases import fit
+from kitae.train.prepared import prepare
 from kitae.train.trainer import KitaeTrainer, checkpoints
+from kitae.workflows.rows import gather_rows
 
 POINTS = int(os.environ.get("KITAE_KILLS", "2"))  # at which each method is killed
 RECIPE = """\

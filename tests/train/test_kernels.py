@@ -29,7 +29,7 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from kitae.errors import InputError
+from kitae.core.errors import InputError
 from kitae.train.lean import make_lean
 
 SHAPE = {

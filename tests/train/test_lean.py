@@ -24,7 +24,7 @@ from transformers import (
 )
 
 from kitae.chat import ChatCodec, Conversation, Encoded, Message, Span
-from kitae.hardware import computes_in_bf16
+from kitae.core.hardware import computes_in_bf16
 from kitae.models import open_model
 from kitae.train.attention import CannotIsolate, StripAttention, _attention, allow_strips, attending
 from kitae.train.batches import MicroBatch, in_batches

@@ -11,8 +11,8 @@ import pytest
 import torch
 from transformers import LlamaForCausalLM
 
-import kitae.train.head
 from kitae.chat import Encoded, Span
+from kitae.train import head as head_module, loss as loss_module
 from kitae.train.attention import allow_strips
 from kitae.train.batches import IGNORED, MicroBatch, Plan, collate, in_batches, layout
 from kitae.train.distillation import TaughtLoss
@@ -104,7 +104,7 @@ def test_a_model_whose_rows_see_each_other_gets_no_strip(model: LlamaForCausalLM
     def one_long_row(lengths: list[int], shared: int, device: torch.device) -> Strip:
         return strip_of([shared + sum(length - shared for length in lengths)], shared, device)
 
-    monkeypatch.setattr("kitae.train.loss.strip_of", one_long_row)
+    monkeypatch.setattr(loss_module, "strip_of", one_long_row)
     assert trying_strips(model, sequences).padded
 
 
@@ -144,7 +144,7 @@ def test_the_first_label_is_never_swallowed_by_the_shared_part(model: LlamaForCa
 @pytest.mark.parametrize("cap", [None, 5.0])
 @pytest.mark.parametrize("frozen", [True, False])
 def test_a_head_in_blocks_matches_the_library(cap: float | None, frozen: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kitae.train.head, "_LOGITS", 33 * 70)
+    monkeypatch.setattr(head_module, "_LOGITS", 33 * 70)
     torch.manual_seed(1)
     head = torch.nn.Linear(8, 33, dtype=torch.float64).requires_grad_(not frozen)
     hidden = torch.randn(150, 8, dtype=torch.float64, requires_grad=True)
@@ -251,7 +251,7 @@ def test_what_a_teacher_says_matches_the_library(
     known: int, cap: float | None, frozen: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where a vocabulary is padded to another width than the teacher's."""
-    monkeypatch.setattr(kitae.train.head, "_LOGITS", 33 * 70)
+    monkeypatch.setattr(head_module, "_LOGITS", 33 * 70)
     torch.manual_seed(1)
     share, temperature = 0.7, 2.0
     head = torch.nn.Linear(8, 33, dtype=torch.float64).requires_grad_(not frozen)

@@ -8,9 +8,9 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from kitae import processes
 from kitae.chat import Encoded
-from kitae.errors import InputError, KitaeError
+from kitae.core import processes
+from kitae.core.errors import InputError, KitaeError
 from kitae.train.batches import Part, collate
 from kitae.train.shards import spread
 from kitae.train.trainer import KitaeTrainer

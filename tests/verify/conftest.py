@@ -9,10 +9,8 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file, save_file
 
-from kitae.evaluate import observe as observing
-from kitae.evaluate.observe import Job, Observation
-from kitae.verify import Gate, verify_target
-from kitae.verify import exam as examining
+from kitae.verify import Gate, exam as examining, observe as observing, verify_target
+from kitae.verify.observe import Job, Observation
 
 from ..conftest import Tiny
 

@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from kitae.api.vocabulary import train_tokenizer
 from kitae.chat import Conversation, Encoded
 from kitae.data import Rows
 from kitae.recipe import parse_recipe
 from kitae.runs import Run
 from kitae.train import Prepared, prepare
 from kitae.verify.before import BeforeTraining
+from kitae.workflows.tokenizer import train_tokenizer
 
 TEXTS = [
     "one and two",

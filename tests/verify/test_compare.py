@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kitae.evaluate.observe import Job, Observation
 from kitae.models import Target
 from kitae.verify.compare import divergence
+from kitae.verify.observe import Job, Observation
 
 _RNG = np.random.default_rng(0)
 _LOGITS = _RNG.normal(size=(200, 50)).astype(np.float32) * 3
@@ -58,7 +58,7 @@ def test_a_file_is_read_in_parts_and_not_held(tmp_path: Path) -> None:
     del large
     program = (
         "import sys, psutil, numpy as np; from pathlib import Path\n"
-        "from kitae.evaluate.observe import Job, Observation; from kitae.verify.compare import log_likelihoods\n"
+        "from kitae.verify.observe import Job, Observation; from kitae.verify.compare import log_likelihoods\n"
         "from kitae.models import Target\n"
         "held = lambda: psutil.Process().memory_info().rss // 2**20\n"
         "seen = Observation(Job(Target(Path())), {}, [], [], Path(sys.argv[1]), [], [], 0.0).row_logits()\n"

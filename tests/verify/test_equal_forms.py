@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from kitae.evaluate.observe import Job, Observation
 from kitae.generate import Completion
 from kitae.models import Target
 from kitae.verify.gate import Gate, passed, refused
+from kitae.verify.observe import Job, Observation
 from kitae.verify.run import RunVerifier
 
 TRUTHS = [f"answer {i}" for i in range(12)]

@@ -300,7 +300,7 @@ def test_ollamas_templates() -> None:
 
 
 def test_an_adapter_without_its_base(verify: Verify, tmp_path: Path, good: Path) -> None:
-    from kitae.errors import InputError
+    from kitae.core.errors import InputError
 
     folder = tmp_path / "adapter"
     folder.mkdir()

@@ -8,9 +8,9 @@ from typing import get_args
 
 import pytest
 
-from kitae.api import export
-from kitae.quants import FILE_TYPES, QUANTS, Quant, larger_than
+from kitae.core.quants import FILE_TYPES, QUANTS, Quant, larger_than
 from kitae.ship import to_gguf
+from kitae.workflows import export
 
 from ..journeys.breaking import rewrite_gguf
 from .conftest import Verify

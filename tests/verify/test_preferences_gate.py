@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kitae.evaluate.observe import Job, Observation
 from kitae.models import Target
 from kitae.recipe import Thresholds
 from kitae.verify.behaviour import improved
+from kitae.verify.observe import Job, Observation
 
 PAIRS = 12
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kitae.evaluate.observe import LONG_TAIL, Job, Observation
 from kitae.models import Target
 from kitae.recipe import Thresholds
 from kitae.verify.equal import equivalent
+from kitae.verify.observe import LONG_TAIL, Job, Observation
 
 ROWS = 200
 LIMITS = Thresholds(equivalent_kld=1e-2)  # so that a swapped token alone misses the other limit

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from kitae.evaluate.observe import Job, Observation
 from kitae.generate import Completion
 from kitae.models import Target
 from kitae.recipe import Thresholds
 from kitae.verify.behaviour import loops_off_task, rambles, stops, stops_like
+from kitae.verify.observe import Job, Observation
 
 
 def answers(stopped: int, total: int) -> list[Completion]:

@@ -1,6 +1,5 @@
 """The only place that knows how a conversation becomes token ids, a loss mask and stop tokens."""
 
-from kitae.chat.asking import Ask, Reply, Request, without_thought
 from kitae.chat.codec import ChatCodec, Encoded, Span
 from kitae.chat.conversation import ROLES, Conversation, Message
 from kitae.chat.named import RAW, template_text
@@ -11,7 +10,6 @@ from kitae.chat.vocabulary import HfVocabulary, Vocabulary
 __all__ = [
     "RAW",
     "ROLES",
-    "Ask",
     "ChatCodec",
     "ChatTemplate",
     "Conversation",
@@ -19,13 +17,10 @@ __all__ = [
     "HfVocabulary",
     "Message",
     "Modelfile",
-    "Reply",
-    "Request",
     "Span",
     "Vocabulary",
     "ollama_template",
     "read_modelfile",
     "render_ollama",
     "template_text",
-    "without_thought",
 ]

@@ -15,7 +15,7 @@ from functools import cached_property
 from kitae.chat.conversation import Conversation, Message
 from kitae.chat.template import ChatTemplate
 from kitae.chat.vocabulary import Vocabulary
-from kitae.errors import InputError
+from kitae.core.errors import InputError
 
 
 @dataclass(frozen=True)

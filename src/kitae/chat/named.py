@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kitae.errors import InputError
-from kitae.files import read_text
+from kitae.core.errors import InputError
+from kitae.core.files import read_text
 
 RAW = "raw"  # no template: what is said, one after another, behind what the tokenizer begins every text with
 NAMED = {

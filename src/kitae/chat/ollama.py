@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from kitae.chat.conversation import Message
 from kitae.chat.template import ChatTemplate
-from kitae.errors import InputError
+from kitae.core.errors import InputError
 
 _ACTION = re.compile(r"\{\{(-?)\s*(.*?)\s*(-?)\}\}", re.DOTALL)
 _COMMAND = re.compile(

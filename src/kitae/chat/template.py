@@ -13,7 +13,7 @@ from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from kitae.chat.conversation import Message
-from kitae.errors import InputError
+from kitae.core.errors import InputError
 
 
 class _Generation(Extension):

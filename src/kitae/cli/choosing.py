@@ -10,9 +10,9 @@ import typer
 
 from kitae.cli.data import Evaluation, Form, Limit, Out, Sources, data_app
 from kitae.cli.result import Result, grid
-from kitae.files import JsonDict
-from kitae.formats import LANGUAGES_KNOWN
-from kitae.i18n import t
+from kitae.core.files import JsonDict
+from kitae.core.formats import LANGUAGES_KNOWN
+from kitae.core.i18n import t
 
 _WAYS = "random|longest|ifd|diverse|similar|judge"
 KeyEnv = Annotated[str, typer.Option(metavar="NAME", help=t("help.key-env"))]
@@ -44,13 +44,12 @@ def data_select(
     form: Form = "auto",
     limit: Limit = None,
 ) -> Result:
-    from kitae.api.selecting import Choice, select_data, ways_of
-    from kitae.api.selections import compare_selections
-    from kitae.api.speaking import Speaking
-    from kitae.data import Amount
-    from kitae.errors import EXIT_FAILED, InputError
+    from kitae.ask import ClientSpec
+    from kitae.core.errors import EXIT_FAILED, InputError
+    from kitae.curate import Amount, Choice, select_data, ways_of
+    from kitae.workflows import compare_selections
 
-    speaking = Speaking(judge, key_env, at_once, per_minute, timeout) if judge is not None else None
+    speaking = ClientSpec(judge, key_env, at_once, per_minute, timeout) if judge is not None else None
     amount = Amount(rows, share, tokens)
     if compare is not None:
         if sources or form != "auto" or limit is not None:
@@ -94,11 +93,9 @@ def data_synth(
     timeout: Timeout = 120.0,
     limit: Limit = None,
 ) -> Result:
-    from kitae.api.speaking import Speaking
-    from kitae.api.synthesis import Synthesis, synthesise
-    from kitae.data.synth import Growth
-    from kitae.errors import InputError
-    from kitae.generate import Budget
+    from kitae.ask import Budget, ClientSpec
+    from kitae.core.errors import InputError
+    from kitae.curate import Growth, Synthesis, synthesise
 
     if language is not None and language not in LANGUAGES_KNOWN:
         raise InputError("language-unknown", where=language, why=", ".join(LANGUAGES_KNOWN))
@@ -115,11 +112,11 @@ def data_synth(
         licences=licences,
         seed=seed,
     )
-    written = Speaking(writer, key_env, at_once, per_minute, timeout)
+    written = ClientSpec(writer, key_env, at_once, per_minute, timeout)
     judged = None
     if judge:  # a key is for whom it was given
         same = urlsplit(judge).netloc == urlsplit(writer).netloc
-        judged = Speaking(judge, judge_key_env or (key_env if same else ""), at_once, per_minute, timeout)
+        judged = ClientSpec(judge, judge_key_env or (key_env if same else ""), at_once, per_minute, timeout)
     cap = Budget(budget_tokens, budget, _price(price))
     value = synthesise(seeds, out, Synthesis(growth, written, judged, tuple(corpus or []), tuple(evaluation or []), cap), limit)
     return Result(value, "\n\n".join([_written(value), str(out)]))
@@ -133,7 +130,7 @@ def data_pull(
 ) -> Result:
     if name is None:
         return _known()
-    from kitae.api.pulling import ROWS, pull
+    from kitae.workflows import ROWS, pull
 
     value = pull(name, out, limit)
     said = [t("pull.done", rows=value["rows"], rejected=value["rejected"], folder=value["folder"])]
@@ -164,7 +161,7 @@ def _known() -> Result:
 
 
 def _price(text: str) -> tuple[float, float]:
-    from kitae.errors import InputError
+    from kitae.core.errors import InputError
 
     try:
         asked, said = map(float, text.split(","))

@@ -13,7 +13,7 @@ from kitae.cli.data import data_app
 from kitae.cli.help import Group
 from kitae.cli.result import Result, form_table, gate_lines, grid, verdict_line
 from kitae.cli.tokenizer import tokenizer_app
-from kitae.i18n import t
+from kitae.core.i18n import t
 
 app = typer.Typer(
     cls=Group,
@@ -56,7 +56,7 @@ def quickstart(
     prompts: Annotated[int, typer.Option(min=8, max=200, help=t("help.prompts"))] = 48,
     full: Annotated[bool, typer.Option("--full", help=t("help.full"))] = False,
 ) -> Result:
-    from kitae.api import quickstart
+    from kitae.workflows import quickstart
 
     value = quickstart(out, seed, prompts, full)
     text = "\n\n".join(
@@ -90,8 +90,8 @@ def recipe_new(
     train: Annotated[str, typer.Option(help=t("help.train-file"))] = "train.jsonl",
     source: Annotated[str, typer.Option(help=t("help.target"))] = "smollm2-135m-instruct",
 ) -> Result:
-    from kitae.errors import InputError
-    from kitae.files import write_text
+    from kitae.core.errors import InputError
+    from kitae.core.files import write_text
     from kitae.models import light_codec
     from kitae.recipe import commented_recipe
 
@@ -112,9 +112,9 @@ def recipe_new(
 
 @recipe_app.command("check", help=t("help.recipe-check"))
 def recipe_check(path: RecipePath, set_: Overrides = None) -> Result:
-    from kitae.api import estimate
-    from kitae.api.languages import spelled_warning
+    from kitae.data import spelled_warning
     from kitae.recipe import load_recipe
+    from kitae.workflows import estimate
 
     value = estimate(load_recipe(path, set_ or []))
     system = f"\n\n{t('say.default-system', text=value['system'])}" if value["system"] else ""
@@ -146,7 +146,7 @@ def train(
     set_: Overrides = None,
     resume: Annotated[str | None, typer.Option(help=t("help.resume"))] = None,
 ) -> Result:
-    from kitae.api import train
+    from kitae.workflows import train
 
     value = train(recipe, set_ or [], resume)
     return Result(value, str(value["run"]))
@@ -160,9 +160,9 @@ def verify(
     chat_template: Template = None,
     raw: Raw = False,
 ) -> Result:
-    from kitae.api import verify
     from kitae.chat import RAW
-    from kitae.errors import EXIT_REFUSED
+    from kitae.core.errors import EXIT_REFUSED
+    from kitae.workflows import verify
 
     value = verify(target, against, only or [], RAW if raw else chat_template)
     code = EXIT_REFUSED if value["verdict"] == "refuse" else 0
@@ -177,8 +177,8 @@ def evaluate(
     data: Annotated[Path | None, typer.Option(help=t("help.eval-data"))] = None,
     rows: Annotated[int | None, typer.Option(min=1, help=t("help.eval-rows"))] = None,
 ) -> Result:
-    from kitae.api import evaluate
     from kitae.cli.scores import score_table
+    from kitae.workflows import evaluate
 
     value = evaluate(target, suite or [], against, data, rows)
     return Result(value, score_table(value))
@@ -190,9 +190,9 @@ def sweep(
     grid: Annotated[list[str], typer.Option(help=t("help.grid"))],
     set_: Overrides = None,
 ) -> Result:
-    from kitae.api import sweep
     from kitae.cli.scores import sweep_table
-    from kitae.errors import EXIT_FAILED
+    from kitae.core.errors import EXIT_FAILED
+    from kitae.workflows import sweep
 
     value = sweep(recipe, grid, set_ or [])
     failed = any("failure" in trial for trial in value["trials"])
@@ -201,8 +201,7 @@ def sweep(
 
 @app.command(help=t("help.compare"))
 def compare(runs: Annotated[list[str], typer.Argument(help=t("help.compare-runs"))], out: Out = None) -> Result:
-    from kitae.api import compare
-    from kitae.api.comparison import comparison_rows
+    from kitae.workflows import compare, comparison_rows
 
     value = compare(runs, out)
     return Result(value, "\n\n".join([grid(comparison_rows(value)), value["page"]]))
@@ -217,7 +216,7 @@ def blend(
     scale: Annotated[float | None, typer.Option(help=t("help.blend-scale"))] = None,
     recipe: Annotated[Path | None, typer.Option(help=t("help.blend-recipe"))] = None,
 ) -> Result:
-    from kitae.api import blend
+    from kitae.workflows import blend
 
     value = blend(models, how, weight or [], density, scale, recipe)
     return Result(value, str(value["run"]))
@@ -225,7 +224,7 @@ def blend(
 
 @app.command(help=t("help.merge"))
 def merge(run: RunId) -> Result:
-    from kitae.api import merge
+    from kitae.workflows import merge
 
     value = merge(run)
     return Result(value, str(value["folder"]))
@@ -237,9 +236,9 @@ def export(
     gguf: Annotated[str, typer.Option(help=t("help.gguf"))] = "F16",
     out: Out = None,
 ) -> Result:
-    from kitae.api import export
-    from kitae.errors import InputError
-    from kitae.quants import QUANTS
+    from kitae.core.errors import InputError
+    from kitae.core.quants import QUANTS
+    from kitae.workflows import export
 
     if gguf not in QUANTS:
         raise InputError("quant-unknown", where=gguf, why=", ".join(QUANTS))
@@ -253,9 +252,9 @@ def ship(
     quant: Annotated[list[str] | None, typer.Option(help=t("help.gguf"))] = None,
     out: Out = None,
 ) -> Result:
-    from kitae.api import ship
-    from kitae.errors import InputError
-    from kitae.quants import QUANTS
+    from kitae.core.errors import InputError
+    from kitae.core.quants import QUANTS
+    from kitae.workflows import ship
 
     for name in quant or []:
         if name not in QUANTS:
@@ -336,7 +335,7 @@ def runs_show(run: RunId) -> Result:
 
 @runs_app.command("rm", help=t("help.runs-rm"))
 def runs_rm(run: RunId) -> Result:
-    from kitae.errors import InputError
+    from kitae.core.errors import InputError
     from kitae.runs import find_run
 
     found = find_run(run)

@@ -9,10 +9,10 @@ import typer
 
 from kitae.cli.help import Group
 from kitae.cli.result import Result, grid
-from kitae.errors import EXIT_REFUSED, InputError
-from kitae.files import JsonDict
-from kitae.formats import FORMATS, NEAR, Format, is_format
-from kitae.i18n import t
+from kitae.core.errors import EXIT_REFUSED, InputError
+from kitae.core.files import JsonDict
+from kitae.core.formats import FORMATS, NEAR, Format, is_format
+from kitae.core.i18n import t
 
 _SHOWN = 5  # rows that could not be read
 
@@ -43,7 +43,7 @@ def data_preview(
     rows: Annotated[int, typer.Option(min=1, help=t("help.rows"))] = 3,
     form: Form = "auto",
 ) -> Result:
-    from kitae.api import preview
+    from kitae.workflows import preview
 
     value = preview(path, model, rows, form)
     left_out = [f"✗ {error['where']}: {error['what']} {error['why']}"[:200] for error in value["unreadable"][:_SHOWN]]
@@ -62,7 +62,7 @@ def data_inspect(
     form: Form = "auto",
     limit: Limit = None,
 ) -> Result:
-    from kitae.api.cleaning import Wanted, inspect_data
+    from kitae.workflows import Wanted, inspect_data
 
     value = inspect_data(sources, out, Wanted(rule or [], language or [], evaluation or [], near, form, limit), model)
     return Result(value, "\n\n".join([_counts(value), _gates(value), _lengths(value), value.get("page", "")]).strip())
@@ -80,7 +80,7 @@ def data_clean(
     limit: Limit = None,
     strict: Strict = False,
 ) -> Result:
-    from kitae.api.cleaning import Wanted, clean_data
+    from kitae.workflows import Wanted, clean_data
 
     value = clean_data(sources, out, Wanted(rule or [], language or [], evaluation or [], near, form, limit, strict))
     return Result(value, "\n\n".join([_counts(value), _gates(value), str(out)]))
@@ -90,7 +90,7 @@ def data_clean(
 def data_dedupe(
     sources: Sources, out: Out, near: Near = NEAR, form: Form = "auto", limit: Limit = None, strict: Strict = False
 ) -> Result:
-    from kitae.api.cleaning import Wanted, clean_data
+    from kitae.workflows import Wanted, clean_data
 
     value = clean_data(sources, out, Wanted(near=near, form=form, limit=limit, strict=strict, only_duplicates=True))
     return Result(value, "\n\n".join([_counts(value), _gates(value), str(out)]))
@@ -109,8 +109,8 @@ def data_split(
     form: Form = "auto",
     limit: Limit = None,
 ) -> Result:
-    from kitae.api.cleaning import split_data
     from kitae.data import Shares
+    from kitae.workflows import split_data
 
     value = split_data(sources, out, Shares(validation, test, by, stratify, seed, near), form, limit)
     parts = grid([["", t("data.report.rows")], *([name, count] for name, count in value["parts"].items())])
@@ -125,7 +125,7 @@ def data_licences(
     claim: Annotated[list[str] | None, typer.Option(metavar="KIND=LICENCE", help=t("help.data-claim"))] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help=t("help.set"))] = None,
 ) -> Result:
-    from kitae.api.licences import licences
+    from kitae.workflows import licences
 
     value = licences(recipe, set_ or [], claim or [])
     works = [[t("licence.work"), t("licence.kind"), t("licence.claim"), t("licence.said-by")]]
@@ -164,7 +164,7 @@ def _gates(report: JsonDict) -> str:
 
 
 def _lengths(report: JsonDict) -> str:
-    from kitae.api.languages import spelled_warning
+    from kitae.data import spelled_warning
 
     told = report["statistics"]
     marks = ("least", "p5", "p50", "p95", "p99", "most")

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import psutil
 
-from kitae import __version__, paths
-from kitae.copies import run_fresh
-from kitae.files import JsonDict
-from kitae.i18n import t
+from kitae import __version__
+from kitae.core import paths
+from kitae.core.files import JsonDict
+from kitae.core.i18n import t
+from kitae.core.workers import run_fresh
 from kitae.models import CHOICE, NATIVE, PREBUILT, llama_places, starter_file
 
 _PACKAGES = ("torch", "transformers", "peft", "tokenizers", "gguf")
@@ -45,7 +46,7 @@ def examine(measure: bool = False) -> JsonDict:
 
 def _speeds() -> JsonDict:
     """Tokens a second of each llama.cpp, with the starter model."""
-    from kitae.generate.llama_speed import measure
+    from kitae.generate import measure
 
     file = str(starter_file())
     found = {}

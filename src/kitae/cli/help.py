@@ -13,7 +13,7 @@ from typer._click.formatting import HelpFormatter  # what typer.Context.formatte
 from typer.core import TyperGroup
 
 from kitae.cli.result import width
-from kitae.i18n import t
+from kitae.core.i18n import t
 
 _HEADINGS = ("Arguments", "Options", "Commands")
 _SHOW = "Show this message and exit."

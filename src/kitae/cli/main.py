@@ -11,11 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kitae import __version__, processes
-from kitae.console import console
-from kitae.errors import EXIT_FAILED, EXIT_INTERRUPTED, InputError, KitaeError
-from kitae.files import explained
-from kitae.i18n import LANGUAGES, set_language, t
+from kitae import __version__
+from kitae.core import processes
+from kitae.core.console import console
+from kitae.core.errors import EXIT_FAILED, EXIT_INTERRUPTED, InputError, KitaeError
+from kitae.core.files import explained
+from kitae.core.i18n import LANGUAGES, set_language, t
 
 
 @dataclass

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kitae.files import JsonDict
-from kitae.i18n import t
+from kitae.core.files import JsonDict
+from kitae.core.i18n import t
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from kitae.cli.result import grid
-from kitae.files import JsonDict
-from kitae.i18n import t
+from kitae.core.files import JsonDict
+from kitae.core.i18n import t
 
 
 def score_table(report: JsonDict) -> str:

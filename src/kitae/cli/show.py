@@ -6,7 +6,7 @@ from collections import Counter
 
 import yaml
 
-from kitae.files import JsonDict, read_json
+from kitae.core.files import JsonDict, read_json
 from kitae.runs import Run
 
 # What a person does next with a run in this state.

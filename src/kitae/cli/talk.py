@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 
-from kitae.api import answer, conversation, open_target
+from kitae.ask import answer, conversation, open_target
 from kitae.chat import Message
-from kitae.console import console
-from kitae.errors import InputError
-from kitae.files import JsonDict
+from kitae.core.console import console
+from kitae.core.errors import InputError
+from kitae.core.files import JsonDict
+from kitae.core.i18n import t
 from kitae.generate import Engine, Settings
-from kitae.i18n import t
 
 
 def say_answer(target: str, prompt: str, system: str | None, settings: Settings, template: str | None) -> JsonDict:

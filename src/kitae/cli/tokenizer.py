@@ -9,8 +9,8 @@ import typer
 
 from kitae.cli.help import Group
 from kitae.cli.result import Result, grid
-from kitae.files import JsonDict
-from kitae.i18n import t
+from kitae.core.files import JsonDict
+from kitae.core.i18n import t
 
 _SHOWN = 8
 
@@ -27,7 +27,7 @@ def tokenizer_train(
     special: Annotated[list[str] | None, typer.Option(help=t("help.special"))] = None,
     sample_mb: Annotated[int, typer.Option(min=1, help=t("help.sample-mb"))] = 64,
 ) -> Result:
-    from kitae.api import train_tokenizer
+    from kitae.workflows import train_tokenizer
 
     value = train_tokenizer(files, out, kind, vocab_size, pre, special or [], sample_mb)
     return Result(value, "\n".join([t("say.tokenizer-made", **value), _verdict(value), value["folder"]]))
@@ -39,7 +39,7 @@ def tokenizer_inspect(
     on: Annotated[list[Path] | None, typer.Option(help=t("help.on"))] = None,
     rare: Annotated[int, typer.Option(min=1, help=t("help.rare"))] = 10,
 ) -> Result:
-    from kitae.api import inspect_tokenizer
+    from kitae.workflows import inspect_tokenizer
 
     value = inspect_tokenizer(target, on or [], rare)
     return Result(value, "\n\n".join([_facts(value), _texts(value), _rare(value), _verdict(value)]))

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from kitae.files import write_jsonl
+from kitae.core.files import write_jsonl
 
 SYSTEM = "Extract the appointment as JSON: event, who, where, day, time."
 SPLITS = ("train", "validation", "test")

@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Protocol
 
 from kitae.chat import Conversation
-from kitae.console import watched
-from kitae.data.entries import REJECTED
-from kitae.data.leaks import read_evaluations
-from kitae.data.readers import read_conversations
+from kitae.core.console import watched
+from kitae.core.errors import InputError
+from kitae.core.files import JsonDict, read_json, read_text, staged_folder, write_json, write_jsonl
+from kitae.core.formats import Action, Format, RowGate
+from kitae.core.i18n import t
+from kitae.data.clean.leaks import read_evaluations
+from kitae.data.clean.survey import ACTIONS, Rules, tidied
+from kitae.data.read.entries import REJECTED
+from kitae.data.read.readers import read_conversations
 from kitae.data.same import Groups, dealt, draw, ties, without_duplicates
-from kitae.data.survey import ACTIONS, Rules, tidied
-from kitae.errors import InputError
-from kitae.files import JsonDict, read_json, read_text, staged_folder, write_json, write_jsonl
-from kitae.formats import Action, Format, RowGate
-from kitae.i18n import t
 
 _SOURCE = "_source"
 _COUNTS = "counts.json"

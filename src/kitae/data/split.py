@@ -14,13 +14,13 @@ from pathlib import Path
 
 import numpy as np
 
-from kitae.data.entries import REJECTED, Row, as_line, each_entry, none_of, read_rows, with_reasons
-from kitae.data.rules import Finding
+from kitae.core.errors import InputError
+from kitae.core.files import JsonDict, staged_folder, write_json
+from kitae.core.formats import NEAR, Format
+from kitae.data.clean.survey import DUPLICATES
+from kitae.data.read.entries import REJECTED, Row, as_line, each_entry, none_of, read_rows, with_reasons
+from kitae.data.read.finding import Finding
 from kitae.data.same import Groups, Parts, bands, dealt, overlap, ties, twins, untidiness, whole
-from kitae.data.survey import DUPLICATES
-from kitae.errors import InputError
-from kitae.files import JsonDict, staged_folder, write_json
-from kitae.formats import NEAR, Format
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 

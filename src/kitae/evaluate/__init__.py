@@ -1,8 +1,8 @@
-"""Metrics and paired statistics."""
+"""Metrics and paired statistics.
 
-from kitae.callable import make_callable
-from kitae.evaluate.scores import Share, exact_match, looping, mean_difference, stopped, worse_p_value
+What others may use is named in __init__.pyi, and imported when it is first asked for.
+"""
 
-__all__ = ["Share", "exact_match", "looping", "mean_difference", "stopped", "worse_p_value"]
+import lazy_loader
 
-make_callable(__name__)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kitae.chat import ChatCodec, Conversation
-from kitae.files import JsonDict
+from kitae.core.files import JsonDict
 from kitae.generate import Engine
 
 _RESAMPLED = 1000
@@ -126,7 +126,7 @@ def bigrams(codec: ChatCodec, training: Iterable[Conversation]) -> Scorer:
 def contexts(engine: Engine, codec: ChatCodec, rows: Iterable[Conversation], longest: int) -> JsonDict | None:
     """For a New-LLM: passes until its contexts are found, and how far the few passes of training are from a walk, in nats
     a token."""
-    from kitae.generate.torch_engine import TorchEngine
+    from kitae.generate import TorchEngine
 
     if not isinstance(engine, TorchEngine) or not hasattr(engine.model, "model") or not hasattr(engine.model.model, "solving"):
         return None

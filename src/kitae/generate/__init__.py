@@ -1,28 +1,8 @@
-"""The only decode loop: samplers, stops, engines."""
+"""The only decode loop: samplers, stops, engines.
 
-from kitae.callable import make_callable
-from kitae.generate.endpoint import Endpoint
-from kitae.generate.engine import Engine
-from kitae.generate.ledger import Budget, Ledger, Spent
-from kitae.generate.loop import complete, stream
-from kitae.generate.open import open_engine
-from kitae.generate.settings import Chunk, Completion, Settings
-from kitae.generate.speaker import Local, Speaker
+What others may use is named in __init__.pyi, and imported when it is first asked for.
+"""
 
-__all__ = [
-    "Budget",
-    "Chunk",
-    "Completion",
-    "Endpoint",
-    "Engine",
-    "Ledger",
-    "Local",
-    "Settings",
-    "Speaker",
-    "Spent",
-    "complete",
-    "open_engine",
-    "stream",
-]
+import lazy_loader
 
-make_callable(__name__)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from kitae.errors import InputError
+from kitae.core.errors import InputError
 from kitae.generate.engine import Engine
 from kitae.generate.scheduler import Scheduler
 from kitae.generate.settings import Chunk, Completion, Settings

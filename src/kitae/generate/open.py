@@ -5,18 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kitae.core.hardware import free_gpu_memory, has_gpu
 from kitae.generate.engine import Engine
-from kitae.hardware import free_gpu_memory, has_gpu
-from kitae.models import (
-    Target,
-    folder_facts,
-    is_soft_prompt,
-    open_codec,
-    open_model,
-    open_with_adapter,
-    open_with_prompt,
-    peek,
-)
+from kitae.models import Target, folder_facts, is_soft_prompt, open_codec, open_model, open_with_adapter, open_with_prompt, peek
 
 if TYPE_CHECKING:
     import torch
@@ -32,7 +23,7 @@ def open_engine(target: Target, dtype: torch.dtype | None = None) -> Engine:
 
 
 def _llama(target: Target) -> Engine:
-    from kitae.generate.llama_engine import LlamaEngine
+    from kitae.generate.engines.llama_engine import LlamaEngine
 
     return LlamaEngine(target.path, target.template)
 
@@ -40,7 +31,7 @@ def _llama(target: Target) -> Engine:
 def _torch(target: Target, dtype: torch.dtype | None) -> Engine:
     import torch
 
-    from kitae.generate.torch_engine import TorchEngine
+    from kitae.generate.engines.torch_engine import TorchEngine
 
     path, folder = target.path, target.folder
     codec = open_codec(folder, target.template)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from kitae.errors import InputError
+from kitae.core.errors import InputError
 from kitae.generate.engine import Engine
 from kitae.generate.pieces import token_bytes
 from kitae.generate.sampling import choose_all

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kitae.chat import ChatCodec, HfVocabulary
-from kitae.files import JsonDict, read_json
+from kitae.core.files import JsonDict, read_json
 
 
 @dataclass(frozen=True)

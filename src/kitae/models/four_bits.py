@@ -11,11 +11,11 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kitae import paths
-from kitae.console import console
-from kitae.errors import InputError
-from kitae.files import hash_text, sha256, staged_folder
-from kitae.i18n import t
+from kitae.core import paths
+from kitae.core.console import console
+from kitae.core.errors import InputError
+from kitae.core.files import hash_text, sha256, staged_folder
+from kitae.core.i18n import t
 from kitae.models.facts import weight_files
 from kitae.models.source import check_folder, is_model_folder
 
@@ -80,7 +80,8 @@ def _matrices(folder: Path) -> set[str]:
     import bitsandbytes
     import torch
     from torch import nn
-    from transformers import AutoModelForCausalLM
+
+    from kitae.models.auto import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(
         folder, dtype=torch.bfloat16, quantization_config=nf4(torch.bfloat16), local_files_only=True

@@ -9,11 +9,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kitae import paths
-from kitae.console import console, watched
-from kitae.errors import InputError, first_line
-from kitae.files import read_json, sha256, staged_folder, write_json
-from kitae.i18n import t
+from kitae.core import paths
+from kitae.core.console import console, watched
+from kitae.core.errors import InputError, first_line
+from kitae.core.files import read_json, sha256, staged_folder, write_json
+from kitae.core.i18n import t
 from kitae.models.gguf_header import read_gguf_header
 from kitae.models.llama import LlamaModel
 from kitae.models.pre_tokenizers import pre_tokenizer
@@ -67,7 +67,8 @@ def _read_once() -> Iterator[None]:
 def _convert(path: Path, stage: Path) -> None:
     import torch
     from safetensors.torch import save_file
-    from transformers import AutoModelForCausalLM
+
+    from kitae.models.auto import AutoModelForCausalLM
 
     tokenizer = _tokenizer(path)
     try:

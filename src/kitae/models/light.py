@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kitae.chat import ChatCodec, ChatTemplate, Vocabulary, template_text
-from kitae.errors import InputError, first_line
-from kitae.files import JsonDict, read_json, read_text
+from kitae.core.errors import InputError, first_line
+from kitae.core.files import JsonDict, read_json, read_text
 from kitae.models.source import STARTERS, starter_path
 
 if TYPE_CHECKING:

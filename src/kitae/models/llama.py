@@ -8,9 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from kitae.errors import InputError
-from kitae.files import JsonDict
-from kitae.hardware import cpu_flags
+from kitae.core.errors import InputError
+from kitae.core.files import JsonDict
+from kitae.core.hardware import cpu_flags
 from kitae.models.gguf_header import read_gguf_header
 from kitae.models.llama_library import library
 

@@ -16,9 +16,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from kitae.console import console
-from kitae.errors import InputError
-from kitae.i18n import t
+from kitae.core.console import console
+from kitae.core.errors import InputError
+from kitae.core.i18n import t
 
 CHOICE = "KITAE_LLAMA"  # prebuilt, native, or the path of a libllama
 PREBUILT, NATIVE = "prebuilt", "native"

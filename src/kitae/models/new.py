@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kitae.errors import InputError, first_line
-from kitae.files import staged_folder
+from kitae.core.errors import InputError, first_line
+from kitae.core.files import staged_folder
 from kitae.models.open import open_tokenizer
 from kitae.models.peek import Size
 
@@ -44,7 +44,9 @@ class Design:
 
 def create_model(design: Design, tokenizer_folder: Path, longest: int, seed: int, folder: Path) -> None:
     """Random weights that depend on the seed alone, with the tokenizer beside them."""
-    from transformers import AutoModelForCausalLM, set_seed
+    from transformers import set_seed
+
+    from kitae.models.auto import AutoModelForCausalLM
 
     tokenizer = open_tokenizer(tokenizer_folder)
     config = _config(_sized(design, tokenizer, longest), tokenizer, longest)
@@ -87,7 +89,8 @@ def _sized(design: Design, tokenizer: PreTrainedTokenizerBase, longest: int) -> 
 def _count(config: PreTrainedConfig) -> int:
     """On a model without weights."""
     import torch
-    from transformers import AutoModelForCausalLM
+
+    from kitae.models.auto import AutoModelForCausalLM
 
     with torch.device("meta"):
         return sum(weights.numel() for weights in AutoModelForCausalLM.from_config(config).parameters())

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kitae.chat import ChatCodec, ChatTemplate, HfVocabulary, template_text
-from kitae.errors import InputError, KitaeError, first_line
-from kitae.hardware import ran_out_of_memory
+from kitae.core.errors import InputError, KitaeError, first_line
+from kitae.core.hardware import ran_out_of_memory
 from kitae.models.four_bits import nf4, stay_trainable
 from kitae.models.source import check_adapter, check_folder
 
@@ -55,7 +55,7 @@ def open_codec(folder: Path, template_file: str | None = None) -> ChatCodec:
 
 def open_model(folder: Path, dtype: torch.dtype, four_bits: bool = False) -> PreTrainedModel:
     """`four_bits`: its matrices stay in NF4, and are multiplied in `dtype`."""
-    from transformers import AutoModelForCausalLM
+    from kitae.models.auto import AutoModelForCausalLM
 
     check_folder(folder)
     _refuse_remote_code(folder)

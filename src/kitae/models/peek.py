@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kitae.errors import InputError, first_line
-from kitae.files import read_json
+from kitae.core.errors import InputError, first_line
+from kitae.core.files import read_json
 from kitae.models.facts import count_parameters
 from kitae.models.gguf_header import read_gguf_header
 from kitae.models.source import STARTERS, locate
@@ -63,6 +63,8 @@ def peek(source: str) -> Size:
 def _translated(folder: Path) -> dict[str, Any]:
     """The facts of a model whose file calls them otherwise, as GPT-2's does; transformers knows by what names."""
     from transformers import AutoConfig
+
+    from kitae.models.newllm import config as _  # noqa: F401 - registers New-LLM
 
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True).get_text_config()

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kitae.errors import InputError, first_line
-from kitae.files import JsonDict, read_json
+from kitae.core.errors import InputError, first_line
+from kitae.core.files import JsonDict, read_json
 from kitae.models.gguf_header import GgufHeader
 
 # What a configuration says without any consequence for what the model computes.
@@ -70,6 +70,8 @@ _GGUF_NAMES = {
 def model_settings(folder: Path) -> JsonDict:
     """What of config.json decides what the model computes, in the form that transformers gives it."""
     from transformers import AutoConfig
+
+    from kitae.models.newllm import config as _  # noqa: F401 - registers New-LLM
 
     try:
         said = AutoConfig.from_pretrained(folder, local_files_only=True).get_text_config().to_dict()

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kitae.errors import InputError, first_line
-from kitae.files import read_json
+from kitae.core.errors import InputError, first_line
+from kitae.core.files import read_json
 from kitae.models.open import open_model, open_tokenizer, unreadable
 from kitae.models.source import check_adapter, is_adapter
 

@@ -9,13 +9,13 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-from kitae import paths
-from kitae.console import console
-from kitae.errors import InputError, KitaeError, first_line
-from kitae.files import read_json, staged_file
-from kitae.i18n import t
+from kitae.core import paths
+from kitae.core.console import console
+from kitae.core.errors import InputError, KitaeError, first_line
+from kitae.core.files import read_json, staged_file
+from kitae.core.i18n import t
+from kitae.core.packages import Package, fetched
 from kitae.models.gguf_import import import_gguf
-from kitae.packages import Package, fetched
 
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 _HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "tokenizer.model", "LICENSE*", "NOTICE*"]

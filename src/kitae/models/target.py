@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from kitae.chat import ChatCodec, template_text
-from kitae.files import JsonDict, hash_text, sha256
+from kitae.core.files import JsonDict, hash_text, sha256
 from kitae.models.facts import deciding_files
 from kitae.models.source import is_adapter, locate
 

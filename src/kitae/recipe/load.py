@@ -15,9 +15,9 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from kitae.errors import Problem, RecipeError, first_line
-from kitae.files import read_text
-from kitae.i18n import t
+from kitae.core.errors import Problem, RecipeError, first_line
+from kitae.core.files import read_text
+from kitae.core.i18n import t
 from kitae.recipe.rules import contradictions
 from kitae.recipe.schema import Recipe
 from kitae.recipe.wrong import in_words

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import get_args
 
-from kitae.formats import FORMATS, LANGUAGES_KNOWN, REPAIRABLE, Way, is_format
-from kitae.i18n import t
+from kitae.core.formats import FORMATS, LANGUAGES_KNOWN, REPAIRABLE, Way, is_format
+from kitae.core.i18n import t
 from kitae.recipe.schema import NO_GGUF, READ_BY, Blend, New, Recipe, Section, Select
 
 KeyPath = tuple[str | int, ...]

@@ -9,9 +9,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
-from kitae.formats import FORMATS, NEAR, Action, Format, RowGate
-from kitae.hardware import Precision, computes_in_bf16
-from kitae.quants import Quant
+from kitae.core.formats import FORMATS, NEAR, Action, Format, RowGate
+from kitae.core.hardware import Precision
+from kitae.core.quants import Quant
 
 STARTER = "smollm2-135m-instruct"
 WHOLE = ("full", "newllm", "blend")  # methods that change the model's own weights
@@ -25,9 +25,6 @@ READ_BY = {
     "newllm": ("newllm",),
 }
 NO_GGUF = ("gru", "mingru", "newllm")  # llama.cpp has no graph for them
-AT_ONCE = (
-    1024  # tokens; those adapters that keep little of each are a tenth faster with twice as many in bf16, and slower in fp32
-)
 _LEAST_ROOM, _SPARE_ROOM, _MOST_ROOM = 32, 1.25, 512  # tokens of an answer
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -305,12 +302,6 @@ class Train(Section):
     def lean(self) -> bool:
         """Whether adapters are of the kind that keeps little of each token for the backward pass."""
         return self.method in ("lora", "dpo", "distill") and not self.whole and not self.lora_settings.dropout
-
-    @property
-    def tokens_at_once(self) -> int:
-        if self.micro_batch_tokens != "auto":
-            return self.micro_batch_tokens
-        return 2 * AT_ONCE if self.lean and computes_in_bf16(self.precision) else AT_ONCE
 
     @property
     def phases(self) -> Phases:

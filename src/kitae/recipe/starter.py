@@ -6,7 +6,7 @@ import re
 
 import yaml
 
-from kitae.i18n import t
+from kitae.core.i18n import t
 from kitae.recipe.schema import STARTER
 
 

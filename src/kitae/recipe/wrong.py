@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic_core import ErrorDetails
 
-from kitae.i18n import t
+from kitae.core.i18n import t
 
 KINDS = {  # pydantic's types of errors, and the sentence that each gets
     "string_type": "text",

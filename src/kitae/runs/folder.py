@@ -16,9 +16,9 @@ from pathlib import Path
 
 import psutil
 
-from kitae import paths
-from kitae.errors import InputError
-from kitae.files import JsonDict, append_json, appended, creating, explained, read_json, write_json, write_text
+from kitae.core import paths
+from kitae.core.errors import InputError
+from kitae.core.files import JsonDict, append_json, appended, creating, explained, read_json, write_json, write_text
 from kitae.runs.index import Index
 
 STATES = ("running", "interrupted", "failed", "trained", "refused", "shipped")

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
-from kitae import paths
+from kitae.core import paths
 
 T = TypeVar("T")
 _SCHEMA = "CREATE TABLE IF NOT EXISTS states (path TEXT PRIMARY KEY, stamp INTEGER NOT NULL, state TEXT NOT NULL)"

@@ -1,13 +1,8 @@
-"""Merge, GGUF, quantise, package: the proof chain."""
+"""Merge, GGUF, quantise, package: the proof chain.
 
-from kitae.callable import make_callable
-from kitae.ship.calibration import general_sequences
-from kitae.ship.chain import Chain
-from kitae.ship.converter import converter
-from kitae.ship.export import to_gguf
-from kitae.ship.importance import importance, weighs
-from kitae.ship.quantise import check_plain, quantise
+What others may use is named in __init__.pyi, and imported when it is first asked for.
+"""
 
-__all__ = ["Chain", "check_plain", "converter", "general_sequences", "importance", "quantise", "to_gguf", "weighs"]
+import lazy_loader
 
-make_callable(__name__)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

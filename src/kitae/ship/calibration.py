@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from kitae.chat import Conversation, Encoded, HfVocabulary
-from kitae.errors import InputError
+from kitae.core.errors import InputError
 from kitae.models import open_codec, open_tokenizer
 from kitae.verify import probe_answers, probe_texts
 

@@ -10,18 +10,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from kitae.console import console
-from kitae.errors import InputError, Refused
-from kitae.files import JsonDict, read_json, remove_folder, remove_leftovers, staged_folder, write_json, write_text
-from kitae.i18n import t
+from kitae.core.console import console
+from kitae.core.errors import InputError, Refused
+from kitae.core.files import JsonDict, read_json, remove_folder, remove_leftovers, staged_folder, write_json, write_text
+from kitae.core.i18n import t
 from kitae.models import Target
 from kitae.runs import Run
-from kitae.ship.converter import converter
+from kitae.ship.conversion import converter
 from kitae.ship.export import check_convertible, to_gguf
-from kitae.ship.importance import importance
+from kitae.ship.importance_matrix import importance
 from kitae.ship.merge import merge
 from kitae.ship.package import fill_package
-from kitae.ship.quantise import quantise
+from kitae.ship.quantisation import quantise
 from kitae.ship.report import chain_report, render_html
 from kitae.verify import GATES, Gate, RunVerifier, with_missing
 

@@ -7,12 +7,12 @@ import runpy
 import sys
 from pathlib import Path
 
-from kitae.copies import run_fresh
-from kitae.errors import InputError, KitaeError
-from kitae.files import read_json, staged_file
+from kitae.core.errors import InputError, KitaeError
+from kitae.core.files import read_json, staged_file
+from kitae.core.workers import run_fresh
 from kitae.models import NEWLLM
 from kitae.models.vocabulary import made_here
-from kitae.ship.converter import converter
+from kitae.ship.conversion import converter
 
 _IMPORTS = ("torch", "transformers.models.auto.tokenization_auto")
 

@@ -7,8 +7,8 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from kitae.errors import InputError
-from kitae.files import read_json, staged_folder
+from kitae.core.errors import InputError
+from kitae.core.files import read_json, staged_folder
 from kitae.models import folder_facts, is_adapter, open_codec, open_model, open_tokenizer, open_with_adapter, save_tokenizer
 
 _F16_MAX = 65504.0

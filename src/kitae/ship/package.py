@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kitae.chat import ollama_template
-from kitae.files import JsonDict, read_json, write_json, write_text
+from kitae.core.files import JsonDict, read_json, write_json, write_text
 from kitae.models import STARTERS, open_tokenizer, save_tokenizer
 from kitae.ship.export import has_gguf_form
 from kitae.ship.merge import write_stops
@@ -83,7 +83,7 @@ def model_card(verifier: RunVerifier, report: JsonDict, files: Sequence[Path]) -
     if not verifier.merges:
         runners += f' and peft:\n`PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained("{BASE}"), ".")`'
     if not has_gguf_form(verifier.base_folder):
-        runners += " after `import kitae`. There is no GGUF file, because llama.cpp has no model of this kind"
+        runners += " after `kitae.register_newllm()`. There is no GGUF file, because llama.cpp has no model of this kind"
     rows = "\n".join(
         f"| {row['form']} | {_percent(row['exact_match'])} | {_percent(row['stop_rate'])} "
         f"| {row['size_mb']} | {row['tokens_per_second'] or '–'} |"

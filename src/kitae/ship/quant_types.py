@@ -12,8 +12,8 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from kitae.core.quants import SMALLER_BLOCKS, file_type
 from kitae.models import GgufHeader, Tensor, block_size
-from kitae.quants import SMALLER_BLOCKS, file_type
 
 _EMBEDDINGS = ("token_embd.weight", "per_layer_token_embd.weight")
 # Matrices that are small, or that decide where the rest goes.

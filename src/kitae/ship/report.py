@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from kitae.files import JsonDict
-from kitae.i18n import t
-from kitae.pages import Line, curves, escape, page
+from kitae.core.files import JsonDict
+from kitae.core.html import Line, curves, escape, page
+from kitae.core.i18n import t
 from kitae.runs import Run
 from kitae.verify import Gate, Observation, RunVerifier, Verdict
 

@@ -1,24 +1,8 @@
-"""Batches by token budget, the loss, the trainer."""
+"""Batches by token budget, the loss, the trainer.
 
-from kitae.callable import make_callable
-from kitae.train.batches import IGNORED, MicroBatch, Plan, Step, collate, in_batches
-from kitae.train.manifest import ingredients, manifest
-from kitae.train.prepare import SOFT_PROMPT_START, CollatedRow, Prepared, check_positions, prepare
+What others may use is named in __init__.pyi, and imported when it is first asked for.
+"""
 
-__all__ = [
-    "IGNORED",
-    "SOFT_PROMPT_START",
-    "CollatedRow",
-    "MicroBatch",
-    "Plan",
-    "Prepared",
-    "Step",
-    "check_positions",
-    "collate",
-    "in_batches",
-    "ingredients",
-    "manifest",
-    "prepare",
-]
+import lazy_loader
 
-make_callable(__name__)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

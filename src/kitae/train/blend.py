@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from transformers import PreTrainedModel
 
-from kitae.errors import InputError
+from kitae.core.errors import InputError
 from kitae.recipe import Blend
 from kitae.train.others import open_other
 

@@ -13,10 +13,10 @@ import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import ExportableState
 
-from kitae import interruption, processes
-from kitae.console import Progress, console
-from kitae.files import append_json
-from kitae.i18n import t
+from kitae.core import interruption, processes
+from kitae.core.console import Progress, console
+from kitae.core.files import append_json
+from kitae.core.i18n import t
 from kitae.runs import Run
 from kitae.train.batches import Plan
 from kitae.train.memory import held_mb

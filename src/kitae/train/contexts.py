@@ -15,12 +15,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from kitae.console import console
-from kitae.i18n import t
+from kitae.core.console import console
+from kitae.core.i18n import t
+from kitae.core.paths import cache_dir
 from kitae.models.newllm.health import health
 from kitae.models.newllm.modeling import NewLLMForCausalLM
 from kitae.models.newllm.remembered import RememberedContexts
-from kitae.paths import cache_dir
 from kitae.train.batches import IGNORED, MicroBatch, in_batches
 from kitae.train.callbacks import EarlyStop
 from kitae.train.trainer import KitaeTrainer

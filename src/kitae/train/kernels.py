@@ -7,8 +7,8 @@ from pathlib import Path
 
 from transformers import PreTrainedModel
 
-from kitae.errors import InputError
-from kitae.files import read_json
+from kitae.core.errors import InputError
+from kitae.core.files import read_json
 from kitae.train.layers import name_of, without_adapters
 
 # Models on which a test has shown that they learn the same, and the activation that Liger takes theirs to be without asking.

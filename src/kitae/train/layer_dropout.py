@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from kitae.errors import InputError
+from kitae.core.errors import InputError
 from kitae.train.layers import name_of, stack_of
 
 

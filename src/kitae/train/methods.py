@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import save_file
 from transformers import PreTrainedModel
 
-from kitae.errors import InputError
-from kitae.hardware import Precision, computes_in_bf16
+from kitae.core.errors import InputError
+from kitae.core.hardware import Precision, computes_in_bf16
 from kitae.models import add_lora, add_soft_prompt, open_model, open_tokenizer
 from kitae.recipe import Train
 from kitae.targets import resolve
@@ -22,7 +22,7 @@ from kitae.train.layer_dropout import drop_layers
 from kitae.train.lean import make_lean
 from kitae.train.others import open_other
 from kitae.train.preferences import PreferenceTrainer
-from kitae.train.prepare import SOFT_PROMPT_START, Prepared
+from kitae.train.prepared import SOFT_PROMPT_START, Prepared
 from kitae.train.trainer import KitaeTrainer
 
 

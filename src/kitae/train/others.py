@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from transformers import PreTrainedModel
 
-from kitae.errors import InputError
+from kitae.core.errors import InputError
 from kitae.models import is_soft_prompt, open_model, open_with_adapter
 from kitae.targets import resolve
 

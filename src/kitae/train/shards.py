@@ -14,8 +14,8 @@ from torch import nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 from transformers import PreTrainedModel
 
-from kitae import processes
-from kitae.errors import InputError
+from kitae.core import processes
+from kitae.core.errors import InputError
 from kitae.train.layers import name_of, stack_of
 
 

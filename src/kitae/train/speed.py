@@ -11,6 +11,7 @@ import torch
 from kitae.chat import ChatCodec, Conversation
 from kitae.recipe import Train
 from kitae.train.batches import Plan, collate, length
+from kitae.train.budget import tokens_at_once
 from kitae.train.loss import LabelledLoss, trial_batch
 from kitae.train.methods import compute_dtype, with_lora
 
@@ -29,7 +30,7 @@ def tokens_per_second(base: Path, codec: ChatCodec, conversations: Sequence[Conv
     with torch.autocast("cpu", dtype=dtype, enabled=dtype != torch.float32):
         loss = LabelledLoss(model)
         loss.try_strip(trial_batch(rows))
-        together = collate(train.tokens_at_once, loss.padded)
+        together = collate(tokens_at_once(train), loss.padded)
         for number, indices in enumerate(plan.steps[: _UNCOUNTED + _COUNTED]):
             if number == _UNCOUNTED:
                 began, done = time.monotonic(), 0

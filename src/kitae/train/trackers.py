@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from kitae import paths
+from kitae.core import paths
 
 
 @contextlib.contextmanager

@@ -21,13 +21,13 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
-from kitae import processes
 from kitae.chat import Encoded
-from kitae.console import Progress
-from kitae.errors import KitaeError, first_line
-from kitae.files import staged_file, staged_folder
-from kitae.hardware import ran_out_of_memory
-from kitae.i18n import t
+from kitae.core import processes
+from kitae.core.console import Progress
+from kitae.core.errors import KitaeError, first_line
+from kitae.core.files import staged_file, staged_folder
+from kitae.core.hardware import ran_out_of_memory
+from kitae.core.i18n import t
 from kitae.train.batches import EncodedRows, MicroBatch, Part, Plan, Step, collate
 from kitae.train.loss import LabelledLoss, trial_batch
 from kitae.train.memory import RandomState

@@ -1,32 +1,8 @@
-"""Gates: they read artifacts, and never trust what produced them."""
+"""Gates: they read artifacts, and never trust what produced them.
 
-from kitae.callable import make_callable
-from kitae.evaluate.observe import Observation
-from kitae.verify.after import after_training, inputs
-from kitae.verify.before import BeforeTraining
-from kitae.verify.gate import GATES, Gate, Verdict, with_missing
-from kitae.verify.probes import probe_answers, probe_texts
-from kitae.verify.rights import claims_of, obligations, verdicts
-from kitae.verify.run import RunVerifier
-from kitae.verify.target import verify_target
+What others may use is named in __init__.pyi, and imported when it is first asked for.
+"""
 
-__all__ = [
-    "GATES",
-    "BeforeTraining",
-    "Gate",
-    "Observation",
-    "RunVerifier",
-    "Verdict",
-    "after_training",
-    "claims_of",
-    "inputs",
-    "obligations",
-    "probe_answers",
-    "probe_texts",
-    "verdicts",
-    "verify_target",
-    "with_missing",
-]
+import lazy_loader
 
-
-make_callable(__name__)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

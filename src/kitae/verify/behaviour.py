@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from kitae.core.quants import larger_than
 from kitae.evaluate import Share, exact_match, looping, mean_difference, stopped, worse_p_value
-from kitae.evaluate.observe import Observation
-from kitae.quants import larger_than
 from kitae.recipe import Thresholds
 from kitae.verify.compare import log_likelihoods
 from kitae.verify.equal import targets
 from kitae.verify.gate import Gate, passed, refused, skipped, warned
+from kitae.verify.observe import Observation
 
 _SHOWN = 3
 _SURE = 0.05  # a loss is counted against a form only when chance would rarely make it

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from kitae.evaluate.observe import LONG_TAIL, LogitsFile, Observation
 from kitae.recipe import Thresholds
 from kitae.verify.compare import Divergence, divergence
 from kitae.verify.evidence import ids_apart, texts_apart, values_apart
 from kitae.verify.gate import Gate, passed, refused, skipped, warned
+from kitae.verify.observe import LONG_TAIL, LogitsFile, Observation
 
 _SHOWN = 5
 _ROUNDED = 0.01  # nats that weights in bf16 may cost

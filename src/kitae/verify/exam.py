@@ -8,10 +8,11 @@ from itertools import accumulate
 from pathlib import Path
 
 from kitae.chat import ChatCodec, Conversation, Encoded
-from kitae.errors import InputError
-from kitae.evaluate.observe import LONG_TAIL, Job, Observation, job_sequences, observe
+from kitae.core.errors import InputError
+from kitae.evaluate import answer_sizes
 from kitae.models import Target
 from kitae.recipe import Recipe, Thresholds
+from kitae.verify.observe import LONG_TAIL, Job, Observation, job_sequences, observe
 from kitae.verify.probes import probe_answers, probe_chats, probe_texts
 
 _SAMPLED = 16
@@ -20,7 +21,6 @@ _TOKENS = 8_192
 _LEAST_ROWS = 4
 _GENERAL_ANSWER = 128  # tokens in which a short question is answered, by whoever stops at all
 _LONG = 640
-_LOOKED_AT = 500  # held-out rows
 
 
 @dataclass(frozen=True)
@@ -112,12 +112,6 @@ def own_exam(
         preferences=preferences,
     )
     return exam.shortened()
-
-
-def answer_sizes(codec: ChatCodec, rows: Sequence[Conversation], least: int = 0) -> list[int]:
-    """Tokens of answers with their ends: of as many rows as an exam looks at, and of no fewer than it asks."""
-    some = rows[: max(_LOOKED_AT, 2 * least)]
-    return [len(codec.vocabulary.encode(row.answer, parse_control=False)) + 1 for row in some]
 
 
 def general_exam(codec: ChatCodec, context: int | None) -> Exam:

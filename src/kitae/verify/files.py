@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from kitae.chat import ChatCodec, Message, ollama_template, read_modelfile, render_ollama
-from kitae.evaluate.observe import Observation
 from kitae.models import changes_greedy, tokenizer_parts
 from kitae.verify.evidence import first_difference, ids_apart, texts_apart, values_apart
 from kitae.verify.gate import Gate, passed, refused, skipped, warned
+from kitae.verify.observe import Observation
 
 _SHOWN = 3
 _HOT = 1.0  # a higher temperature makes unlikely tokens likelier than the model says

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from kitae.files import JsonDict
-from kitae.formats import RowGate
-from kitae.i18n import t
+from kitae.core.files import JsonDict
+from kitae.core.formats import RowGate
+from kitae.core.i18n import t
 
 Outcome = Literal["pass", "refuse", "warn", "skip"]
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from kitae.evaluate.observe import Observation
+from kitae.core.quants import SMALLER_BLOCKS, file_type, larger_than
 from kitae.models import read_gguf_header
-from kitae.quants import SMALLER_BLOCKS, file_type, larger_than
 from kitae.recipe import Thresholds
 from kitae.verify.compare import divergence
 from kitae.verify.equal import ids_in_words, long_divergence, targets
 from kitae.verify.evidence import first_difference, texts_apart
 from kitae.verify.gate import Gate, passed, refused, skipped, warned
+from kitae.verify.observe import Observation
 
 COMPARED = ("gguf.tokens", "gguf.template")  # of every file, quantised or not
 _SHOWN = 3

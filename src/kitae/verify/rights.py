@@ -8,9 +8,9 @@ from pathlib import Path
 
 import yaml
 
+from kitae.core.files import JsonDict
+from kitae.core.i18n import t
 from kitae.data import ACTS, Claim, Kind, Verdict, judge
-from kitae.files import JsonDict
-from kitae.i18n import t
 from kitae.models import STARTERS
 from kitae.recipe import Recipe, load_recipe
 from kitae.targets import run_named

@@ -10,14 +10,13 @@ from functools import cached_property
 from pathlib import Path
 
 from kitae.chat import Encoded
-from kitae.console import console
+from kitae.core.console import console
+from kitae.core.files import read_json, write_json
+from kitae.core.i18n import t
+from kitae.core.quants import QUANTS
 from kitae.data import Rows
 from kitae.evaluate import exact_match, stopped
-from kitae.evaluate.observe import Observation, observe
-from kitae.files import read_json, write_json
-from kitae.i18n import t
 from kitae.models import Target, folder_facts, is_adapter, is_soft_prompt, open_codec
-from kitae.quants import QUANTS
 from kitae.recipe import Recipe, Thresholds, load_recipe
 from kitae.runs import Run
 from kitae.targets import base_folder, base_target, trained_target
@@ -25,6 +24,7 @@ from kitae.verify import behaviour, equal, files, gguf, weights
 from kitae.verify.after import after_training, inputs
 from kitae.verify.exam import Exam, own_exam
 from kitae.verify.gate import Gate, skipped
+from kitae.verify.observe import Observation, observe
 
 
 class RunVerifier:

@@ -9,20 +9,10 @@ from functools import cached_property
 from pathlib import Path
 
 from kitae.chat import RAW, ChatCodec
+from kitae.core.errors import InputError
+from kitae.core.quants import file_type, numbered
 from kitae.data import Rows
-from kitae.errors import InputError
-from kitae.evaluate.observe import Observation
-from kitae.models import (
-    Target,
-    check_folder,
-    folder_facts,
-    is_adapter,
-    locate,
-    open_codec,
-    open_tokenizer,
-    read_gguf_header,
-)
-from kitae.quants import file_type, numbered
+from kitae.models import Target, check_folder, folder_facts, is_adapter, locate, open_codec, open_tokenizer, read_gguf_header
 from kitae.runs import Run
 from kitae.targets import resolve, run_named, trained_target
 from kitae.train import prepare
@@ -30,6 +20,7 @@ from kitae.verify import behaviour, equal, files, gguf, weights
 from kitae.verify.before import BeforeTraining, bos_once, stop_token_trainable, stop_tokens
 from kitae.verify.exam import Exam, general_exam
 from kitae.verify.gate import GATES, Gate, Verdict, chosen, in_order, skipped, with_missing
+from kitae.verify.observe import Observation
 from kitae.verify.run import RunVerifier
 
 Stages = Iterator[tuple[Iterable[str], Iterable[Gate]]]  # what gates there may be, and these, measured one after another
@@ -163,7 +154,7 @@ class _GgufAlone(_Alone):
     @cached_property
     def _told(self) -> tuple[ChatCodec, set[int], dict[str, int]]:
         """Its codec, where llama.cpp stops, and what the file says of that."""
-        from kitae.generate.llama_engine import LlamaEngine
+        from kitae.generate import LlamaEngine
 
         engine = LlamaEngine(self._form.path, self._form.template)
         return engine.codec, engine.stop_tokens, engine.model.facts["stops"]  # the codec reads with the open file

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kitae.errors import InputError
-from kitae.files import read_json
+from kitae.core.errors import InputError
+from kitae.core.files import read_json
 from kitae.models import is_adapter, safetensors_header, weight_files
 from kitae.verify.evidence import tensors_in_words
 from kitae.verify.gate import Gate, passed, refused

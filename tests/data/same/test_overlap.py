@@ -7,10 +7,10 @@ import random
 import pytest
 
 from kitae.chat import Conversation
+from kitae.core.formats import NEAR
 from kitae.data import overlap
 from kitae.data.rows import hold_back
 from kitae.data.same import Parts, likeness, without_duplicates
-from kitae.formats import NEAR
 
 
 def talk(prompt: str, answer: str = "ok", source: str = "", system: str | None = None) -> Conversation:

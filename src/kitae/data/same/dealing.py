@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from kitae.chat import Conversation
+from kitae.core.formats import NEAR
 from kitae.data.same.identity import plain
 from kitae.data.same.overlap import overlap
 from kitae.data.same.signature import whole
-from kitae.formats import NEAR
 
 _DOCUMENT = 160  # characters of a paragraph that two rows have in common because they are about the same text
 _INSTRUCTION, _FEW = 0.2, 8  # of the rows that have a paragraph; as many may always have one

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from kitae.chat import Conversation
+from kitae.core.formats import NEAR
 from kitae.data.same.identity import Parts, likeness, normalised
 from kitae.data.same.signature import BANDS, Bands, Hashes, bands, grams
-from kitae.formats import NEAR
 
 _COMPARED = 32  # rows that one row is compared with at most: those that share most bands with it
 _OF_A_KEY = 64  # rows that are met by one key: those of a template have it all

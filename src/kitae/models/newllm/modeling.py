@@ -10,12 +10,18 @@ from typing import Any, cast
 import torch
 from torch import nn
 from torch.nn import functional
-from transformers import AutoModelForCausalLM, DynamicCache, GenerationMixin, PreTrainedModel
-from transformers import initialization as init
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    DynamicCache,
+    GenerationMixin,
+    PreTrainedModel,
+    initialization as init,
+)
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 
-from kitae.console import console
-from kitae.i18n import t
+from kitae.core.console import console
+from kitae.core.i18n import t
 from kitae.models.newllm.cache import ContextLayer
 from kitae.models.newllm.cells import Cell, make_cell
 from kitae.models.newllm.config import NewLLMConfig
@@ -266,4 +272,9 @@ class NewLLMForCausalLM(NewLLMPreTrainedModel, GenerationMixin):  # type: ignore
         return NewLLMOutput(loss, logits, found.past_key_values, added_loss=added_loss)
 
 
-AutoModelForCausalLM.register(NewLLMConfig, NewLLMForCausalLM, exist_ok=True)
+def register() -> None:
+    AutoConfig.register(NewLLMConfig.model_type, NewLLMConfig, exist_ok=True)
+    AutoModelForCausalLM.register(NewLLMConfig, NewLLMForCausalLM, exist_ok=True)
+
+
+register()

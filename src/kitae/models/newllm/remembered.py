@@ -18,10 +18,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from kitae.console import console
-from kitae.errors import KitaeError
-from kitae.files import JsonDict, creating, read_json, staged_file, write_json
-from kitae.i18n import t
+from kitae.core.console import console
+from kitae.core.errors import KitaeError
+from kitae.core.files import JsonDict, creating, read_json, staged_file, write_json
+from kitae.core.i18n import t
 
 _INDEX = "index.json"
 _OFTEN = 256  # files between two times that the index is written

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kitae.chat import HfVocabulary
-from kitae.errors import InputError, KitaeError
-from kitae.files import JsonDict, read_json, read_text, write_json
+from kitae.core.errors import InputError, KitaeError
+from kitae.core.files import JsonDict, read_json, read_text, write_json
 from kitae.models.open import open_codec, open_tokenizer
 from kitae.models.vocabulary.kinds import UNKNOWN, Order
 from kitae.models.vocabulary.proof import RoundTrip, round_trip

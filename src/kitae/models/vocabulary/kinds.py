@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from kitae.errors import InputError
+from kitae.core.errors import InputError
 from kitae.models.pre_tokenizers import PRE_TOKENIZERS
 
 Kind = Literal["bpe", "unigram", "wordpiece", "words"]

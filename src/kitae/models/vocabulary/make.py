@@ -6,9 +6,9 @@ from pathlib import Path
 
 import psutil
 
-from kitae.console import watched
-from kitae.errors import InputError
-from kitae.i18n import t
+from kitae.core.console import watched
+from kitae.core.errors import InputError
+from kitae.core.i18n import t
 from kitae.models.vocabulary.folder import add_specials, prove_folder, write_folder
 from kitae.models.vocabulary.kinds import Order
 from kitae.models.vocabulary.proof import RoundTrip

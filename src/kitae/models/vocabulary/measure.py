@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kitae.chat import HfVocabulary
-from kitae.files import JsonDict, read_text
+from kitae.core.files import JsonDict, read_text
 
 _SHOWN = 8
 _SAMPLES = Path(__file__).parent / "samples"

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from kitae.errors import InputError
+from kitae.core.errors import InputError
 from kitae.models.pre_tokenizers import pre_tokenizer, takes_whole_words, words_as_bytes
 from kitae.models.vocabulary.kinds import UNKNOWN, Order
 

@@ -1,0 +1,19 @@
+from .answering import (
+    answer as answer,
+    conversation as conversation,
+    generate as generate,
+    open_target as open_target,
+)
+from .endpoint import Endpoint as Endpoint
+from .ledger import (
+    Budget as Budget,
+    Ledger as Ledger,
+    Spent as Spent,
+)
+from .named import ClientSpec as ClientSpec
+from .request import (
+    Ask as Ask,
+    Reply as Reply,
+    Request as Request,
+    without_thought as without_thought,
+)

@@ -1,0 +1,8 @@
+"""Choosing rows, and writing new ones.
+
+What others may use is named in __init__.pyi, and imported when it is first asked for.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

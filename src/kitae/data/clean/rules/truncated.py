@@ -1,0 +1,324 @@
+"""`data.truncated`: an answer that breaks off.
+
+Some ends give themselves away. Others are known from the set: no sentence of it ends with that word, or it is the beginning of
+a longer word and no word itself. So the rule for rows says what an end might be, and the words of all rows decide.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from kitae.data.clean.rules.finding import Exchange, Talk
+from kitae.data.read.finding import Finding
+from kitae.data.same import looks_like_code
+
+GATE = "data.truncated"
+_ENDED = tuple(".!?。！？…‥\"”'’」』)）]】〉》}>`*_~|;；%％℃°™®©♪^$=＝|\\")
+_HANGING = re.compile(
+    r"(?:\b(?:the|an?|and|or|but|of|with|from|which|whose|their|its|our|into|because|while|although|than|nor|via|between|is|are|"
+    r"der|die|das|und|oder|mit|von|le|les|des|et|el|los|las|y|para)|[,、，:：(（\[「『“‘&–—-]|[がをはへ])$",
+    re.IGNORECASE,
+)
+# What may end an answer to "where" or "when", but no sentence after others.
+_PARTICLE = re.compile(r"[にでのや]$")
+# With which people leave off, and mean to.
+_LEFT_OPEN = re.compile(
+    r"(?:ので|のに|[すただんい]が|[いうくすただつぬふむるれん](?:の|もの)|なの|ても|でも|れども|には|では|とは|かも|など|けど|、、)$"
+)
+_ANY_JAPANESE_END = re.compile(r"[、ぁ-ゖ]$")
+_CHAT = 3  # answers from which on a talk is one between people, who end a message with any word
+# How letters begin and end, and how keys and certificates do.
+_LETTER = re.compile(
+    r"(?:^|\n)(?:Dear|Hello|Hi|To whom|With (?:\w+ )?(?:gratitude|regards|love|thanks|wishes)|Best|Kind|Warm|Yours|"
+    r"Sincerely|Regards|Thanks|Respectfully|Cheers|Love)\b[^,:.\n]{0,40}[,:]$|-----$"
+)
+# A phrase may end so: "what is it made of", "tell me who they are".
+_MAY_END = re.compile(r"\b(?:of|with|from|is|are)$", re.IGNORECASE)
+_SENTENCE_END = re.compile(r"(?<=[a-z0-9)\"”'’%])[.!?]['\")”’]?\s+(?=[A-Z0-9\"“'(])|[。！？]")
+_ABBREVIATED = re.compile(
+    r"\b(?:[A-Z]|Mr|Mrs|Ms|Dr|Prof|St|Mt|Ft|Jr|Sr|vs|No|Inc|Ltd|Co|Corp|etc|e\.g|i\.e|approx|ca|Vol|pp?|Op|feat|ft|\d)$"
+)
+_CODE_SIGNS = re.compile(r"[=(){};$<>\[\]]|^\s*(?:def|echo|#!)")
+# A sentence that stops after one or two words, of which the first has never been one.
+_BEGUN = re.compile(
+    r"[a-z0-9)\"”][.!?][\"”]?\s+(?:The|It|Its|This|These|He|She|They|His|Her|Their|In|For|On|At|By|From|A|An|However|But|And|If|When|"
+    r"While|As|There|Because|Although|Since)(?: [a-z]\w*)?$"
+)
+_BEGUN_LINE = re.compile(
+    r"[a-z0-9)\"”][.!?][\"”]?\s*\n\s*(?:The|It|Its|This|These|He|She|They|However|But|And|If|When|Because)$"
+)
+_NUMBERS = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+_COUNTED = re.compile(
+    r"\b(?:give|name|list|tell|provide|suggest)"
+    r"(?: (?:me|us|the|a|list|names?|of|at|least|any|some|just|exactly|top|first|following))*"
+    rf" (\d{{1,2}}|{'|'.join(_NUMBERS)}) (?!or\b|and\b|to\b|percent|%)[^.?!\n]*[.?!]?\s*$",
+    re.IGNORECASE,
+)
+_LIST, _MOST_NAMES = 200, 40  # characters of a list in one line; things that a question names
+_OBJECT = re.compile(r"\s*[\[{][\[{\s]*\"\w+\"\s*:")
+_STRING = re.compile(r"\"(?:[^\"\\]|\\.)*\"")
+_ITEM = re.compile(r"^\s*(?:[-*•‣·–—]|\(?\d{1,3}[.):]|[a-zA-Z][.)]|#+)\s*")
+_WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
+_SPACED = re.compile(r"[^\W\d_぀-ヿ一-鿿가-힣]+(?:['’-][^\W\d_぀-ヿ一-鿿가-힣]+)*")  # words that have spaces around them
+_LAST_WORD = re.compile(r"(?<![\w@/.#'’])([^\W\d_]+)$")
+_BEFORE_LETTER = re.compile(
+    r"\b(?:the|an?|and|or|of|with|from|to|in|on|is|are|was|were|has|have|that|for|by|at) \w$", re.IGNORECASE
+)
+_FORMULA = re.compile(r"[=^]|\d\s*[+*/x]\s*\d|\b[b-hj-z]\b.*\b[b-hj-z]\b")
+_LEAST_WORDS, _FEW_WORDS = 5, 4
+_SHORT = 12  # characters that an abbreviation may have
+_TAIL = 48  # characters at the end that are looked at for its last words
+_RARE, _PIECE = 3, 3
+_FEW, _OFTEN = 2, 10  # times that longer words are seen
+_ENOUGH = 50_000  # words of a set that lacks none of the common ones
+_COMMON = 30  # times a word is seen before it tells anything that it hardly ever ends a sentence
+_ENDINGS = "s es ed d er ers r rs ing ings ly y ie ies n ns en al ic ist ists ism ment ness 's ’s e able ful less tion"
+_INFLECTIONS = frozenset(_ENDINGS.split())
+
+# "Tell me whether these are fish: cod, whale" wants to know it of each.
+_EACH_ASKED = re.compile(r"\b(?:whether|classify|categori[sz]e|each|label|sort|identify which\b.*\bor)\b", re.IGNORECASE)
+
+
+@dataclass
+class Ends:
+    """How often each word of a set is seen, and how often at the end of a sentence or line."""
+
+    seen: Counter[str]
+    ending: Counter[str]
+
+    @staticmethod
+    def none() -> Ends:
+        return Ends(Counter(), Counter())
+
+    def add(self, texts: Iterable[str]) -> None:
+        for text in texts:
+            self.seen.update(_SPACED.findall(text))
+            self.ending.update(word for piece in _SENTENCES.split(text) if (word := _last_word(piece)))
+
+    def merge(self, other: Ends, most: int) -> None:
+        """Of the rarest words nothing is remembered once there are too many."""
+        self.seen.update(other.seen)
+        self.ending.update(other.ending)
+        if len(self.seen) > most:
+            self.seen = Counter({word: count for word, count in self.seen.items() if count > 1})
+            self.ending = Counter({word: count for word, count in self.ending.items() if word in self.seen})
+
+
+_SENTENCES = re.compile(r"[.!?;。！？\n]+")
+
+
+def _last_word(piece: str) -> str:
+    words = piece.rsplit(None, 1)
+    return words[-1].strip("'\"()”’“‘*_")[:40] if words else ""
+
+
+@dataclass(frozen=True)
+class OpenEnd:
+    """The last word of an answer that ends without a mark."""
+
+    word: str
+    within_sentence: bool
+    longer: str  # a word of the same row that begins like it
+    words: int
+    one_letter: bool  # and no name of anything
+    listed: bool  # among names
+    shown: str
+
+
+class Words:
+    """What the words of a set tell of open ends."""
+
+    def __init__(self, ends: Ends) -> None:
+        self._seen, self._ending = ends.seen, ends.ending
+        self._many = ends.seen.total() >= _ENOUGH
+        self._known = sorted({word for word, count in ends.seen.items() if count > 1})
+        self._inside: Counter[str] = Counter()
+        self._at_end: Counter[str] = Counter()
+        for word in {word.lower() for word in self._known}:
+            self._inside.update({word[i : i + _PIECE] for i in range(len(word) - _PIECE + 1)})
+            self._at_end[word[-_PIECE:]] += 1
+
+    def kind(self, end: OpenEnd) -> str | None:
+        word = end.word
+        if end.words == 1 and word.islower() and not end.longer:  # what fills a gap
+            return None
+        seen = max(self._seen[word], self._seen[word.lower()])
+        if len(word) == 1:
+            return "within-word" if end.one_letter else None
+        if seen <= 1 and end.longer and (end.within_sentence or len(word) > _PIECE):
+            return "within-word"
+        if self._begins_others(word, seen, _FEW if end.within_sentence or self._many else _OFTEN):
+            return "within-word"
+        if seen <= _RARE and word.islower() and not end.listed and self._ends_like_none(word):
+            return "within-word"
+        elsewhere = self._ending[word] + self._ending[word.lower()] * (word != word.lower()) - 1  # this very end is one of them
+        if end.within_sentence and ((seen > 3 and elsewhere <= 0) or (seen >= _COMMON and elsewhere * 20 < seen)):
+            return "within-sentence"
+        if end.words >= _LEAST_WORDS and word.islower() and not end.listed and seen >= _COMMON and elsewhere * 50 < seen:
+            return "hanging"
+        return None
+
+    def _ends_like_none(self, word: str) -> bool:
+        """Its last letters are often seen within words, and hardly ever at their end."""
+        piece = word.lower()[-_PIECE:]
+        return len(word) >= _PIECE and self._inside[piece] >= 8 and self._at_end[piece] * 25 < self._inside[piece]
+
+    def _begins_others(self, word: str, seen: int, least: int) -> bool:
+        """Words that begin like it, and are no form of it, are seen far more often."""
+        others = 0
+        for form in {word, word.lower()}:
+            at = bisect_right(self._known, form)
+            while at < len(self._known) and self._known[at].startswith(form):
+                if self._known[at][len(form) :] not in _INFLECTIONS:
+                    others += self._seen[self._known[at]]
+                at += 1
+        return others >= (least if seen <= 1 else 100 * seen)
+
+
+def find(talk: Talk) -> Iterator[Finding]:
+    """What the row alone gives away."""
+    chat = len(talk.exchanges) >= _CHAT
+    for exchange in talk.exchanges:
+        kind = _kind(exchange)
+        if kind and not (kind == "hanging" and chat and _ANY_JAPANESE_END.search(exchange.answer.rstrip()[-1:])):
+            yield Finding(GATE, kind, _shown(exchange.answer))
+
+
+def open_end(talk: Talk) -> OpenEnd | None:
+    """What only the set can tell: of the last answer."""
+    if not talk.exchanges:
+        return None
+    exchange = talk.exchanges[-1]
+    text = exchange.answer.rstrip()
+    found = _LAST_WORD.search(text, max(0, len(text) - _TAIL))
+    if found is None or _is_code(exchange):
+        return None
+    word = found.group(1)
+    others = _WORD.findall(f"{exchange.asked}\n{text[: found.start()]}")
+    last = text.rsplit("\n", 1)[-1]
+    goes_on = _goes_on(text, last)
+    # Where words have no spaces around them, a longer piece of text may begin with a word, which alone is a whole answer.
+    if word in others or word.lower() in others or not _SPACED.fullmatch(word):
+        longer = ""
+    else:
+        longer = next((other for other in others if _goes_on_as(word, other)), "")
+    letter = word.islower() and bool(_BEFORE_LETTER.search(last[-_TAIL:])) and not _FORMULA.search(f"{exchange.asked} {text}")
+    return OpenEnd(word, goes_on, longer, len(text.split()), letter, last.count(",") >= 3, _shown(text))
+
+
+def _goes_on_as(word: str, other: str) -> bool:
+    rest = other[len(word) :]
+    return len(word) >= 3 and other.lower().startswith(word.lower()) and len(rest) >= 2 and rest not in _INFLECTIONS
+
+
+def _is_code(exchange: Exchange) -> bool:
+    return looks_like_code(exchange.answer) or (bool(_CODE_SIGNS.search(exchange.answer)) and exchange.is_about_code)
+
+
+def _shown(text: str) -> str:
+    return f"…{text.rstrip()[-60:]!r}"
+
+
+def _kind(exchange: Exchange) -> str | None:
+    text = exchange.answer.rstrip()
+    if not text:
+        return None
+    if text.count("```") % 2:
+        return "open-fence"
+    if _breaks_off_lines(text) or _is_half_an_object(text):
+        return "unclosed"
+    if _is_code(exchange) or text.endswith(_ENDED) or not (text[-1].isalnum() or _HANGING.search(text[-_TAIL:])):
+        return None
+    last = text.rsplit("\n", 1)[-1]
+    words = len(text.split()) if " " in text else len(text) // 2
+    left_open = _LEFT_OPEN.search(last) or _LETTER.search(text[-_TAIL:])
+    hanging = _HANGING.search(last[-_TAIL:]) if words >= _FEW_WORDS and not left_open else None
+    label = hanging is not None and hanging.group() == "A"  # an article would be a small letter here
+    if hanging and not label and (not hanging.group().isalpha() or not _MAY_END.search(last[-_TAIL:]) or _goes_on(text, last)):
+        return "hanging"
+    if _PARTICLE.search(last) and not _LEFT_OPEN.search(last) and "。" in text and _goes_on(text, last):
+        return "hanging"
+    if _unclosed(last):
+        return "unclosed"
+    if _BEGUN.search(last[-_TAIL:]) or _BEGUN_LINE.search(text[-_TAIL:]):
+        return "within-sentence"
+    if _leaves_out(exchange.asked, text) or _too_few(exchange.asked, text):
+        return "unanswered"
+    return None
+
+
+def _goes_on(text: str, last: str) -> bool:
+    """Other sentences of the answer have an end, and the last one, which is more than a name, has none."""
+    said = _ITEM.sub("", last)
+    for end in reversed(list(_SENTENCE_END.finditer(said))):
+        if not _ABBREVIATED.search(said[max(0, end.start() - _SHORT) : end.start()]):
+            return _is_clause(said[end.end() :])
+    paragraphs = [line.strip() for line in text.split("\n")[:-1] if line.strip()]
+    items = bool(_ITEM.match(last))
+    alike = [line for line in paragraphs if bool(_ITEM.match(line)) == items and len(line) > 20]
+    closed = [line for line in alike if line[-1] in ".!?。！？"]
+    return len(closed) >= 1 + items and len(closed) == len(alike)
+
+
+def _is_clause(rest: str) -> bool:
+    if re.search("[぀-ヿ一-鿿]", rest):
+        return len(rest.strip()) >= 2
+    words = rest.split()
+    return bool(words) and not rest.strip().startswith(("http", "www", "@", "#", "-"))
+
+
+def _unclosed(last: str) -> bool:
+    return any(last.rfind(opening) > last.rfind(closing) for opening, closing in ("()", "{}", "（）", "「」", "『』", "“”"))
+
+
+def _breaks_off_lines(text: str) -> bool:
+    """The last of several lines begins as all others do, and is no more than that beginning."""
+    *lines, last = [line.strip() for line in text.split("\n") if line.strip()]
+    if len(lines) < 2:
+        return False
+    if re.fullmatch(r"\d+[.):]?", last):
+        return all(re.match(r"\d+\W*\s\S", line) for line in lines[-3:])
+    if last in ("-", "*", "•"):
+        return all(line.startswith(f"{last} ") for line in lines[-2:])
+    return last.count("{") > last.count("}") and all(line.count("{") == line.count("}") > 0 for line in lines)
+
+
+def _is_half_an_object(text: str) -> bool:
+    bare = _STRING.sub("", text) if _OBJECT.match(text) else ""
+    return any(bare.count(opening) > bare.count(closing) for opening, closing in ("{}", "[]"))
+
+
+def _too_few(asked: str, text: str) -> bool:
+    """Fewer names than were asked for, of a list in one line."""
+    found = _COUNTED.search(asked[-_LIST:])
+    if found is None or "\n" in text or "," not in text or len(text) > _LIST or any(mark in text for mark in ".;:"):
+        return False
+    wanted = int(found[1]) if found[1].isdecimal() else _NUMBERS.index(found[1].lower()) + 2
+    return len(re.split(r",|\band\b|&", text)) < wanted
+
+
+def _leaves_out(asked: str, text: str) -> bool:
+    """Of things that are each to be answered, one after another, some are missing."""
+    before, colon, named = asked.strip().rstrip(".?! ").rpartition(":")
+    if not colon:
+        before, _, named = asked.strip().rstrip(".?! ").rpartition(". ")
+        if named.count(",") < 2:
+            return False
+    if "\n" in named.strip() or not _EACH_ASKED.search(before):
+        return False
+    names = [name.strip().casefold() for name in re.split(r",|;|\band\b", named) if name.strip()]
+    answer = text.casefold()
+    if not 2 <= len(names) <= _MOST_NAMES or max(map(len, names)) > 40:
+        return False
+    if any(re.search(rf"^(?:an? )?{re.escape(answer.split()[-1])} \w", name) and name not in answer for name in names):
+        return True  # it ends within one of their names
+    if not colon or not answer.startswith(tuple(names)):
+        return False
+    said = [name for name in names if re.search(rf"{re.escape(name)}\s*(?: is | are |:|-|=)", answer)]
+    if said and any(answer.endswith(name) for name in names if name not in said):
+        return True  # a name is there, and what there was to say of it is not
+    return any(not any(word in answer for word in re.findall(r"\w{3,}", name) or [name]) for name in names)

@@ -1,0 +1,19 @@
+from .feature_cache import FeatureModel as FeatureModel
+from .language import (
+    bigrams as bigrams,
+    predict as predict,
+    summary as summary,
+)
+from .scores import (
+    Share as Share,
+    exact_match as exact_match,
+    looping as looping,
+    mean_difference as mean_difference,
+    stopped as stopped,
+    worse_p_value as worse_p_value,
+)
+from .scoring import (
+    answer_sizes as answer_sizes,
+    difference as difference,
+    score_rows as score_rows,
+)

@@ -1,0 +1,26 @@
+from .after import (
+    after_training as after_training,
+    inputs as inputs,
+)
+from .before import (
+    BeforeTraining as BeforeTraining,
+    stop_token_trainable as stop_token_trainable,
+)
+from .gate import (
+    GATES as GATES,
+    Gate as Gate,
+    Verdict as Verdict,
+    with_missing as with_missing,
+)
+from .observe import Observation as Observation
+from .probes import (
+    probe_answers as probe_answers,
+    probe_texts as probe_texts,
+)
+from .rights import (
+    claims_of as claims_of,
+    obligations as obligations,
+    verdicts as verdicts,
+)
+from .run import RunVerifier as RunVerifier
+from .target import verify_target as verify_target

@@ -1,0 +1,33 @@
+from .blending import blend as blend
+from .cleaning import (
+    Wanted as Wanted,
+    clean_data as clean_data,
+    inspect_data as inspect_data,
+    split_data as split_data,
+)
+from .comparison import (
+    compare as compare,
+    comparison_rows as comparison_rows,
+)
+from .estimating import estimate as estimate
+from .evaluation import evaluate as evaluate
+from .journey import quickstart as quickstart
+from .licensing import licences as licences
+from .previews import preview as preview
+from .pulling import (
+    ROWS as ROWS,
+    pull as pull,
+)
+from .selections import compare_selections as compare_selections
+from .shipping import (
+    export as export,
+    merge as merge,
+    ship as ship,
+    verify as verify,
+)
+from .sweeps import sweep as sweep
+from .tokenizer import (
+    inspect_tokenizer as inspect_tokenizer,
+    train_tokenizer as train_tokenizer,
+)
+from .training import train as train

@@ -1,0 +1,154 @@
+"""`kitae data inspect`, `clean`, `dedupe` and `split`."""
+
+from __future__ import annotations
+
+import shlex
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import get_args
+
+from kitae import __version__
+from kitae.core import interruption
+from kitae.core.errors import InputError, Interrupted
+from kitae.core.files import JsonDict, hash_text, write_text
+from kitae.core.formats import LANGUAGES_KNOWN, NEAR, REPAIRABLE, Action, Format
+from kitae.data import (
+    ACTIONS,
+    KEPT,
+    PAGE,
+    Inputs,
+    Rules,
+    Shares,
+    Told,
+    check_out,
+    clean_files,
+    contents,
+    each_conversation,
+    is_disjoint,
+    partition,
+    read_evaluations,
+    report_page,
+)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a person asks for, as it stands on the command line or in a recipe."""
+
+    rules: Sequence[str] = ()  # GATE=drop|repair|keep
+    languages: Sequence[str] = ()
+    evaluations: Sequence[Path] = ()
+    near: float = NEAR
+    form: Format = "auto"
+    limit: int | None = None
+    strict: bool = False
+    only_duplicates: bool = False
+
+    def made(self) -> Rules:
+        unknown = [language for language in self.languages if language not in LANGUAGES_KNOWN]
+        if unknown:
+            raise InputError("language-unknown", where=", ".join(unknown), why=", ".join(LANGUAGES_KNOWN))
+        rules = [*map(_rule, self.rules)]
+        twice = [gate for gate, count in Counter(gate for gate, _ in rules).items() if count > 1]
+        if twice:
+            raise InputError("rule-twice", where=", ".join(twice))
+        actions = {**ACTIONS, **dict(rules)}
+        evaluations = read_evaluations(self.evaluations, [self.form])
+        return Rules(actions, tuple(self.languages), self.near, evaluations, not self.only_duplicates)
+
+    def settings(self) -> str:
+        for path in self.evaluations:
+            if not path.exists():
+                raise InputError("file-missing", where=str(path))
+        parts = (*sorted(self.rules), "", *self.languages, "", contents(self.evaluations))
+        return hash_text(__version__, *parts, str(self.near), str(self.only_duplicates))
+
+    def arguments(self) -> list[str]:
+        said = [part for rule in self.rules for part in ("--rule", rule)] if not self.only_duplicates else []
+        said += [part for language in self.languages for part in ("--language", language)]
+        said += [part for path in self.evaluations for part in ("--evaluation", str(path))]
+        said += ["--near", str(self.near)] if self.near != Wanted.near else []
+        said += ["--format", self.form] if self.form != "auto" else []
+        said += ["--limit", str(self.limit)] if self.limit is not None else []
+        return said + (["--strict"] if self.strict else [])
+
+
+def clean_data(sources: Sequence[Path], out: Path, wanted: Wanted) -> JsonDict:
+    """Writes `out`, and returns its report."""
+    check_out(out, sources)
+    name = "dedupe" if wanted.only_duplicates else "clean"
+    command = shlex.join(["kitae", "data", name, *map(str, sources), "--out", str(out), *wanted.arguments()])
+    try:
+        return {**_cleaned(sources, out, wanted, Told(wanted.settings(), command, report_page)), "folder": str(out)}
+    except KeyboardInterrupt as error:
+        raise Interrupted("data-interrupted", where=command) from error
+
+
+def inspect_data(sources: Sequence[Path], out: Path | None, wanted: Wanted, model: str) -> JsonDict:
+    """What cleaning would do and how long rows are; of all that it would write, only the report is kept."""
+    from kitae.data import LOOKED_AT, spelled_languages
+    from kitae.models import TokenCounter, light_vocabulary
+
+    if out is not None:
+        check_out(out, sources)
+    source = _tokenizer_of(model)
+    command = shlex.join(["kitae", "data", "inspect", *map(str, sources), *wanted.arguments(), "--model", model])
+    told = Told(wanted.settings(), command, report_page, TokenCounter(source))
+    with tempfile.TemporaryDirectory() as name:
+        report = _cleaned(sources, Path(name) / "rows", wanted, told)
+        kept = Path(name) / "rows" / KEPT
+        rows = each_conversation(kept, wanted.form) if report["kept"] else iter(())
+        some = [*islice(rows, 0, None, max(1, report["kept"] // LOOKED_AT))]
+        report["spelled"] = spelled_languages(light_vocabulary(source), some)
+    if out is not None:
+        write_text(out / PAGE, report_page(report))
+        report = {**report, "page": str(out / PAGE)}
+    return report
+
+
+def _tokenizer_of(model: str) -> str:
+    """What its tokenizer can be read from without opening, or converting, the model."""
+    from kitae.models import STARTERS, locate_tokenizer
+
+    source = STARTERS[model][0]() if model in STARTERS else Path(model).expanduser()
+    if source.suffix != ".gguf" or not source.is_file():
+        source = locate_tokenizer(model)
+        if not (source / "tokenizer.json").is_file():
+            raise InputError("no-fast-tokenizer", where=model)
+    return str(source.absolute())
+
+
+def split_data(sources: Sequence[Path], out: Path, shares: Shares, form: Format = "auto", limit: int | None = None) -> JsonDict:
+    """Writes the parts and their report; `proven` says whether none of their rows is in two."""
+    check_out(out, sources)
+    if not shares.validation > 0:
+        raise InputError("split-none", where="--validation")
+    if shares.validation + shares.test >= 1:
+        raise InputError("split-shares", where=f"{shares.validation} + {shares.test}")
+    said = ["--validation", str(shares.validation), "--test", str(shares.test), "--by", shares.by, "--seed", str(shares.seed)]
+    said += ["--near", str(shares.near), "--format", form]
+    said += ["--stratify", shares.stratify] if shares.stratify is not None else []
+    said += ["--limit", str(limit)] if limit is not None else []
+    command = shlex.join(["kitae", "data", "split", *map(str, sources), "--out", str(out), *said])
+    report = partition(sources, out, shares, form, limit, command)
+    return {**report, "proven": is_disjoint(report), "folder": str(out)}
+
+
+def _cleaned(sources: Sequence[Path], out: Path, wanted: Wanted, told: Told) -> JsonDict:
+    inputs = Inputs(sources, wanted.form, wanted.limit, wanted.strict)
+    with interruption.heard():
+        return clean_files(inputs, out, wanted.made(), told)
+
+
+def _rule(text: str) -> tuple[str, Action]:
+    gate, equals, action = text.partition("=")
+    gate = gate if gate.startswith("data.") else f"data.{gate}"
+    if not equals or gate not in ACTIONS or action not in get_args(Action):
+        raise InputError("rule-unknown", where=text, why=", ".join(ACTIONS), actions=", ".join(get_args(Action)))
+    if action == "repair" and gate not in REPAIRABLE:
+        raise InputError("rule-no-repair", where=text, why=", ".join(REPAIRABLE))
+    return gate, action  # type: ignore[return-value]  # just checked

@@ -1,0 +1,21 @@
+"""`kitae recipe check`: what can be wrong with a recipe, and how much memory and time it wants."""
+
+from __future__ import annotations
+
+from kitae.core.files import JsonDict
+from kitae.core.libraries import quiet_libraries
+from kitae.recipe import Recipe
+from kitae.train import check_parts, check_template, find_packages, names_parts
+from kitae.workflows.rows import gather_rows
+
+
+def estimate(recipe: Recipe) -> JsonDict:
+    """By file headers and settings alone; no weights are loaded."""
+    from kitae.train import estimate as estimated
+
+    find_packages(recipe.train)
+    check_template(recipe)
+    if names_parts(recipe):
+        quiet_libraries()
+        check_parts(recipe)
+    return estimated(recipe, gather_rows(recipe, reading=False))
