@@ -1,9 +1,22 @@
+from .ask import Answer as Answer, Budget as Budget, ClientSpec as ClientSpec
 from .ask.answering import generate as generate
+from .curate import (
+    Amount as Amount,
+    Choice as Choice,
+    Growth as Growth,
+    SelectReport as SelectReport,
+    Synthesis as Synthesis,
+    SynthReport as SynthReport,
+)
 from .curate.selecting import select_data as select_data
 from .curate.synthesis import synthesise as synthesise
+from .data.split import Shares as Shares
+from .generate import Settings as Settings
 from .models.auto import register_newllm as register_newllm
+from .recipe import Recipe as Recipe
 from .workflows.blending import blend as blend
 from .workflows.cleaning import (
+    Wanted as Wanted,
     clean_data as clean_data,
     inspect_data as inspect_data,
     split_data as split_data,
@@ -13,6 +26,30 @@ from .workflows.evaluation import evaluate as evaluate
 from .workflows.journey import quickstart as quickstart
 from .workflows.licensing import licences as licences
 from .workflows.pulling import pull as pull
+from .workflows.results import (
+    CleanReport as CleanReport,
+    ComparedRun as ComparedRun,
+    Comparison as Comparison,
+    Estimate as Estimate,
+    EvalReport as EvalReport,
+    Exported as Exported,
+    FormScores as FormScores,
+    GateResult as GateResult,
+    LicenceReport as LicenceReport,
+    Merged as Merged,
+    PreviewReport as PreviewReport,
+    PullReport as PullReport,
+    QuickstartReport as QuickstartReport,
+    RoundTripProof as RoundTripProof,
+    Scores as Scores,
+    ShipReport as ShipReport,
+    SplitReport as SplitReport,
+    SweepReport as SweepReport,
+    TokenizerFacts as TokenizerFacts,
+    TokenizerReport as TokenizerReport,
+    TrainReport as TrainReport,
+    VerdictResult as VerdictResult,
+)
 from .workflows.shipping import (
     export as export,
     merge as merge,

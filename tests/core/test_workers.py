@@ -14,11 +14,11 @@ from pathlib import Path
 
 import psutil
 import pytest
+from tests import laboured
 
 from kitae.core import workers as copies
 from kitae.core.console import Progress
 from kitae.core.workers import forget, run_fresh
-from tests import laboured
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +30,7 @@ def _none_before() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _helpers_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent.parent), prepend=os.pathsep)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]), prepend=os.pathsep)
 
 
 def test_what_it_prints_and_how_it_ends() -> None:

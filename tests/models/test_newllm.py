@@ -268,7 +268,7 @@ def test_a_prompt_may_come_in_pieces() -> None:
     torch.testing.assert_close(rest, network(ids).logits[:, 25:], atol=1e-4, rtol=0)
 
 
-def test_saved_and_loaded_by_transformers_after_import_kitae(tmp_path: Path) -> None:
+def test_saved_and_loaded_by_transformers_that_know_it(tmp_path: Path) -> None:
     network = model()
     for weights in network.parameters():  # nothing is as it was made, so nothing may be made anew
         weights.data += 0.1 * torch.randn_like(weights)
@@ -276,7 +276,8 @@ def test_saved_and_loaded_by_transformers_after_import_kitae(tmp_path: Path) -> 
     torch.save(network(tokens(1, 9)).logits, tmp_path / "logits.pt")
     for first, second in (("kitae", "transformers"), ("transformers", "kitae"), ("kitae", "kitae.models.newllm.modeling")):
         code = (
-            f"import {first}, {second}, torch; from transformers import AutoConfig, AutoModelForCausalLM;"
+            f"import {first}, {second}, torch; kitae.register_newllm();"
+            "from transformers import AutoConfig, AutoModelForCausalLM;"
             f"assert AutoConfig.from_pretrained('{tmp_path}/m').blocks == [2, 2];"
             f"m = AutoModelForCausalLM.from_pretrained('{tmp_path}/m').eval();"
             "ids = torch.randint(3, 97, (1, 9), generator=torch.Generator().manual_seed(0));"

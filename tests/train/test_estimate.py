@@ -10,6 +10,7 @@ import psutil
 import pytest
 import torch
 from safetensors.torch import save_file
+from tests.conftest import Tiny
 from transformers import GPT2Config, GPT2LMHeadModel
 
 import kitae.core.hardware
@@ -24,7 +25,6 @@ from kitae.verify import exam
 from kitae.workflows import estimate
 from kitae.workflows.rows import gather_rows
 from kitae.workflows.tokenizer import train_tokenizer
-from tests.conftest import Tiny
 
 RECIPE = """\
 name: small

@@ -15,23 +15,24 @@ from kitae.core.errors import KitaeError, Refused
 from kitae.data import appointments
 from kitae.models import open_codec
 from kitae.recipe import load_recipe
-from kitae.train import speed as speed_of_training
 from kitae.train.speed import tokens_per_second
 from tests.conftest import Tiny
 
 quickstart = importlib.import_module("kitae.workflows.journey")
+train_room = importlib.import_module("kitae.train")
 
 
 @pytest.fixture
-def recipe(tmp_path: Path, starter: Path) -> Path:
+def recipe(tmp_path: Path, starter: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(quickstart, "computes_in_bf16", lambda _: False)  # which has less time
     appointments.write_splits(tmp_path, quickstart.ROWS)
     path = tmp_path / "recipe.yaml"
-    path.write_text(quickstart._RECIPE.format(seed=0, prompts=48))
+    path.write_text(quickstart._RECIPE.format(seed=0, prompts=48, rate=3e-3))
     return path
 
 
 def chosen(recipe: Path, speed: float, monkeypatch: pytest.MonkeyPatch) -> int:
-    monkeypatch.setattr(speed_of_training, "tokens_per_second", lambda *_: speed)
+    monkeypatch.setattr(train_room, "tokens_per_second", lambda *_: speed)
     return int(quickstart._rows_in_time(recipe, time.monotonic()))
 
 
@@ -44,8 +45,13 @@ def test_a_faster_machine_learns_from_more_rows(recipe: Path, monkeypatch: pytes
     assert "--full" in told and f"{rows[1]} of {rows[-1]} rows" in told
 
 
+def test_more_rows_are_learned_in_smaller_steps() -> None:
+    assert quickstart._rate(300) == quickstart._rate(600) == 3e-3
+    assert 1.5e-3 < quickstart._rate(2200) < 1.6e-3
+
+
 def test_time_that_is_gone_is_taken_off(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(speed_of_training, "tokens_per_second", lambda *_: 250.0)
+    monkeypatch.setattr(train_room, "tokens_per_second", lambda *_: 250.0)
     now = time.monotonic()
     early, late = (quickstart._rows_in_time(recipe, now - gone) for gone in (0, 60))
     assert late < early

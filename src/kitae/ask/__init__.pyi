@@ -1,4 +1,5 @@
 from .answering import (
+    Answer as Answer,
     answer as answer,
     conversation as conversation,
     generate as generate,

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TypedDict
 
 from kitae.chat import RAW, Message
 from kitae.core.errors import InputError
-from kitae.core.files import JsonDict
 from kitae.core.libraries import quiet_libraries
 from kitae.generate import Chunk, Engine, Settings, open_engine, stream
 from kitae.targets import resolve
+
+
+class Answer(TypedDict):
+    text: str
+    tokens: int
+    finish: str
 
 
 def open_target(target: str, trained: bool = False, template: str | None = None) -> tuple[Engine, str | None]:
@@ -21,7 +27,7 @@ def open_target(target: str, trained: bool = False, template: str | None = None)
 
 def generate(
     target: str, prompt: str, system: str | None = None, settings: Settings | None = None, template: str | None = None
-) -> JsonDict:
+) -> Answer:
     """One answer to one message. `template`: "raw", "chatml" or a Jinja file, instead of the model's own."""
     engine, own_system = open_target(target, template=template)
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 from urllib.parse import urlsplit
 
 import typer
@@ -13,6 +13,9 @@ from kitae.cli.result import Result, grid
 from kitae.core.files import JsonDict
 from kitae.core.formats import LANGUAGES_KNOWN
 from kitae.core.i18n import t
+
+if TYPE_CHECKING:
+    from kitae.curate import SelectReport, SynthReport
 
 _WAYS = "random|longest|ifd|diverse|similar|judge"
 KeyEnv = Annotated[str, typer.Option(metavar="NAME", help=t("help.key-env"))]
@@ -54,9 +57,9 @@ def data_select(
     if compare is not None:
         if sources or form != "auto" or limit is not None:
             raise InputError("compare-sources", where=str(compare))
-        value = compare_selections(compare, out, by, amount, model, tuple(target or []), speaking, sample, seed)
-        failed = any(found.get("failure") for found in value["selections"])
-        return Result(value, "\n\n".join([_compared(value), str(out)]), EXIT_FAILED if failed else 0)
+        compared = compare_selections(compare, out, by, amount, model, tuple(target or []), speaking, sample, seed)
+        failed = any(found.get("failure") for found in compared["selections"])
+        return Result(compared, "\n\n".join([_compared(compared), str(out)]), EXIT_FAILED if failed else 0)
     if not sources or len(by) != 1:
         raise InputError("select-one", where=" ".join(by))
     choice = Choice(ways_of(by[0]), amount, model, tuple(target or []), speaking, sample, seed)
@@ -172,7 +175,7 @@ def _price(text: str) -> tuple[float, float]:
     return asked, said
 
 
-def _selected(value: JsonDict) -> str:
+def _selected(value: SelectReport) -> str:
     lines = [t("select.chosen", chosen=value["chosen"], rows=value["rows"], tokens=value["tokens"])]
     lines += [f"· {t(f'select.left-out.{reason}')}: {count}" for reason, count in value["left_out"].items()]
     lines += [f"· {t('select.unreadable')}: {value['unreadable']}"] if value["unreadable"] else []
@@ -195,7 +198,7 @@ def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.4f}"
 
 
-def _written(value: JsonDict) -> str:
+def _written(value: SynthReport) -> str:
     spent = value["spent"]
     lines = [t("synth.done", kept=value["kept"], wanted=value["wanted"], rejected=value["rejected"])]
     lines.append(t(f"synth.ended.{value['ended']}"))

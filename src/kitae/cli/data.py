@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kitae.cli.help import Group
 from kitae.cli.result import Result, grid
 from kitae.core.errors import EXIT_REFUSED, InputError
-from kitae.core.files import JsonDict
 from kitae.core.formats import FORMATS, NEAR, Format, is_format
 from kitae.core.i18n import t
+
+if TYPE_CHECKING:
+    from kitae.workflows import CleanReport, PreviewReport
 
 _SHOWN = 5  # rows that could not be read
 
@@ -139,17 +141,17 @@ def data_licences(
     return Result(value, "\n\n".join([grid(works), grid(found), "\n".join(f"· {line}" for line in told), t("licence.notes")]))
 
 
-def _unread(report: JsonDict) -> list[str]:
+def _unread(report: CleanReport | PreviewReport) -> list[str]:
     from kitae.data import counted
 
     return [f"{t('data.report.unread')}: {counted(report['unread'])}"] if report["unread"] else []
 
 
-def _counts(report: JsonDict) -> str:
+def _counts(report: CleanReport) -> str:
     return t("data.counts", **{name: report[name] for name in ("rows", "kept", "rejected", "repaired")})
 
 
-def _gates(report: JsonDict) -> str:
+def _gates(report: CleanReport) -> str:
     """Each kind of defect, with the first row that has it."""
     head = [t("data.report.gate"), t("data.report.kind"), t("data.report.rows"), t("data.report.example")]
     rows = []
@@ -163,7 +165,7 @@ def _gates(report: JsonDict) -> str:
     return "\n".join([found, *habits, *_unread(report)])
 
 
-def _lengths(report: JsonDict) -> str:
+def _lengths(report: CleanReport) -> str:
     from kitae.data import spelled_warning
 
     told = report["statistics"]

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from kitae.core.files import JsonDict
 from kitae.core.i18n import t
+
+if TYPE_CHECKING:
+    from kitae.workflows import FormScores, GateResult, VerdictResult
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ def grid(rows: Sequence[Sequence[object]]) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def gate_lines(gates: Sequence[JsonDict]) -> str:
+def gate_lines(gates: Sequence[GateResult]) -> str:
     marks = {"pass": "✓", "refuse": "✗", "warn": "!", "skip": "–"}
     lines = []
     for gate in gates:
@@ -39,14 +42,14 @@ def gate_lines(gates: Sequence[JsonDict]) -> str:
     return "\n".join(lines)
 
 
-def verdict_line(value: JsonDict, only: bool = False) -> str:
+def verdict_line(value: VerdictResult, only: bool = False) -> str:
     if only and value["verdict"] == "ship":
         return t("report.verdict.only")
     alone = any(gate["verdict"] == "skip" and gate["case"] == "no-reference" for gate in value["gates"])
     return t("report.verdict.alone") if alone and value["verdict"] == "ship" else t(f"report.verdict.{value['verdict']}")
 
 
-def form_table(rows: Sequence[JsonDict]) -> str:
+def form_table(rows: Sequence[FormScores]) -> str:
     head = [t(f"report.{key}") for key in ("form", "exact", "stops")] + ["MB", t("report.speed")]
     equal = [row["form"] for row in rows if row["answers_of"]]
     note = "\n" + t("report.equal", forms=", ".join(equal)) if equal else ""

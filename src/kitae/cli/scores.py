@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from kitae.cli.result import grid
 from kitae.core.files import JsonDict
 from kitae.core.i18n import t
 
+if TYPE_CHECKING:
+    from kitae.workflows import EvalReport, SweepReport
 
-def score_table(report: JsonDict) -> str:
+
+def score_table(report: EvalReport) -> str:
     """Scores of `kitae eval`, one column a model."""
     columns = [report["suites"], *([report["suites_against"]] if "against" in report else [])]
     rows = [[t("eval.score"), report["target"], *([report["against"]] if "against" in report else [])]]
@@ -57,7 +62,7 @@ _COLUMNS = {  # of a trial, and how each is written
 }
 
 
-def sweep_table(value: JsonDict) -> str:
+def sweep_table(value: SweepReport) -> str:
     trials = value["trials"]
     settings = [key for key in trials[0] if "." in key]
     shown = [name for name in _COLUMNS if any(name in trial for trial in trials)]

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kitae.cli.help import Group
 from kitae.cli.result import Result, grid
-from kitae.core.files import JsonDict
 from kitae.core.i18n import t
+
+if TYPE_CHECKING:
+    from kitae.workflows import TokenizerFacts, TokenizerReport
 
 _SHOWN = 8
 
@@ -45,7 +47,7 @@ def tokenizer_inspect(
     return Result(value, "\n\n".join([_facts(value), _texts(value), _rare(value), _verdict(value)]))
 
 
-def _facts(value: JsonDict) -> str:
+def _facts(value: TokenizerFacts) -> str:
     none = t("tokenizer.none")
     specials = list(value["special_tokens"])
     more = f" … ({len(specials)})" if len(specials) > _SHOWN else ""
@@ -61,7 +63,7 @@ def _facts(value: JsonDict) -> str:
     return grid(rows)
 
 
-def _texts(value: JsonDict) -> str:
+def _texts(value: TokenizerFacts) -> str:
     names = {"sample.en": t("tokenizer.sample-en"), "sample.ja": t("tokenizer.sample-ja")}
     head = [
         t("tokenizer.text"),
@@ -85,7 +87,7 @@ def _texts(value: JsonDict) -> str:
     return grid([head, *rows])
 
 
-def _rare(value: JsonDict) -> str:
+def _rare(value: TokenizerFacts) -> str:
     rare = value["rare"]
     longest = t("tokenizer.longest", examples=" ".join(map(repr, value["longest"])))
     if rare is None:
@@ -96,7 +98,7 @@ def _rare(value: JsonDict) -> str:
     return "\n".join(lines)
 
 
-def _verdict(value: JsonDict) -> str:
+def _verdict(value: TokenizerFacts | TokenizerReport) -> str:
     proof = value["round_trip"]
     if proof["exact"]:
         return "✓ " + t("tokenizer.exact", characters=proof["characters"], strings=proof["strings"])

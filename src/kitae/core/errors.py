@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from kitae.core.i18n import t
@@ -65,7 +65,7 @@ class Refused(KitaeError):
 
     exit_code = EXIT_REFUSED
 
-    def __init__(self, kind: str, gates: Sequence[dict[str, object]], **fields: object) -> None:
+    def __init__(self, kind: str, gates: Sequence[Mapping[str, object]], **fields: object) -> None:
         self.gates = list(gates)
         where, why = str(fields.pop("where", "")), str(fields.pop("why", ""))
         super().__init__(kind, where=where, why=why, gates=", ".join(str(g["id"]) for g in gates), **fields)

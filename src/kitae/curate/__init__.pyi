@@ -4,6 +4,7 @@ from .ranking import (
 )
 from .selecting import (
     Choice as Choice,
+    SelectReport as SelectReport,
     choose as choose,
     feature_model as feature_model,
     select_data as select_data,
@@ -12,5 +13,6 @@ from .selecting import (
 from .synth import Growth as Growth
 from .synthesis import (
     Synthesis as Synthesis,
+    SynthReport as SynthReport,
     synthesise as synthesise,
 )

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar, get_args
+from typing import TYPE_CHECKING, TypedDict, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,13 +70,26 @@ class Choice:
         return said + (["--seed", str(self.seed)] if self.seed else [])
 
 
+class Selected(TypedDict):
+    rows: int
+    left_out: dict[str, int]  # by reason
+    chosen: int
+    tokens: int
+
+
+class SelectReport(Selected):
+    unreadable: int
+    command: str
+    folder: str
+
+
 @dataclass(frozen=True)
 class Chosen:
     rows: list[int]  # best first
     seen: Seen
 
     @property
-    def report(self) -> JsonDict:
+    def report(self) -> Selected:
         left_out = {name: int(rows.sum()) for name, rows in self.seen.left_out.items() if rows.any()}
         tokens = sum(self.seen.lengths[row] for row in self.rows)
         return {"rows": len(self.seen.lengths), "left_out": left_out, "chosen": len(self.rows), "tokens": tokens}
@@ -93,7 +106,7 @@ def ways_of(text: str) -> tuple[Way, ...]:
 
 def select_data(
     sources: Sequence[Path], out: Path, choice: Choice, form: Format = "auto", limit: int | None = None
-) -> JsonDict:
+) -> SelectReport:
     """Writes the chosen rows as they came, best first; what is known of every row; and a report."""
     check_out(out, sources)
     said = [*choice.arguments(), *(["--format", form] if form != "auto" else [])]
@@ -108,13 +121,13 @@ def select_data(
             chosen = choose([row.talk for row in rows], choice)
         except KeyboardInterrupt as error:
             raise Interrupted("data-interrupted", where=command) from error
-    report = {**chosen.report, "unreadable": len(rejected), "command": command}
+    report: SelectReport = {**chosen.report, "unreadable": len(rejected), "command": command, "folder": str(out)}
     with staged_folder(out) as stage:
         (stage / "kept.jsonl").write_bytes(b"".join(as_line(rows[i].record) for i in chosen.rows))
         (stage / "rejected.jsonl").write_bytes(b"".join(map(as_line, rejected)))
         write_jsonl(stage / "scores.jsonl", _scores([row.talk.source for row in rows], chosen))
-        write_json(stage / "report.json", report)
-    return {**report, "folder": str(out)}
+        write_json(stage / "report.json", {name: value for name, value in report.items() if name != "folder"})
+    return report
 
 
 def _scores(places: Sequence[str], chosen: Chosen) -> list[JsonDict]:

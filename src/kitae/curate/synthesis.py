@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any, NotRequired, TypedDict
 
 from kitae.ask import Budget, ClientSpec, Ledger, Spent
 from kitae.core import interruption
@@ -84,7 +85,23 @@ class Synthesis:
         return said + self.writer.arguments()
 
 
-def synthesise(seeds: Sequence[Path], out: Path, wanted: Synthesis, limit: int | None = None) -> JsonDict:
+class SynthReport(TypedDict):
+    method: str
+    writer: str
+    wanted: int
+    kept: int
+    rejected: int
+    ended: str
+    rounds: int
+    reasons: dict[str, int]
+    spent: dict[str, Any]
+    variety: dict[str, Any]
+    licence: str
+    command: str
+    folder: NotRequired[str]
+
+
+def synthesise(seeds: Sequence[Path], out: Path, wanted: Synthesis, limit: int | None = None) -> SynthReport:
     """Writes rows with their lineage, those that were not kept with their reasons, all calls, and a report."""
     wanted.check()
     wanted.writer.check()
@@ -162,7 +179,7 @@ def _synthesise(
     evaluations: Evaluations | None,
     out: Path,
     command: str,
-) -> JsonDict:
+) -> SynthReport:
     quiet_libraries()
     growth, budget = wanted.growth, wanted.budget
     progress = Progress(t("synth.writing"), growth.rows)
@@ -198,7 +215,7 @@ def _synthesise(
     return {**report, "folder": str(out)}
 
 
-def _report(wanted: Synthesis, tasks: Sequence[Task], grown: Grown, ledger: Ledger, command: str) -> JsonDict:
+def _report(wanted: Synthesis, tasks: Sequence[Task], grown: Grown, ledger: Ledger, command: str) -> SynthReport:
     growth = wanted.growth
     return {
         "method": growth.method,

@@ -1,5 +1,6 @@
 from .feature_cache import FeatureModel as FeatureModel
 from .language import (
+    Scores as Scores,
     bigrams as bigrams,
     predict as predict,
     summary as summary,

@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice, pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -70,7 +71,10 @@ def by_engine(engine: Engine) -> Scorer:
     return score
 
 
-def summary(rows: Sequence[Predicted]) -> JsonDict:
+Scores = dict[str, dict[str, Any]]  # by suite
+
+
+def summary(rows: Sequence[Predicted]) -> dict[str, Any]:
     tokens, size = sum(row.tokens for row in rows), sum(row.bytes for row in rows)
     nats = sum(row.nats for row in rows)
     return {

@@ -8,9 +8,8 @@ from collections.abc import Callable, Sequence
 from kitae.chat import ChatCodec, Conversation
 from kitae.core.console import Progress, with_progress
 from kitae.core.errors import InputError
-from kitae.core.files import JsonDict
 from kitae.core.i18n import t
-from kitae.evaluate.language import by_engine, contexts, predict, summary
+from kitae.evaluate.language import Scores, by_engine, contexts, predict, summary
 from kitae.evaluate.scores import Share, exact_match, mean_difference
 from kitae.generate import Engine, Settings, complete
 
@@ -24,11 +23,11 @@ def score_rows(
     suites: Sequence[str],
     longest: int,
     room: Callable[[Sequence[int]], int],
-) -> tuple[dict[str, dict[int, float]], JsonDict]:
+) -> tuple[dict[str, dict[int, float]], Scores]:
     """(what each row got in each suite, by its number; the summaries). `room`: how many tokens an answer may have where right
     ones have so many. `name`: what errors call the model."""
     each: dict[str, dict[int, float]] = {}
-    result: JsonDict = {}
+    result: Scores = {}
     if "language" in suites:
         found = predict(
             engine.codec, with_progress(t("say.reading-rows"), rows), min(longest, engine.context), by_engine(engine)
@@ -58,9 +57,9 @@ def score_rows(
     return each, result
 
 
-def difference(ours: dict[str, dict[int, float]], theirs: dict[str, dict[int, float]]) -> JsonDict:
+def difference(ours: dict[str, dict[int, float]], theirs: dict[str, dict[int, float]]) -> Scores:
     """Ours less theirs over the rows that both could be asked, with the half width of the 95 % interval."""
-    found: JsonDict = {}
+    found: Scores = {}
     for suite in ours:
         both = sorted(ours[suite].keys() & theirs[suite].keys())
         if both:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from kitae.core.console import console
 from kitae.core.errors import InputError, Refused
-from kitae.core.files import JsonDict, read_json, remove_folder, remove_leftovers, staged_folder, write_json, write_text
+from kitae.core.files import read_json, remove_folder, remove_leftovers, staged_folder, write_json, write_text
 from kitae.core.i18n import t
 from kitae.models import Target
 from kitae.runs import Run
@@ -22,7 +22,7 @@ from kitae.ship.importance_matrix import importance
 from kitae.ship.merge import merge
 from kitae.ship.package import fill_package
 from kitae.ship.quantisation import quantise
-from kitae.ship.report import chain_report, render_html
+from kitae.ship.report import ShipReport, chain_report, render_html
 from kitae.verify import GATES, Gate, RunVerifier, with_missing
 
 PLAIN = "F16"
@@ -84,7 +84,7 @@ class Chain:
 
     # The whole chain
 
-    def run_all(self) -> JsonDict:
+    def run_all(self) -> ShipReport:
         try:
             self._prove()
             return self._package()
@@ -150,7 +150,7 @@ class Chain:
         where = str(self.run.reports / "report.html")
         raise Refused(f"refused-{kind}", [gate.as_dict() for gate in gates], where=where, why=why)
 
-    def _package(self) -> JsonDict:
+    def _package(self) -> ShipReport:
         files = [self.gguf(quant) for quant in self.quants if quant in self.asked]
         report = chain_report(self.run, self.verifier, self.gates, self.run.ship)
         with staged_folder(self.run.ship) as stage:
@@ -161,7 +161,7 @@ class Chain:
         remove_folder(self.run.work)  # everything in it is in the package now
         return report
 
-    def _write_report(self, report: JsonDict) -> None:
+    def _write_report(self, report: ShipReport) -> None:
         write_json(self.run.reports / "report.json", report)
         write_text(self.run.reports / "report.html", render_html(report))
 

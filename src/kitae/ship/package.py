@@ -8,17 +8,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kitae.chat import ollama_template
-from kitae.core.files import JsonDict, read_json, write_json, write_text
+from kitae.core.files import read_json, write_json, write_text
 from kitae.models import STARTERS, open_tokenizer, save_tokenizer
 from kitae.ship.export import has_gguf_form
 from kitae.ship.merge import write_stops
-from kitae.ship.report import render_html
+from kitae.ship.report import ShipReport, render_html
 from kitae.verify import RunVerifier, obligations
 
 BASE = "base"  # a soft prompt's own model, in its package
 
 
-def fill_package(folder: Path, model: Path, files: Sequence[Path], verifier: RunVerifier, report: JsonDict) -> None:
+def fill_package(folder: Path, model: Path, files: Sequence[Path], verifier: RunVerifier, report: ShipReport) -> None:
     """`model`: merged weights, or a soft prompt, which is nothing without its base."""
     for path in [*(p for p in sorted(model.iterdir()) if p.is_file()), *files]:
         _link_or_copy(path, folder / path.name)
@@ -61,7 +61,7 @@ def modelfile(file: str, verifier: RunVerifier) -> str:
     return "\n".join(lines) + "\n"
 
 
-def model_card(verifier: RunVerifier, report: JsonDict, files: Sequence[Path]) -> str:
+def model_card(verifier: RunVerifier, report: ShipReport, files: Sequence[Path]) -> str:
     recipe, manifest = verifier.recipe, verifier.run.manifest
     new = recipe.model.new
     base = f"base_model: {recipe.model.source}\n" if new is None else ""

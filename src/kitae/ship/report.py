@@ -6,17 +6,42 @@ import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, TypedDict
 
-from kitae.core.files import JsonDict
 from kitae.core.html import Line, curves, escape, page
 from kitae.core.i18n import t
 from kitae.runs import Run
-from kitae.verify import Gate, Observation, RunVerifier, Verdict
+from kitae.verify import Gate, Observation, RunVerifier, Verdict, VerdictResult
 
 _SAMPLES = 6
 
 
-def chain_report(run: Run, verifier: RunVerifier, gates: Sequence[Gate], ship: Path | None) -> JsonDict:
+class FormScores(TypedDict):
+    form: str
+    exact_match: float | None
+    stop_rate: float | None
+    size_mb: float
+    tokens_per_second: float | None  # None: nothing was asked
+    answers_of: str | None  # the form that it was proven equal to, and that was asked instead
+
+
+class Sample(TypedDict):
+    prompt: str
+    truth: str
+    answers: dict[str, str]
+
+
+class ShipReport(VerdictResult):
+    run: str
+    created: str
+    package: str | None
+    table: list[FormScores]
+    training: list[dict[str, Any]]
+    validation: list[dict[str, Any]]
+    samples: list[Sample]
+
+
+def chain_report(run: Run, verifier: RunVerifier, gates: Sequence[Gate], ship: Path | None) -> ShipReport:
     seen = verifier.observations
     return {
         "run": run.id,
@@ -30,7 +55,7 @@ def chain_report(run: Run, verifier: RunVerifier, gates: Sequence[Gate], ship: P
     }
 
 
-def _table_row(name: str, seen: Observation, verifier: RunVerifier) -> JsonDict:
+def _table_row(name: str, seen: Observation, verifier: RunVerifier) -> FormScores:
     exact, stops = verifier.shares(seen)
     return {
         "form": name,
@@ -48,7 +73,7 @@ def _size(path: Path) -> int:
     return sum(file.stat().st_size for file in path.glob("*.safetensors"))
 
 
-def _samples(seen: dict[str, Observation], verifier: RunVerifier) -> list[JsonDict]:
+def _samples(seen: dict[str, Observation], verifier: RunVerifier) -> list[Sample]:
     rows = verifier.exam.prompts[:_SAMPLES]
     return [
         {
@@ -60,11 +85,11 @@ def _samples(seen: dict[str, Observation], verifier: RunVerifier) -> list[JsonDi
     ]
 
 
-def render_html(report: JsonDict) -> str:
+def render_html(report: ShipReport) -> str:
     return page(report["run"], lambda lang: _page(report, lang))
 
 
-def _page(report: JsonDict, lang: str) -> str:
+def _page(report: ShipReport, lang: str) -> str:
     def say(key: str) -> str:
         return escape(t(f"report.{key}", lang))
 
@@ -86,7 +111,7 @@ def _page(report: JsonDict, lang: str) -> str:
     )
 
 
-def _equal(report: JsonDict, lang: str) -> str:
+def _equal(report: ShipReport, lang: str) -> str:
     forms = ", ".join(row["form"] for row in report["table"] if row.get("answers_of"))
     return f"<p>{escape(t('report.equal', lang, forms=forms))}</p>" if forms else ""
 
@@ -104,7 +129,7 @@ def _gate(gate: Gate, lang: str) -> str:
     )
 
 
-def _sample(sample: JsonDict, truth: str) -> str:
+def _sample(sample: Sample, truth: str) -> str:
     answers = "".join(f"<tr><th>{escape(name)}</th><td>{escape(text)}</td></tr>" for name, text in sample["answers"].items())
     return (
         f'<div class="sample"><p>{escape(sample["prompt"])}</p><table><tr><th>{truth}</th>'
@@ -112,7 +137,7 @@ def _sample(sample: JsonDict, truth: str) -> str:
     )
 
 
-def _curve(report: JsonDict) -> str:
+def _curve(report: ShipReport) -> str:
     """Training and validation loss over steps."""
     training = [(p["step"], p["loss"]) for p in report["training"] if isinstance(p["loss"], (int, float))]
     validation = [(p["step"], p["loss"]) for p in report["validation"]]

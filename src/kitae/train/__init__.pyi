@@ -12,6 +12,7 @@ from .checks import (
 )
 from .footprint import (
     CHARACTERS_PER_TOKEN as CHARACTERS_PER_TOKEN,
+    Estimate as Estimate,
     estimate as estimate,
     fitted as fitted,
 )

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from statistics import fmean
+from typing import TypedDict
 
 from kitae.chat import ChatCodec
 from kitae.core import processes
 from kitae.core.errors import InputError
-from kitae.core.files import JsonDict
 from kitae.core.hardware import computes_in_bf16, free_gpu_memory, free_memory, has_gpu
 from kitae.data import Rows, spelled_languages
 from kitae.models import Design, Size, light_codec, locate_tokenizer, peek, size_of
@@ -28,7 +28,25 @@ _COUNTED = 1000  # rows by which the tokens of all are told
 _LEAST_AT_ONCE = 64  # tokens; below that a smaller micro-batch is no advice
 
 
-def estimate(recipe: Recipe, rows: Rows) -> JsonDict:
+class Estimate(TypedDict):
+    name: str
+    model: str
+    parameters: int
+    rows: int
+    validation: int
+    duplicates: int
+    tokens: int
+    memory_mb: int
+    micro_batch_tokens: int
+    minutes: float
+    minutes_asking: float
+    minutes_training: float
+    minutes_proof: float
+    spelled: dict[str, float]
+    system: str
+
+
+def estimate(recipe: Recipe, rows: Rows) -> Estimate:
     taught = recipe.train.distill is not None and recipe.train.distill.learn == "answers"
     answered, least = sum(row.teaches or taught for row in rows.validation), recipe.verify.min_validation_rows
     if answered < least:

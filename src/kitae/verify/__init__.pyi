@@ -9,7 +9,9 @@ from .before import (
 from .gate import (
     GATES as GATES,
     Gate as Gate,
+    GateResult as GateResult,
     Verdict as Verdict,
+    VerdictResult as VerdictResult,
     with_missing as with_missing,
 )
 from .observe import Observation as Observation

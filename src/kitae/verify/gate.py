@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Any, Literal, TypedDict, get_args
 
 from kitae.core.files import JsonDict
 from kitae.core.formats import RowGate
@@ -48,6 +48,28 @@ GATES: tuple[str, ...] = (
 )
 
 
+class GateResult(TypedDict):
+    """A gate as programs read it."""
+
+    id: str
+    stage: str
+    verdict: Outcome
+    measured: Any
+    limit: Any
+    evidence: list[str]
+    why: str
+    fix: str
+    subject: str
+    required: bool
+    case: str
+    fields: dict[str, Any]
+
+
+class VerdictResult(TypedDict):
+    verdict: Literal["ship", "refuse", "incomplete"]
+    gates: list[GateResult]
+
+
 @dataclass(frozen=True)
 class Gate:
     """One result. `case` names the sentences that explain it: `gate.<id>.<case>.why` and `.fix`."""
@@ -75,7 +97,7 @@ class Gate:
             return ""
         return t(f"gate.{self.id}.{self.case}.fix", lang, **self.fields)
 
-    def as_dict(self) -> JsonDict:
+    def as_dict(self) -> GateResult:
         return {
             "id": self.id,
             "stage": self.stage,
@@ -92,7 +114,7 @@ class Gate:
         }
 
     @staticmethod
-    def from_dict(value: JsonDict) -> Gate:
+    def from_dict(value: GateResult) -> Gate:
         return Gate(
             value["id"],
             value["verdict"],
@@ -142,7 +164,7 @@ class Verdict:
     def refusals(self) -> list[Gate]:
         return [gate for gate in self.gates if gate.verdict == "refuse"]
 
-    def as_dict(self) -> JsonDict:
+    def as_dict(self) -> VerdictResult:
         return {"verdict": self.verdict, "gates": [gate.as_dict() for gate in self.gates]}
 
 

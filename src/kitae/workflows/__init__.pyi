@@ -18,6 +18,30 @@ from .pulling import (
     ROWS as ROWS,
     pull as pull,
 )
+from .results import (
+    CleanReport as CleanReport,
+    ComparedRun as ComparedRun,
+    Comparison as Comparison,
+    Estimate as Estimate,
+    EvalReport as EvalReport,
+    Exported as Exported,
+    FormScores as FormScores,
+    GateResult as GateResult,
+    LicenceReport as LicenceReport,
+    Merged as Merged,
+    PreviewReport as PreviewReport,
+    PullReport as PullReport,
+    QuickstartReport as QuickstartReport,
+    RoundTripProof as RoundTripProof,
+    Scores as Scores,
+    ShipReport as ShipReport,
+    SplitReport as SplitReport,
+    SweepReport as SweepReport,
+    TokenizerFacts as TokenizerFacts,
+    TokenizerReport as TokenizerReport,
+    TrainReport as TrainReport,
+    VerdictResult as VerdictResult,
+)
 from .selections import compare_selections as compare_selections
 from .shipping import (
     export as export,

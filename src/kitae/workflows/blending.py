@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
 from kitae.core.errors import InputError, RecipeError
-from kitae.core.files import JsonDict
 from kitae.recipe import Blend, in_words, load_recipe
 from kitae.targets import run_named
 from kitae.workflows.training import train
+
+if TYPE_CHECKING:
+    from kitae.workflows.results import TrainReport
 
 
 def blend(
@@ -22,7 +25,7 @@ def blend(
     density: float | None = None,
     scale: float | None = None,
     recipe: Path | None = None,
-) -> JsonDict:
+) -> TrainReport:
     """A new run. Its rows, base and limits are those of `recipe`, or else of the first model that is a run."""
     if len(models) < 2:
         raise InputError("blend-two", where=" ".join(models))

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, cast, get_args
 
 from kitae import __version__
 from kitae.core import interruption
 from kitae.core.errors import InputError, Interrupted
-from kitae.core.files import JsonDict, hash_text, write_text
+from kitae.core.files import hash_text, write_text
 from kitae.core.formats import LANGUAGES_KNOWN, NEAR, REPAIRABLE, Action, Format
 from kitae.data import (
     ACTIONS,
@@ -33,6 +33,9 @@ from kitae.data import (
     read_evaluations,
     report_page,
 )
+
+if TYPE_CHECKING:
+    from kitae.workflows.results import CleanReport, SplitReport
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,7 @@ class Wanted:
         return said + (["--strict"] if self.strict else [])
 
 
-def clean_data(sources: Sequence[Path], out: Path, wanted: Wanted) -> JsonDict:
+def clean_data(sources: Sequence[Path], out: Path, wanted: Wanted) -> CleanReport:
     """Writes `out`, and returns its report."""
     check_out(out, sources)
     name = "dedupe" if wanted.only_duplicates else "clean"
@@ -88,7 +91,7 @@ def clean_data(sources: Sequence[Path], out: Path, wanted: Wanted) -> JsonDict:
         raise Interrupted("data-interrupted", where=command) from error
 
 
-def inspect_data(sources: Sequence[Path], out: Path | None, wanted: Wanted, model: str) -> JsonDict:
+def inspect_data(sources: Sequence[Path], out: Path | None, wanted: Wanted, model: str) -> CleanReport:
     """What cleaning would do and how long rows are; of all that it would write, only the report is kept."""
     from kitae.data import LOOKED_AT, spelled_languages
     from kitae.models import TokenCounter, light_vocabulary
@@ -105,7 +108,7 @@ def inspect_data(sources: Sequence[Path], out: Path | None, wanted: Wanted, mode
         some = [*islice(rows, 0, None, max(1, report["kept"] // LOOKED_AT))]
         report["spelled"] = spelled_languages(light_vocabulary(source), some)
     if out is not None:
-        write_text(out / PAGE, report_page(report))
+        write_text(out / PAGE, report_page({**report}))
         report = {**report, "page": str(out / PAGE)}
     return report
 
@@ -122,7 +125,9 @@ def _tokenizer_of(model: str) -> str:
     return str(source.absolute())
 
 
-def split_data(sources: Sequence[Path], out: Path, shares: Shares, form: Format = "auto", limit: int | None = None) -> JsonDict:
+def split_data(
+    sources: Sequence[Path], out: Path, shares: Shares, form: Format = "auto", limit: int | None = None
+) -> SplitReport:
     """Writes the parts and their report; `proven` says whether none of their rows is in two."""
     check_out(out, sources)
     if not shares.validation > 0:
@@ -135,13 +140,13 @@ def split_data(sources: Sequence[Path], out: Path, shares: Shares, form: Format 
     said += ["--limit", str(limit)] if limit is not None else []
     command = shlex.join(["kitae", "data", "split", *map(str, sources), "--out", str(out), *said])
     report = partition(sources, out, shares, form, limit, command)
-    return {**report, "proven": is_disjoint(report), "folder": str(out)}
+    return cast("SplitReport", {**report, "proven": is_disjoint(report), "folder": str(out)})
 
 
-def _cleaned(sources: Sequence[Path], out: Path, wanted: Wanted, told: Told) -> JsonDict:
+def _cleaned(sources: Sequence[Path], out: Path, wanted: Wanted, told: Told) -> CleanReport:
     inputs = Inputs(sources, wanted.form, wanted.limit, wanted.strict)
     with interruption.heard():
-        return clean_files(inputs, out, wanted.made(), told)
+        return cast("CleanReport", clean_files(inputs, out, wanted.made(), told))
 
 
 def _rule(text: str) -> tuple[str, Action]:

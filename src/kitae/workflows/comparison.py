@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kitae.core import paths
 from kitae.core.console import console
 from kitae.core.errors import InputError
-from kitae.core.files import JsonDict, hash_text, read_text, write_text
+from kitae.core.files import hash_text, read_text, write_text
 from kitae.core.html import Line, curves, escape, page
 from kitae.core.i18n import t
 from kitae.core.libraries import quiet_libraries
@@ -18,6 +18,9 @@ from kitae.recipe import Recipe, load_recipe
 from kitae.runs import Run, find_run
 from kitae.workflows.evaluation import held_out, scored
 from kitae.workflows.sweeps import training_numbers
+
+if TYPE_CHECKING:
+    from kitae.workflows.results import Comparison
 
 _NUMBERS = {  # of training, and how each is written
     "validation_loss": ".4f",
@@ -31,7 +34,7 @@ _SCORES = {"language": ("bits_per_byte", ".4f"), "exact_match": ("share", ".1%")
 _COLOURS = 8  # that the page knows
 
 
-def compare(runs: Sequence[str], out: Path | None = None) -> JsonDict:
+def compare(runs: Sequence[str], out: Path | None = None) -> Comparison:
     """On the rows that the first run held out, unless another was trained on them."""
     found = [find_run(run) for run in runs]
     if len({run.id for run in found}) < 2:
@@ -54,7 +57,7 @@ def compare(runs: Sequence[str], out: Path | None = None) -> JsonDict:
     for run, recipe in zip(found, recipes, strict=True):
         console.say(t("say.compare", run=run.id, count=len(rows)))
         found_scores.append(scored(run.id, rows, suites, longest, recipe, trained=True))
-    value: JsonDict = {
+    value: Comparison = {
         "rows": len(rows),
         "settings": _differing([_settings(recipe) for recipe in recipes]),
         "runs": [
@@ -75,7 +78,7 @@ def compare(runs: Sequence[str], out: Path | None = None) -> JsonDict:
     return {**value, "page": str(target)}
 
 
-def comparison_rows(value: JsonDict, lang: str | None = None) -> list[list[str]]:
+def comparison_rows(value: Comparison, lang: str | None = None) -> list[list[str]]:
     """A table: one column a run."""
     runs = value["runs"]
     rows = [["", *(run["run"] for run in runs)]]
@@ -94,11 +97,11 @@ def comparison_rows(value: JsonDict, lang: str | None = None) -> list[list[str]]
     return rows
 
 
-def _written(value: float | None, form: str) -> str:
+def _written(value: object, form: str) -> str:
     return "–" if value is None else f"{value:{form}}"
 
 
-def _apart(found: JsonDict | None, form: str) -> str:
+def _apart(found: dict[str, Any] | None, form: str) -> str:
     if found is None:
         return ""
     error = "–" if found["plus_minus"] is None else f"{found['plus_minus']:{form}}"
@@ -125,11 +128,11 @@ def _differing(recipes: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     return {key: each for key, each in values.items() if any(value != each[0] for value in each)}
 
 
-def _page(runs: Sequence[Run], value: JsonDict) -> str:
+def _page(runs: Sequence[Run], value: Comparison) -> str:
     return page("compare", lambda lang: _body(runs, value, comparison_rows(value, lang), lang))
 
 
-def _body(runs: Sequence[Run], value: JsonDict, table: Sequence[Sequence[object]], lang: str) -> str:
+def _body(runs: Sequence[Run], value: Comparison, table: Sequence[Sequence[object]], lang: str) -> str:
     lines = []
     for number, run in enumerate(runs):
         css = f"line{number % _COLOURS}"

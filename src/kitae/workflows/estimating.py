@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from kitae.core.files import JsonDict
+from typing import TYPE_CHECKING
+
 from kitae.core.libraries import quiet_libraries
 from kitae.recipe import Recipe
 from kitae.train import check_parts, check_template, find_packages, names_parts
 from kitae.workflows.rows import gather_rows
 
+if TYPE_CHECKING:
+    from kitae.workflows.results import Estimate
 
-def estimate(recipe: Recipe) -> JsonDict:
+
+def estimate(recipe: Recipe) -> Estimate:
     """By file headers and settings alone; no weights are loaded."""
     from kitae.train import estimate as estimated
 

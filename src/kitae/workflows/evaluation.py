@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kitae.ask import open_target
 from kitae.chat import Conversation
 from kitae.core.errors import InputError
-from kitae.core.files import JsonDict, write_json
+from kitae.core.files import write_json
 from kitae.core.libraries import quiet_libraries
 from kitae.data import Rows, read_conversations
 from kitae.models import STARTERS
@@ -16,13 +17,16 @@ from kitae.recipe import Evaluate, Recipe, load_recipe
 from kitae.runs import Run, find_run
 from kitae.targets import run_named
 
+if TYPE_CHECKING:
+    from kitae.workflows.results import EvalReport, Scores
+
 SUITES = ("language", "exact_match")
 _LONGEST = 1024  # tokens of a piece of text, where no recipe says how long the model's own were
 
 
 def evaluate(
     target: str, suites: Sequence[str] = (), against: str | None = None, data: Path | None = None, limit: int | None = None
-) -> JsonDict:
+) -> EvalReport:
     """`data`: rows to ask; otherwise those that a run held out."""
     unknown = [name for name in suites if name not in SUITES]
     if unknown:
@@ -40,7 +44,7 @@ def evaluate(
     run = run_named(target)
     if run and recipe is not None and recipe.model.new is not None and "language" in wanted and data is None:
         result["language"]["bigrams"] = _bigrams(target, recipe, rows)
-    report: JsonDict = {"target": target, "rows": len(rows), "suites": result}
+    report: EvalReport = {"target": target, "rows": len(rows), "suites": result}
     if against is not None:
         theirs, result = scored(against, rows, wanted, longest, recipe)
         report |= {"against": against, "suites_against": result, "difference": difference(scores, theirs)}
@@ -56,7 +60,7 @@ def scored(
     longest: int,
     recipe: Recipe | None,
     trained: bool = False,
-) -> tuple[dict[str, dict[int, float]], JsonDict]:
+) -> tuple[dict[str, dict[int, float]], Scores]:
     """What `evaluate.score_rows` gives for what a user names. The recipe says how long its answers may be."""
     from kitae.evaluate import score_rows
 
@@ -87,7 +91,7 @@ def held_out(run: Run) -> list[Conversation]:
     return kept.test or kept.validation
 
 
-def _bigrams(target: str, recipe: Recipe, rows: Sequence[Conversation]) -> JsonDict:
+def _bigrams(target: str, recipe: Recipe, rows: Sequence[Conversation]) -> Scores:
     from kitae.evaluate import bigrams, predict, summary
     from kitae.models import open_codec
 

@@ -7,11 +7,12 @@ import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kitae.core import paths
 from kitae.core.console import console
 from kitae.core.errors import KitaeError, Refused
-from kitae.core.files import JsonDict, creating, write_text
+from kitae.core.files import creating, write_text
 from kitae.core.hardware import computes_in_bf16
 from kitae.core.i18n import t
 from kitae.core.libraries import quiet_libraries
@@ -21,6 +22,9 @@ from kitae.recipe import STARTER, load_recipe
 from kitae.workflows.rows import gather_rows
 from kitae.workflows.shipping import ship
 from kitae.workflows.training import train
+
+if TYPE_CHECKING:
+    from kitae.workflows.results import QuickstartReport, ShipReport
 
 ROWS = {"train": 2200, "validation": 32, "test": 200}
 _RATE, _RATE_ROWS = 3e-3, 600  # the peak rate that was best for so many rows; more rows are more steps, and each may be smaller
@@ -56,7 +60,7 @@ ship: {{gguf: [F16, Q4_K_M]}}
 """
 
 
-def quickstart(out: Path | None = None, seed: int = 0, prompts: int = 48, full: bool = False) -> JsonDict:
+def quickstart(out: Path | None = None, seed: int = 0, prompts: int = 48, full: bool = False) -> QuickstartReport:
     """Writes data and recipe to `out`, trains, proves, ships. `prompts`: how many test messages are answered. `full`: trains on
     all rows, however long that takes; otherwise on as many as the machine can learn from in a few minutes."""
     began = time.monotonic()
@@ -87,7 +91,7 @@ def _rate(rows: int) -> float:
     return _RATE * min(1.0, math.sqrt(_RATE_ROWS / rows))
 
 
-def _shipped(run: str) -> JsonDict:
+def _shipped(run: str) -> ShipReport:
     """A model that learned from few rows may lose too much in four bits; then it is shipped in eight."""
     try:
         return ship(run)

@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kitae.core.errors import InputError
-from kitae.core.files import JsonDict
 from kitae.core.formats import Format
 from kitae.data import Claim, each_found, files_of
 from kitae.recipe import load_recipe
 
+if TYPE_CHECKING:
+    from kitae.workflows.results import LicenceReport
+
 _FIELDS = ("licence", "license", "_licence", "_license")  # of rows that say it themselves
 
 
-def licences(recipe: Path | None, overrides: Sequence[str], said: Sequence[str]) -> JsonDict:
+def licences(recipe: Path | None, overrides: Sequence[str], said: Sequence[str]) -> LicenceReport:
     """Of a recipe with its files, and of claims as KIND=LICENCE."""
     from kitae.verify import claims_of, verdicts  # which brings large libraries, and other commands of the room need none
 

@@ -6,6 +6,7 @@ import contextlib
 from collections import Counter
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 from kitae.core import interruption
 from kitae.core.console import Progress, console
@@ -16,10 +17,13 @@ from kitae.core.i18n import t
 from kitae.core.libraries import quiet_libraries
 from kitae.data import HubSet, as_line, catalogue, downloaded, each_entry, files_of, is_hub, readable_as
 
+if TYPE_CHECKING:
+    from kitae.workflows.results import PullReport
+
 ROWS, REJECTED, CARD = "rows.jsonl", "rejected.jsonl", "source.json"
 
 
-def pull(name: str, out: Path | None = None, limit: int | None = None) -> JsonDict:
+def pull(name: str, out: Path | None = None, limit: int | None = None) -> PullReport:
     """All of it through the hub's own cache, where a fetch that was cut off goes on; with a limit, only what is needed."""
     entry = catalogue().get(name)
     if entry is None and not is_hub(Path(name)):
@@ -44,13 +48,13 @@ def pull(name: str, out: Path | None = None, limit: int | None = None) -> JsonDi
             "limit": limit,
         }
         with staged_folder(folder) as stage:
-            card |= _write(stage, files, form, limit, entry.rows if entry and limit is None else limit)
-            card["sha256"] = sha256(stage / ROWS)
+            counts = _write(stage, files, form, limit, entry.rows if entry and limit is None else limit)
+            card |= {**counts, "sha256": sha256(stage / ROWS)}
             write_json(stage / CARD, card)
-    return {**card, "folder": str(folder)}
+    return cast("PullReport", {**card, "folder": str(folder)})
 
 
-def _write(stage: Path, files: list[Path], form: Format, limit: int | None, expected: int | None) -> JsonDict:
+def _write(stage: Path, files: list[Path], form: Format, limit: int | None, expected: int | None) -> dict[str, int]:
     counts: Counter[str] = Counter()
     with (
         (stage / ROWS).open("wb") as rows,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from kitae.core.console import console
 from kitae.core.errors import InputError, KitaeError
-from kitae.core.files import JsonDict, refuse_taken, staged_file, staged_folder
+from kitae.core.files import refuse_taken, staged_file, staged_folder
 from kitae.core.i18n import t
 from kitae.core.libraries import quiet_libraries
 from kitae.models import locate, read_gguf_header
@@ -23,15 +23,17 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from kitae.workflows.results import Exported, Merged, ShipReport, VerdictResult
 
-def verify(target: str, against: str | None = None, only: Sequence[str] = (), template: str | None = None) -> JsonDict:
+
+def verify(target: str, against: str | None = None, only: Sequence[str] = (), template: str | None = None) -> VerdictResult:
     quiet_libraries()
     from kitae.verify import verify_target
 
     return verify_target(target, against, only, template).as_dict()
 
 
-def merge(run: str) -> JsonDict:
+def merge(run: str) -> Merged:
     quiet_libraries()
     from kitae.ship import Chain
 
@@ -41,7 +43,7 @@ def merge(run: str) -> JsonDict:
     return {"run": found.id, "folder": str(folder)}
 
 
-def export(target: str, quant: str, out: Path | None = None) -> JsonDict:
+def export(target: str, quant: str, out: Path | None = None) -> Exported:
     """A GGUF file of a run, a model folder, a hub id or an F16 GGUF file."""
     quiet_libraries()
     from kitae.ship import Chain, general_sequences, importance, quantise, to_gguf, weighs
@@ -91,7 +93,7 @@ def _importance_of(file: Path, quant: str) -> dict[str, npt.NDArray[np.float32]]
         return None
 
 
-def ship(run: str, quants: Sequence[str] = (), out: Path | None = None) -> JsonDict:
+def ship(run: str, quants: Sequence[str] = (), out: Path | None = None) -> ShipReport:
     """The whole proof chain. Returns the report; raises `Refused`, leaving a report and no package, when a gate says no."""
     quiet_libraries()
     from kitae.ship import Chain

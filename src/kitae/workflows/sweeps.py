@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, TypedDict
 
 import yaml
 
@@ -26,6 +27,9 @@ from kitae.core.i18n import t
 from kitae.core.workers import finish
 from kitae.recipe import Recipe, load_recipe, recipe_yaml
 from kitae.runs import Run, all_runs
+
+if TYPE_CHECKING:
+    from kitae.workflows.results import SweepReport
 
 _SEED = "train.seed"
 _LONGEST_NAME = 48
@@ -61,7 +65,7 @@ def _hash(path: Path) -> str:
     return sha256(path)
 
 
-def sweep(recipe: Path, grid: Sequence[str], overrides: Sequence[str] = ()) -> JsonDict:
+def sweep(recipe: Path, grid: Sequence[str], overrides: Sequence[str] = ()) -> SweepReport:
     """`grid`: key=value,value … for each setting that is to be varied."""
     axes = [_axis(axis) for axis in grid]
     keys = [axis[0].partition("=")[0] for axis in axes]
@@ -159,8 +163,17 @@ def _scores(run: Run) -> JsonDict:
     return scores | training_numbers(run)
 
 
-def training_numbers(run: Run) -> JsonDict:
-    """What training took."""
+class TrainingNumbers(TypedDict, total=False):
+    """What training took; empty where there was no step."""
+
+    parameters: int
+    learned: int | None
+    tokens_per_second: float
+    seconds: float
+    memory_mb: float
+
+
+def training_numbers(run: Run) -> TrainingNumbers:
     steps = list(run.events("step"))
     if not steps:
         return {}

@@ -8,11 +8,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kitae.chat import HfVocabulary
 from kitae.core.console import Progress
 from kitae.core.errors import InputError
-from kitae.core.files import JsonDict, refuse_taken, staged_folder
+from kitae.core.files import refuse_taken, staged_folder
 from kitae.core.i18n import t
 from kitae.core.libraries import quiet_libraries
 from kitae.data import read_texts
@@ -34,6 +35,9 @@ from kitae.models.vocabulary import (
 )
 from kitae.targets import base_target, run_named
 
+if TYPE_CHECKING:
+    from kitae.workflows.results import RoundTripProof, TokenizerFacts, TokenizerReport
+
 SAMPLE_MB = 64
 
 
@@ -45,7 +49,7 @@ def train_tokenizer(
     pre: str | None = None,
     special: Sequence[str] = (),
     sample_mb: int = SAMPLE_MB,
-) -> JsonDict:
+) -> TokenizerReport:
     """A folder with a new tokenizer. Files of any size are read once, and an even sample of them is learned from."""
     start = time.monotonic()
     order = Order.of(kind, size, pre, special)
@@ -75,7 +79,7 @@ def train_tokenizer(
     }
 
 
-def inspect_tokenizer(target: str, on: Sequence[Path] = (), rare: int = 10) -> JsonDict:
+def inspect_tokenizer(target: str, on: Sequence[Path] = (), rare: int = 10) -> TokenizerFacts:
     """What a tokenizer is and does, on two small texts that say the same in English and Japanese and on files of the user's."""
     for path in on:
         if not path.exists():  # told before large libraries load
@@ -130,7 +134,7 @@ def _terminator(folder: Path) -> str | None:
     return None if codec.terminator is None else codec.vocabulary.decode([codec.terminator])
 
 
-def _as_dict(proof: RoundTrip) -> JsonDict:
+def _as_dict(proof: RoundTrip) -> RoundTripProof:
     return {
         "exact": proof.exact,
         "characters": proof.characters,

@@ -12,7 +12,7 @@ from kitae.chat import Conversation
 from kitae.core import interruption, processes
 from kitae.core.console import console
 from kitae.core.errors import InputError, Interrupted, KitaeError, Refused, first_line
-from kitae.core.files import JsonDict, read_text, remove_leftovers, write_json
+from kitae.core.files import read_text, remove_leftovers, write_json
 from kitae.core.hardware import ran_out_of_memory
 from kitae.core.i18n import t
 from kitae.core.libraries import quiet_libraries
@@ -27,9 +27,10 @@ from kitae.workflows.rows import gather_rows
 if TYPE_CHECKING:
     from kitae.train import Prepared
     from kitae.verify import Gate, RunVerifier
+    from kitae.workflows.results import TrainReport
 
 
-def train(recipe: Recipe | str | Path | None = None, overrides: Sequence[str] = (), resume: str | None = None) -> JsonDict:
+def train(recipe: Recipe | str | Path | None = None, overrides: Sequence[str] = (), resume: str | None = None) -> TrainReport:
     """Trains, and returns the run with the gates before and after. Raises `Refused` when a gate says no."""
     shared = ["train.shard=true"] if processes.launcher_shares_weights() else []
     if processes.number() > 0:
@@ -38,7 +39,9 @@ def train(recipe: Recipe | str | Path | None = None, overrides: Sequence[str] = 
         return _lead(recipe, overrides, resume, shared)
 
 
-def _lead(recipe: Recipe | str | Path | None, overrides: Sequence[str], resume: str | None, shared: Sequence[str]) -> JsonDict:
+def _lead(
+    recipe: Recipe | str | Path | None, overrides: Sequence[str], resume: str | None, shared: Sequence[str]
+) -> TrainReport:
     """What the first process does, or the only one."""
     rows: Rows | None = None
     if resume is not None:
@@ -57,7 +60,7 @@ def _lead(recipe: Recipe | str | Path | None, overrides: Sequence[str], resume: 
             return _train(run, rows, shared)
 
 
-def _train(run: Run, rows: Rows | None, shared: Sequence[str]) -> JsonDict:
+def _train(run: Run, rows: Rows | None, shared: Sequence[str]) -> TrainReport:
     """`rows`: those of a new run; None goes on with an interrupted one. `shared`: what a launcher sets."""
     from kitae.train import check_positions, fit, manifest, prepare
     from kitae.verify import RunVerifier, Verdict, after_training, inputs
@@ -76,7 +79,7 @@ def _train(run: Run, rows: Rows | None, shared: Sequence[str]) -> JsonDict:
     else:
         check_positions(prepared)
         run.write_manifest({**manifest(prepared), "system": _shared_system(rows.train)})
-    report: JsonDict = {"run": run.id, "path": str(run.path)}
+    report: TrainReport = {"run": run.id, "path": str(run.path)}
     before = list(_before_gates(prepared, RunVerifier(run)))
     report["before"] = [gate.as_dict() for gate in before]
     write_json(run.reports / "train.json", report)
@@ -109,7 +112,7 @@ def _before_gates(prepared: Prepared, verifier: RunVerifier) -> Iterator[Gate]:
         yield stop_token_trainable(prepared, verifier.stop_probability)
 
 
-def _help(shared: Sequence[str]) -> JsonDict:
+def _help(shared: Sequence[str]) -> TrainReport:
     """One of several processes: takes its share of the steps of a run that the first has begun, and writes nothing."""
     quiet_libraries()
     from kitae.train import fit, prepare
