@@ -31,22 +31,6 @@ class ClientSpec:
     def model(self) -> str:
         return self.who.partition("#")[2] if self.is_endpoint else self.who
 
-    def arguments(self) -> list[str]:
-        """Of an endpoint, where they are not as usual."""
-        told = (
-            ("key-env", self.key_env),
-            ("at-once", self.at_once),
-            ("per-minute", self.per_minute),
-            ("timeout", self.timeout),
-        )
-        usual = ClientSpec("")
-        return [
-            part
-            for name, value in told
-            if self.is_endpoint and value != getattr(usual, name.replace("-", "_"))
-            for part in (f"--{name}", str(value))
-        ]
-
     def check(self) -> None:
         """Whether there is such a model, or may be such an endpoint. No endpoint is asked."""
         if self.is_endpoint:

@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -39,6 +40,7 @@ def run(arguments: Sequence[str]) -> int:
     flags = Flags()
     try:
         rest = _take_flags(list(arguments), flags)
+        console.command = shlex.join(["kitae", *rest])
         return _run(rest, flags)
     except KitaeError as error:
         return _failed(error, flags)

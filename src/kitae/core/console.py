@@ -20,6 +20,7 @@ _BLINK = 0.2  # seconds between two looks of a moving line
 class Console:
     quiet: bool = False
     debug: bool = False
+    command: str = ""  # the one that is running, as it was typed; "" for a program that calls functions
     relay: Path | None = None  # in a process that works for another: the file in which that one looks how far it is
 
     @property
@@ -29,6 +30,10 @@ class Console:
     @property
     def coloured(self) -> bool:
         return sys.stderr.isatty() and "NO_COLOR" not in os.environ
+
+    def again(self, function: str) -> str:
+        """What to do to repeat what is being done."""
+        return self.command or f"kitae.{function}(…)"
 
     def say(self, text: str) -> None:
         if not self.quiet:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from kitae.ask import ClientSpec
 from kitae.chat import Conversation
 from kitae.core import interruption, paths
-from kitae.core.console import Progress
+from kitae.core.console import Progress, console
 from kitae.core.errors import InputError, Interrupted
 from kitae.core.files import JsonDict, alone, hash_text, staged_folder, write_json, write_jsonl
 from kitae.core.formats import Format, Way
@@ -59,16 +58,6 @@ class Choice:
         if self.judge is not None:
             self.judge.check()
 
-    def arguments(self) -> list[str]:
-        said = ["--by", "+".join(self.ways)]
-        for name, value in (("rows", self.amount.rows), ("share", self.amount.share), ("tokens", self.amount.tokens)):
-            said += [f"--{name}", str(value)] if value is not None else []
-        said += ["--model", self.model] if self.model != Choice.model else []
-        said += [part for target in self.targets for part in ("--target", str(target))]
-        said += ["--judge", self.judge.who, *self.judge.arguments()] if self.judge else []
-        said += ["--sample", str(self.sample)] if self.sample is not None else []
-        return said + (["--seed", str(self.seed)] if self.seed else [])
-
 
 class Selected(TypedDict):
     rows: int
@@ -109,9 +98,7 @@ def select_data(
 ) -> SelectReport:
     """Writes the chosen rows as they came, best first; what is known of every row; and a report."""
     check_out(out, sources)
-    said = [*choice.arguments(), *(["--format", form] if form != "auto" else [])]
-    said += ["--limit", str(limit)] if limit is not None else []
-    command = shlex.join(["kitae", "data", "select", *map(str, sources), "--out", str(out), *said])
+    command = console.again("select_data")
     choice.check()
     with interruption.heard():
         try:

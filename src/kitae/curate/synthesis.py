@@ -6,7 +6,6 @@ command, perhaps with more rows or a larger budget, asks only for what is not th
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -61,29 +60,6 @@ class Synthesis:
         if self.growth.method == "craft" and self.growth.answers > 1:
             raise InputError("synth-craft-answers")
 
-    def arguments(self) -> list[str]:
-        growth, budget, said = self.growth, self.budget, ["--method", self.growth.method]
-        said += ["--writer", self.writer.who, "--rows", str(growth.rows)]
-        for name, value in (
-            ("judge", self.judge.who if self.judge else None),
-            ("language", growth.languages[0] if growth.languages else None),
-            ("answers", growth.answers if growth.answers > 1 else None),
-            ("keep", growth.keep if growth.keep != "all" else None),
-            ("budget-tokens", budget.tokens),
-            ("budget", budget.money),
-            ("price", ",".join(map(str, budget.price)) if any(budget.price) else None),
-            ("temperature", growth.temperature),
-            ("max-tokens", growth.max_tokens),
-            ("licence", ", ".join(growth.licences) or None),
-            ("seed", growth.seed or None),
-        ):
-            said += [f"--{name}", str(value)] if value is not None else []
-        for name, paths in (("corpus", self.corpus), ("evaluation", self.evaluations)):
-            said += [part for path in paths for part in (f"--{name}", str(path))]
-        if self.judge is not None and self.judge.is_endpoint and self.judge.key_env:
-            said += ["--judge-key-env", self.judge.key_env]
-        return said + self.writer.arguments()
-
 
 class SynthReport(TypedDict):
     method: str
@@ -107,8 +83,7 @@ def synthesise(seeds: Sequence[Path], out: Path, wanted: Synthesis, limit: int |
     wanted.writer.check()
     if wanted.judge is not None:
         wanted.judge.check()
-    limited = ["--limit", str(limit)] if limit is not None else []
-    command = shlex.join(["kitae", "data", "synth", *map(str, seeds), "--out", str(out), *wanted.arguments(), *limited])
+    command = console.again("synthesise")
     with interruption.heard():
         try:
             unreadable: list[InputError] = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, cast, get_args
 
 from kitae import __version__
 from kitae.core import interruption
+from kitae.core.console import console
 from kitae.core.errors import InputError, Interrupted
 from kitae.core.files import hash_text, write_text
 from kitae.core.formats import LANGUAGES_KNOWN, NEAR, REPAIRABLE, Action, Format
@@ -70,21 +70,11 @@ class Wanted:
         parts = (*sorted(self.rules), "", *self.languages, "", contents(self.evaluations))
         return hash_text(__version__, *parts, str(self.near), str(self.only_duplicates))
 
-    def arguments(self) -> list[str]:
-        said = [part for rule in self.rules for part in ("--rule", rule)] if not self.only_duplicates else []
-        said += [part for language in self.languages for part in ("--language", language)]
-        said += [part for path in self.evaluations for part in ("--evaluation", str(path))]
-        said += ["--near", str(self.near)] if self.near != Wanted.near else []
-        said += ["--format", self.form] if self.form != "auto" else []
-        said += ["--limit", str(self.limit)] if self.limit is not None else []
-        return said + (["--strict"] if self.strict else [])
-
 
 def clean_data(sources: Sequence[Path], out: Path, wanted: Wanted) -> CleanReport:
     """Writes `out`, and returns its report."""
     check_out(out, sources)
-    name = "dedupe" if wanted.only_duplicates else "clean"
-    command = shlex.join(["kitae", "data", name, *map(str, sources), "--out", str(out), *wanted.arguments()])
+    command = console.again("clean_data")
     try:
         return {**_cleaned(sources, out, wanted, Told(wanted.settings(), command, report_page)), "folder": str(out)}
     except KeyboardInterrupt as error:
@@ -99,8 +89,7 @@ def inspect_data(sources: Sequence[Path], out: Path | None, wanted: Wanted, mode
     if out is not None:
         check_out(out, sources)
     source = _tokenizer_of(model)
-    command = shlex.join(["kitae", "data", "inspect", *map(str, sources), *wanted.arguments(), "--model", model])
-    told = Told(wanted.settings(), command, report_page, TokenCounter(source))
+    told = Told(wanted.settings(), console.again("inspect_data"), report_page, TokenCounter(source))
     with tempfile.TemporaryDirectory() as name:
         report = _cleaned(sources, Path(name) / "rows", wanted, told)
         kept = Path(name) / "rows" / KEPT
@@ -134,12 +123,7 @@ def split_data(
         raise InputError("split-none", where="--validation")
     if shares.validation + shares.test >= 1:
         raise InputError("split-shares", where=f"{shares.validation} + {shares.test}")
-    said = ["--validation", str(shares.validation), "--test", str(shares.test), "--by", shares.by, "--seed", str(shares.seed)]
-    said += ["--near", str(shares.near), "--format", form]
-    said += ["--stratify", shares.stratify] if shares.stratify is not None else []
-    said += ["--limit", str(limit)] if limit is not None else []
-    command = shlex.join(["kitae", "data", "split", *map(str, sources), "--out", str(out), *said])
-    report = partition(sources, out, shares, form, limit, command)
+    report = partition(sources, out, shares, form, limit, console.again("split_data"))
     return cast("SplitReport", {**report, "proven": is_disjoint(report), "folder": str(out)})
 
 

@@ -56,7 +56,7 @@ def compare_selections(
     fingerprint = feature_model(model).target.fingerprint() if read else []
     made = {
         "recipe": hash_text(recipe_yaml(wanted), files, *fingerprint),
-        "choices": [choice.arguments() for choice in choices.values()],
+        "choices": [repr(choice) for choice in choices.values()],
     }
     if not (out / _REPORT).is_file() or read_json(out / _REPORT).get("made") != made:
         check_out(out, [])
