@@ -18,7 +18,8 @@ from kitae.curate.selecting import _REASONS
 from kitae.curate.synth.grow import Ended
 from kitae.data.catalogue import catalogue as data_sets
 from kitae.recipe.wrong import KINDS
-from kitae.verify.gate import GATES, Outcome
+from kitae.verify.gate import Outcome
+from kitae.verify.registry import GATES
 
 SOURCE = Path(kitae.__file__).parent
 TREES = {path.relative_to(SOURCE).as_posix(): ast.parse(path.read_text(encoding="utf-8")) for path in SOURCE.rglob("*.py")}

@@ -23,7 +23,7 @@ from kitae.ship.merge import merge
 from kitae.ship.package import fill_package
 from kitae.ship.quantisation import quantise
 from kitae.ship.report import ShipReport, chain_report, render_html
-from kitae.verify import GATES, Gate, RunVerifier, with_missing
+from kitae.verify import Gate, RunVerifier, gates_of, with_missing
 
 PLAIN = "F16"
 
@@ -92,7 +92,7 @@ class Chain:
             self.verifier.clean()
 
     def _prove(self) -> None:
-        expected = [name for name in GATES if name.startswith(("data.", "chat.", "train."))]
+        expected = gates_of("rows", "base", "trained")
         training = [*self._gates_of_training(), *self.verifier.training_gates()]
         self._check("training", with_missing(training, expected, "not-recorded"))
         if not self.verifier.merges:

@@ -7,7 +7,6 @@ from .before import (
     stop_token_trainable as stop_token_trainable,
 )
 from .gate import (
-    GATES as GATES,
     Gate as Gate,
     GateResult as GateResult,
     Verdict as Verdict,
@@ -19,6 +18,7 @@ from .probes import (
     probe_answers as probe_answers,
     probe_texts as probe_texts,
 )
+from .registry import GATES as GATES, gates_of as gates_of
 from .rights import (
     claims_of as claims_of,
     obligations as obligations,

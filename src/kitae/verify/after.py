@@ -54,7 +54,7 @@ def moved(run: Run) -> Gate:
     run wrote down."""
     gate = "train.adapter-moved"
     if not is_adapter(run.output):
-        return skipped(gate, "no-adapter", required=False)
+        return skipped(gate, "no-adapter")
     tensors = {name: tensor.float() for file in _files(run.output) for name, tensor in _tensors(file)}
     if is_soft_prompt(run.output):
         if not (run.path / SOFT_PROMPT_START).exists():

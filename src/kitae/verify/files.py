@@ -39,7 +39,7 @@ def tokenizer(seen: Observation, reference: Observation | None = None) -> Gate:
     """Some programs know `tokenizer.json` and nothing else. They have to read the same ids."""
     gate, alone = "hf.tokenizer", seen.facts.get("alone")
     if alone is None:
-        return skipped(gate, "no-tokenizer-json", required=False)
+        return skipped(gate, "no-tokenizer-json")
     wrong = [
         f"{seen.facts['rendered'][int(number)][-40:]!r}: {ids_apart(ids, seen.chat_ids[int(number)])}"
         for number, ids in alone["ids"].items()
@@ -100,10 +100,10 @@ def modelfile(path: Path, codec: ChatCodec, file: str | None = None) -> Gate:
     """What Ollama is told of the template and the stops. `file`: the GGUF file that it has to be about."""
     gate = "hf.modelfile"
     if not path.exists():
-        return skipped(gate, "no-modelfile", required=False)
+        return skipped(gate, "no-modelfile")
     said = read_modelfile(path.read_text(encoding="utf-8", errors="replace"))
     if file is not None and said.source is not None and Path(said.source).name != file:
-        return skipped(gate, "no-modelfile", required=False)
+        return skipped(gate, "no-modelfile")
     end = codec.vocabulary.decode([codec.terminator]) if codec.terminator is not None else None
     if end is not None and end not in said.stops:
         return refused(gate, "stops", said.stops, end, [f"PARAMETER stop: {said.stops}", f"template: {end!r}"], token=end)

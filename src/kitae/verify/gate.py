@@ -4,48 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypedDict, get_args
+from typing import Any, Literal, TypedDict
 
 from kitae.core.files import JsonDict
-from kitae.core.formats import RowGate
 from kitae.core.i18n import t
+from kitae.verify.registry import GATES, SKIPS
 
 Outcome = Literal["pass", "refuse", "warn", "skip"]
-
-GATES: tuple[str, ...] = (
-    *get_args(RowGate),
-    "data.licence",
-    "chat.labels-present",
-    "chat.terminator-labelled",
-    "chat.mask-boundary",
-    "chat.prefix-kept",
-    "chat.bos-once",
-    "chat.system-default",
-    "chat.stop-tokens",
-    "train.inputs",
-    "train.validation",
-    "train.finite",
-    "train.adapter-moved",
-    "train.stop-token-trainable",
-    "train.overfit",
-    "merge.complete",
-    "merge.changed",
-    "merge.equivalent",
-    "hf.stops",
-    "hf.loops",
-    "hf.task",
-    "hf.defaults",
-    "hf.tokenizer",
-    "hf.modelfile",
-    "gguf.tokens",
-    "gguf.template",
-    "gguf.equivalent",
-    "gguf.stops",
-    "quant.types",
-    "quant.divergence",
-    "quant.stops",
-    "quant.task",
-)
 
 
 class GateResult(TypedDict):
@@ -144,8 +109,10 @@ def warned(
     return Gate(id, "warn", measured, limit, evidence, case, fields)
 
 
-def skipped(id: str, reason: str, required: bool = True, **fields: object) -> Gate:
-    return Gate(id, "skip", case=reason, fields=fields, required=required)
+def skipped(id: str, reason: str, required: bool | None = None, **fields: object) -> Gate:
+    """`required`: where it depends on more than the reason."""
+    needed = SKIPS[reason] == "required" if required is None else required
+    return Gate(id, "skip", case=reason, fields=fields, required=needed)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ from kitae.verify.evidence import first_difference, texts_apart
 from kitae.verify.gate import Gate, passed, refused, skipped, warned
 from kitae.verify.observe import Observation
 
-COMPARED = ("gguf.tokens", "gguf.template")  # of every file, quantised or not
 _SHOWN = 3
 _SMALL = 200_000_000
 _FAR_IN = 5  # times the limit, at the end of a long text: few tokens are compared there; positions gone wrong cost nats

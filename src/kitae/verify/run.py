@@ -25,6 +25,7 @@ from kitae.verify.after import after_training, inputs
 from kitae.verify.exam import Exam, own_exam
 from kitae.verify.gate import Gate, skipped
 from kitae.verify.observe import Observation, observe
+from kitae.verify.registry import gates_of
 
 
 class RunVerifier:
@@ -149,8 +150,8 @@ class RunVerifier:
         return not is_soft_prompt(self.run.output)
 
     def unmerged_gates(self) -> Iterator[Gate]:
-        for gate in ("merge.complete", "merge.changed", "merge.equivalent"):
-            yield skipped(gate, "soft-prompt", required=False)
+        for gate in gates_of("merge"):
+            yield skipped(gate, "soft-prompt")
 
     def merge_gates(self, folder: Path) -> Iterator[Gate]:
         """`merge.*`: cheap checks of the files first; only a folder that is whole is loaded."""

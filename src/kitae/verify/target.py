@@ -19,14 +19,14 @@ from kitae.train import prepare
 from kitae.verify import behaviour, equal, files, gguf, weights
 from kitae.verify.before import BeforeTraining, bos_once, stop_token_trainable, stop_tokens
 from kitae.verify.exam import Exam, general_exam
-from kitae.verify.gate import GATES, Gate, Verdict, chosen, in_order, skipped, with_missing
+from kitae.verify.gate import Gate, Verdict, chosen, in_order, skipped, with_missing
 from kitae.verify.observe import Observation
+from kitae.verify.registry import GATES, When, compared_in, gates_of, needs_answers
 from kitae.verify.run import RunVerifier
 
 Stages = Iterator[tuple[Iterable[str], Iterable[Gate]]]  # what gates there may be, and these, measured one after another
 
 _PLAIN = ("F32", "F16", "BF16")
-_ANSWERED = ("stops", "loops", "task")  # gates that need whole answers
 
 
 def verify_target(target: str, against: str | None = None, only: Sequence[str] = (), template: str | None = None) -> Verdict:
@@ -36,7 +36,7 @@ def verify_target(target: str, against: str | None = None, only: Sequence[str] =
         raise InputError("gate-unknown", where=", ".join(unknown), why=", ".join(GATES))
     with tempfile.TemporaryDirectory(prefix="kitae-verify-") as folder:
         scratch = Path(folder)
-        answers = not only or any(name.endswith(_ANSWERED) for name in only)
+        answers = not only or needs_answers(set(only))
         if template is not None and run_named(against or target):  # which has its own, and was trained with it
             raise InputError("template-of-run", where=against or target)
         if against is not None:
@@ -92,19 +92,19 @@ class _Alone:
 
     def _not_compared(self, *gates: str) -> Iterator[Gate]:
         for gate in gates:
-            yield skipped(gate, "no-reference", required=False)
+            yield skipped(gate, "no-reference")
 
 
 class _FolderAlone(_Alone):
     """A model folder, or an adapter and its base."""
 
     def stages(self) -> Stages:
-        compared = ["merge.changed", "merge.equivalent", "hf.task"]
+        compared = compared_in("merge", "folder")
         if self._form.kind == "folder":
             whole = weights.complete(self._form.path)
             yield ["merge.complete"], [whole]
             if whole.verdict != "pass":
-                left = [name for name in GATES if name.startswith("hf.")]
+                left = gates_of("folder")
                 yield left, (skipped(name, "not-whole") for name in left)
                 return
         else:
@@ -118,7 +118,7 @@ class _FolderAlone(_Alone):
 
     def _stop_tokens(self) -> Iterator[Gate]:
         if self._form.template == RAW:
-            yield skipped("chat.stop-tokens", "no-template", required=False)
+            yield skipped("chat.stop-tokens", "no-template")
             return
         facts = folder_facts(self._form.folder, self._codec)
         yield stop_tokens(self._codec, facts.stop_tokens, facts.stops)
@@ -135,12 +135,9 @@ class _GgufAlone(_Alone):
     def stages(self) -> Stages:
         quant = _quant(self._form.path)
         gate = "gguf.stops" if quant is None else "quant.stops"
-        compared = list(gguf.COMPARED)
+        compared = compared_in("gguf", "f16" if quant is None else "quant")
         if quant is not None:
-            compared += ["quant.divergence", "quant.task"]
             yield ["quant.types"], [gguf.types(self._form.path, quant)]
-        else:
-            compared.append("gguf.equivalent")
         yield ["chat.stop-tokens"], self._stop_tokens()
         yield ["hf.modelfile"], [files.modelfile(self._form.path.with_name("Modelfile"), self._codec, self._form.path.name)]
         yield ["hf.defaults", "chat.bos-once"], self._facts()
@@ -161,7 +158,7 @@ class _GgufAlone(_Alone):
 
     def _stop_tokens(self) -> Iterator[Gate]:
         if self._form.template == RAW:
-            yield skipped("chat.stop-tokens", "no-template", required=False)
+            yield skipped("chat.stop-tokens", "no-template")
             return
         codec, stops, places = self._told
         yield stop_tokens(codec, stops, {name: [token] for name, token in places.items()})
@@ -173,19 +170,20 @@ class _GgufAlone(_Alone):
 
 def _run(run: Run, scratch: Path) -> Stages:
     verifier = RunVerifier(run, scratch)
-    expected = [name for name in GATES if not name.startswith(("gguf.", "quant."))]
+    expected = gates_of("rows", "base", "trained", "merge", "folder")
     measured: list[Gate] = []
     for ids, gates in _folder_stages(run, verifier):
         yield ids, _noted(gates, measured)
     yield expected, with_missing(measured, expected, "not-made" if run.output.exists() else "not-trained")[len(measured) :]
     folder = _merged_folder(run)
     for quant, path in verifier.wanted_files.items():
-        stage = "gguf." if quant == "F16" else "quant."
-        ids = [name for name in GATES if name.startswith(stage) or (stage == "quant." and name in gguf.COMPARED)]
-        yield ids, (replace(gate, subject=path.name) for gate in _file_gates(verifier, quant, path, folder))
+        yield (
+            gates_of("gguf", _moment(quant)),
+            (replace(gate, subject=path.name) for gate in _file_gates(verifier, quant, path, folder)),
+        )
     if "F16" not in verifier.wanted_files:  # it was not asked for; the other files are proven without it
-        absent = ["gguf.equivalent", "gguf.stops"]
-        yield absent, (skipped(name, "not-kept" if verifier.wanted_files else "no-gguf", required=False) for name in absent)
+        absent = gates_of("f16")
+        yield absent, (skipped(name, "not-kept" if verifier.wanted_files else "no-gguf") for name in absent)
 
 
 def _noted(gates: Iterable[Gate], into: list[Gate]) -> Iterator[Gate]:
@@ -200,9 +198,8 @@ def _merged_folder(run: Run) -> Path | None:
 
 def _file_gates(verifier: RunVerifier, quant: str, path: Path, folder: Path | None) -> Iterator[Gate]:
     if folder is None or not path.exists():
-        for name in GATES:
-            if name.startswith("gguf." if quant == "F16" else "quant."):
-                yield skipped(name, "not-made")
+        for name in gates_of("gguf", "f16") if quant == "F16" else gates_of("quant"):
+            yield skipped(name, "not-made")
     elif quant == "F16":
         yield from verifier.gguf_gates(path, Target(folder, "merged"))
     else:
@@ -210,14 +207,13 @@ def _file_gates(verifier: RunVerifier, quant: str, path: Path, folder: Path | No
 
 
 def _folder_stages(run: Run, verifier: RunVerifier) -> Stages:
-    yield [name for name in GATES if name.startswith(("data.", "chat.")) or name == "train.validation"], _before(run, verifier)
-    yield ["train.stop-token-trainable"], _trainable(run, verifier)
+    yield gates_of("rows"), _before(run, verifier)
+    yield gates_of("base"), _trainable(run, verifier)
     if not run.output.exists():
         return
-    before = ("train.validation", "train.stop-token-trainable")
-    yield [name for name in GATES if name.startswith("train.") and name not in before], verifier.training_gates()
+    yield gates_of("trained"), verifier.training_gates()
     folder = _merged_folder(run)
-    merging, asking = ([name for name in GATES if name.startswith(stage)] for stage in ("merge.", "hf."))
+    merging, asking = gates_of("merge"), gates_of("folder")
     if folder is None:
         if not verifier.merges:
             yield merging, verifier.unmerged_gates()
@@ -247,12 +243,13 @@ def _pair(target: str, against: str, scratch: Path, template: str | None) -> Sta
         exam = general_exam(_codec(reference), _context(reference))
     path, made = Path(target).expanduser(), run_named(target)
     if path.is_dir() and made is None and (is_adapter(path) or reference.kind != "gguf"):
-        ids = [name for name in GATES if name.startswith(("merge.", "hf."))]
-        yield ids, _folder_pair(path.absolute(), reference, verifier, exam, scratch, template)
+        yield gates_of("merge", "folder"), _folder_pair(path.absolute(), reference, verifier, exam, scratch, template)
         return
     form = trained_target(made) if made else _form(target, template or _raw(reference))
-    ids = [name for name in GATES if name.startswith(("merge.", "hf.", "gguf.", "quant.")) or name == "chat.bos-once"]
-    yield ids, _file_pair(form, reference, verifier, exam, scratch)
+    yield (
+        [*gates_of("merge", "folder", "gguf", "f16", "quant"), "chat.bos-once"],
+        _file_pair(form, reference, verifier, exam, scratch),
+    )
 
 
 def _inputs(verifier: RunVerifier) -> Iterator[Gate]:
@@ -338,6 +335,10 @@ def _context(form: Target) -> int | None:
         return read_gguf_header(form.path).fact("context_length", 0) or None
     folder = form.folder
     return folder_facts(folder, open_codec(folder, form.template)).context
+
+
+def _moment(quant: str) -> When:
+    return "f16" if quant == "F16" else "quant"
 
 
 def _quant(path: Path) -> str | None:
