@@ -36,6 +36,18 @@ def test_bf16_as_the_system_tells_of_its_processors(flags: str | None, tmp_path:
 
 
 @pytest.mark.parametrize(
+    ("limit", "fast"),
+    [("AVX2", False), ("AVX512_CORE", False), ("AVX512_CORE_BF16", True), ("avx512_core_amx", True), ("DEFAULT", True)],
+)
+def test_a_person_may_keep_the_library_from_it(limit: str, fast: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kitae.core.hardware, "_GPUS", ())
+    monkeypatch.setattr(kitae.core.hardware, "_CPUS", str(tmp_path / "cpuinfo"))
+    (tmp_path / "cpuinfo").write_text("flags : avx512_bf16")
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
+    assert computes_in_bf16("auto") == fast
+
+
+@pytest.mark.parametrize(
     "error", [MemoryError(), RuntimeError("not enough memory: you tried to allocate"), RuntimeError("shape")]
 )
 def test_a_model_for_which_there_is_no_room_is_not_called_damaged(

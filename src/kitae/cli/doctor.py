@@ -16,13 +16,13 @@ import psutil
 from kitae import __version__
 from kitae.core import paths
 from kitae.core.files import JsonDict
+from kitae.core.hardware import BEYOND_AVX2, computes_in_bf16, cpu_flags
 from kitae.core.i18n import t
 from kitae.core.workers import run_fresh
 from kitae.models import CHOICE, NATIVE, PREBUILT, llama_places, starter_file
 
 _PACKAGES = ("torch", "transformers", "peft", "tokenizers", "gguf")
-_FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
-_NOT_IN_PREBUILT = ("avx512f", "avx512_bf16", "amx_bf16")  # of the instructions that a native build would use
+_NOT_IN_PREBUILT = BEYOND_AVX2  # of the instructions that a native build would use
 _WORTH_IT = 1.1  # times as fast
 
 
@@ -79,7 +79,7 @@ def _notes(found: dict[str, object]) -> list[str]:
     if missing:
         notes.append(t("doctor.missing", packages=", ".join(missing)))
     if found["gpu"] == "–":
-        fast = any(feature in str(found["cpu"]) for feature in ("avx512_bf16", "amx_bf16"))
+        fast = computes_in_bf16("auto")
         notes.append(t("doctor.cpu-bf16" if fast else "doctor.cpu-fp32"))
     if psutil.virtual_memory().available < 4 * 2**30:
         notes.append(t("doctor.little-memory"))
@@ -91,12 +91,7 @@ def _notes(found: dict[str, object]) -> list[str]:
 
 
 def _cpu_features() -> list[str]:
-    try:
-        with Path("/proc/cpuinfo").open(encoding="utf-8") as file:
-            flags = next((line for line in file if line.startswith("flags")), "")
-    except OSError:
-        return []
-    return [feature for feature in _FEATURES if f" {feature}" in flags]
+    return [feature for feature in ("avx2", *BEYOND_AVX2) if feature in cpu_flags()]
 
 
 def _gpus() -> list[str]:

@@ -5,6 +5,7 @@ torch takes seconds to import, so it is asked only where there may be a GPU.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -14,7 +15,10 @@ Precision = Literal["auto", "bf16", "fp32"]
 
 _GPUS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
 _CPUS = "/proc/cpuinfo"
-_MULTIPLY_BF16 = {"avx512_bf16", "amx_bf16"}
+MULTIPLY_BF16 = ("avx512_bf16", "amx_bf16")  # instructions
+BEYOND_AVX2 = ("avx512f", *MULTIPLY_BF16)
+# The setting by which a person keeps torch's library from using some. Below these it multiplies bf16 slowly.
+_LIMIT, _LIMITS_WITH_BF16 = "ONEDNN_MAX_CPU_ISA", ("", "ALL", "DEFAULT")
 
 
 def has_gpu() -> bool:
@@ -45,7 +49,10 @@ def computes_in_bf16(precision: Precision) -> bool:
         import torch
 
         return bool(torch.cuda.is_bf16_supported())
-    return not _MULTIPLY_BF16.isdisjoint(cpu_flags())
+    limit = os.environ.get(_LIMIT, "").upper()
+    if limit not in _LIMITS_WITH_BF16 and not any(name in limit for name in ("BF16", "FP16", "AVX10", "AMX")):
+        return False
+    return not cpu_flags().isdisjoint(MULTIPLY_BF16)
 
 
 def cpu_flags() -> set[str]:
