@@ -29,6 +29,16 @@ def has_gpu() -> bool:
     return torch.cuda.is_available()
 
 
+def patient_threads() -> dict[str, str]:
+    """Settings by which OpenMP's threads soon sleep while they wait. They are read when a library is loaded.
+
+    By default they spin for milliseconds, in which a thread that they wait for can't run where other work needs the processors
+    too: `kitae verify` then took more than ten minutes instead of one and a half. docs/benchmarks.md has the numbers.
+    """
+    chosen = "OMP_WAIT_POLICY" in os.environ or "GOMP_SPINCOUNT" in os.environ
+    return {} if chosen else {"GOMP_SPINCOUNT": "1000"}
+
+
 def free_memory() -> float:
     """Bytes, of the machine's own memory."""
     return float(psutil.virtual_memory().available)

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from kitae.core.console import Followed, Progress, console
+from kitae.core.hardware import patient_threads
 
 _IDLE = 30  # seconds, after which what it holds is worth more than what it saves
 _POLL = 0.02
@@ -43,7 +44,7 @@ def run_fresh(work: Callable[..., None], *arguments: str, imports: Sequence[str]
             "work": [work.__module__, work.__name__],
             "arguments": arguments,
             "imports": [work.__module__, *imports],
-            "environment": dict(os.environ),
+            "environment": {**os.environ, **patient_threads()},
             "place": str(place),
             "printed": str(printed),
             "relay": str(relay),

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from kitae.core.console import console
 from kitae.core.errors import InputError
+from kitae.core.hardware import patient_threads
 from kitae.core.i18n import t
 
 CHOICE = "KITAE_LLAMA"  # prebuilt, native, or the path of a libllama
@@ -235,16 +236,11 @@ def _check(params: c.Structure, defaults: Mapping[str, object]) -> None:
 
 @contextlib.contextmanager
 def _patient_threads() -> Iterator[None]:
-    """OpenMP threads spin while they wait: for long, and a busy machine is slowed down; not at all, and a quiet one is.
-
-    docs/benchmarks.md has the numbers. The setting is read when the library is loaded, and taken back at once, because
-    torch, with its many short parallel regions, wants to spin for longer.
-    """
-    if "OMP_WAIT_POLICY" in os.environ or "GOMP_SPINCOUNT" in os.environ:
-        yield
-        return
-    os.environ["GOMP_SPINCOUNT"] = "1000"
+    """The setting is taken back at once: torch, where it trains, has many short parallel regions and wants to spin longer."""
+    settings = patient_threads()
+    os.environ.update(settings)
     try:
         yield
     finally:
-        del os.environ["GOMP_SPINCOUNT"]
+        for name in settings:
+            del os.environ[name]
