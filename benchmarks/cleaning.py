@@ -17,7 +17,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from kitae.workflows.cleaning import Wanted, clean_data
+from kitae.workflows.cleaning import CleaningOptions, clean_data
 
 GOALS = {"truncated": 0.8, "wrong_language": 0.8, "pii": 0.8}
 GOAL = 0.95
@@ -36,7 +36,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         out = Path(name) / "out"
         began = time.monotonic()
-        report = clean_data([options.rows], out, Wanted(evaluations=options.evaluation))
+        report = clean_data([options.rows], out, CleaningOptions(evaluations=options.evaluation))
         seconds = time.monotonic() - began
         rejected = {row["_id"]: row["_reasons"] for row in lines(out / "rejected.jsonl")}
         repaired = {row["after"]["_id"] for row in lines(out / "repaired.jsonl")}

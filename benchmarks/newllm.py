@@ -32,7 +32,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from kitae.models.newllm.config import NewLLMConfig
 from kitae.models.newllm.modeling import NewLLMForCausalLM
-from kitae.models.newllm.solve import Plan
+from kitae.models.newllm.solve import SolverPlan
 
 BATCH, LENGTH = 32, 128
 Row = dict[str, Any]
@@ -92,9 +92,9 @@ def solver(options: argparse.Namespace) -> list[Row]:
             ids = held_out[:length][None] if length > 1024 else held_out[: 8 * length].view(8, length)
             rows.append({"cell": cell, "length": length, **_passes(model, ids)})
             print(rows[-1], flush=True, file=sys.stderr)
-        walked = bits_per_byte(model, held_out, Plan("sequential"))
+        walked = bits_per_byte(model, held_out, SolverPlan("sequential"))
         for number in (1, 2, 3, 4):
-            few = bits_per_byte(model, held_out, Plan("gate-scan", number))
+            few = bits_per_byte(model, held_out, SolverPlan("gate-scan", number))
             rows.append({"cell": cell, "passes": number, "bits/byte": few, "walked": walked, "gap": few - walked})
             print(rows[-1], flush=True, file=sys.stderr)
     return rows
@@ -107,8 +107,8 @@ def settling(options: argparse.Namespace) -> list[Row]:
         torch.manual_seed(0)
         model = newllm(options.width, settling=weight)
         fit(model, batches(train, 0), options.steps, options.rate)
-        walked = bits_per_byte(model, held_out, Plan("sequential"))
-        few = bits_per_byte(model, held_out, Plan("gate-scan", 3))
+        walked = bits_per_byte(model, held_out, SolverPlan("sequential"))
+        few = bits_per_byte(model, held_out, SolverPlan("gate-scan", 3))
         row = {"settling": weight, "walked": walked, "gap": few - walked, **_passes(model, held_out[:8192].view(8, 1024))}
         print(row, flush=True, file=sys.stderr)
         rows.append(row)
@@ -118,13 +118,13 @@ def settling(options: argparse.Namespace) -> list[Row]:
 def _passes(model: NewLLMForCausalLM, ids: torch.Tensor) -> Row:
     """Passes until 99.9 % of all tokens are as near to the walked contexts."""
     with torch.no_grad():
-        with model.model.solving(Plan("sequential")) as solutions:
+        with model.model.solving(SolverPlan("sequential")) as solutions:
             model(ids)
             walked = [solution.contexts for solution in solutions]
         found: Row = {}
         for limit in (1e-2, 1e-4):
             for number in range(1, 65):
-                with model.model.solving(Plan("gate-scan", number)) as solutions:
+                with model.model.solving(SolverPlan("gate-scan", number)) as solutions:
                     model(ids)
                     errors = [
                         (solution.contexts - true).norm(dim=-1) / true.norm(dim=-1).clamp(min=1e-6)
@@ -141,11 +141,11 @@ def speed(options: argparse.Namespace) -> list[Row]:
     rows = []
     for batch, length in ((16, 512), (4, 2048), (1, 2048), (1, 8192)):
         ids = train[: batch * length].view(batch, length)
-        contestants: dict[str, tuple[Any, Plan | None]] = {
-            "gated": (newllm(options.width), Plan("gate-scan", 3)),
-            "matrix": (newllm(options.width, cell="matrix"), Plan("gate-scan", 3)),
-            "walk": (newllm(options.width), Plan("sequential")),
-            "matrix walk": (newllm(options.width, cell="matrix"), Plan("sequential")),
+        contestants: dict[str, tuple[Any, SolverPlan | None]] = {
+            "gated": (newllm(options.width), SolverPlan("gate-scan", 3)),
+            "matrix": (newllm(options.width, cell="matrix"), SolverPlan("gate-scan", 3)),
+            "walk": (newllm(options.width), SolverPlan("sequential")),
+            "matrix walk": (newllm(options.width, cell="matrix"), SolverPlan("sequential")),
             "llama": (llama(options.width * 3 // 4, 2), None),  # which is about as many parameters
         }
         if length > 2048:
@@ -226,7 +226,7 @@ def track(options: argparse.Namespace) -> list[Row]:
             row: Row = {"task": task, "model": name}
             model.eval()
             if getattr(model.config, "passes", None) == 1:
-                model.model.plan = Plan(passes=1)  # asked as it was trained
+                model.model.plan = SolverPlan(passes=1)  # asked as it was trained
             with torch.no_grad():
                 for length in (32, 64, 256):
                     ids, states = puzzle(task, 64, length, generator)
@@ -315,7 +315,7 @@ def _set_rate(optimiser: torch.optim.Optimizer, peak: float, step: int, steps: i
         group["lr"] = peak * warm * (0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * step / steps)))
 
 
-def bits_per_byte(model: Any, data: torch.Tensor, plan: Plan | None = None) -> float:
+def bits_per_byte(model: Any, data: torch.Tensor, plan: SolverPlan | None = None) -> float:
     usable = (len(data) - 1) // LENGTH * LENGTH
     ids, targets = data[:usable].view(-1, LENGTH), data[1 : usable + 1].view(-1, LENGTH)
     total = 0.0

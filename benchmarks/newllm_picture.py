@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from kitae.models.newllm.modeling import NewLLMForCausalLM
-from kitae.models.newllm.solve import Plan
+from kitae.models.newllm.solve import SolverPlan
 from newllm import batches, corpus, fit, newllm
 
 TOKENS, PASSES = 128, 10
@@ -46,14 +46,14 @@ def main() -> None:
 def errors(model: NewLLMForCausalLM, ids: torch.Tensor, solver: str) -> torch.Tensor:
     """(passes, tokens): the relative error of each token's last context."""
 
-    def contexts(plan: Plan) -> torch.Tensor:
+    def contexts(plan: SolverPlan) -> torch.Tensor:
         with torch.no_grad(), model.model.solving(plan) as solutions:
             model(ids)
             return solutions[-1].contexts[0]
 
-    walked = contexts(Plan("sequential"))
+    walked = contexts(SolverPlan("sequential"))
     return torch.stack(
-        [(contexts(Plan(solver, number)) - walked).norm(dim=-1) / walked.norm(dim=-1) for number in range(1, PASSES + 1)]
+        [(contexts(SolverPlan(solver, number)) - walked).norm(dim=-1) / walked.norm(dim=-1) for number in range(1, PASSES + 1)]
     )
 
 

@@ -101,7 +101,7 @@ def lay_out(options: argparse.Namespace, folder: Path) -> tuple[Path, int]:
     """Writes the rows and Kitae's recipe; gives the model's folder and the tokens that an epoch has."""
     from kitae.chat import Conversation
     from kitae.models import locate, open_codec
-    from kitae.train import Plan
+    from kitae.train import BatchPlan
 
     base = locate("smollm2-135m-instruct")
     codec = open_codec(base, None)
@@ -120,7 +120,7 @@ def lay_out(options: argparse.Namespace, folder: Path) -> tuple[Path, int]:
     lengths = [length(row) for row in train]
     longest = max(*lengths, *(length(row) for row in held_out))
     steps = -(-options.limit // ROWS_A_STEP)
-    budget = next(b for b in range(sum(lengths) // steps, 10**9, 8) if len(Plan(lengths, b, 1, 0)) <= steps)
+    budget = next(b for b in range(sum(lengths) // steps, 10**9, 8) if len(BatchPlan(lengths, b, 1, 0)) <= steps)
     recipe = {
         "name": "sft",
         "model": {"max_length": longest},

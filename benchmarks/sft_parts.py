@@ -71,7 +71,7 @@ def train(folder: Path, parts: int) -> dict[str, Any]:
     from kitae.core.libraries import quiet_libraries
     from kitae.models import add_lora, locate, open_codec, open_model
     from kitae.recipe import load_recipe
-    from kitae.train import Plan, collate
+    from kitae.train import BatchPlan, collate
     from kitae.train.attention import allow_strips
     from kitae.train.batches import MicroBatch
     from kitae.train.lean import make_lean
@@ -111,7 +111,7 @@ def train(folder: Path, parts: int) -> dict[str, Any]:
     make = collate(1024 if parts >= 5 else 2048, padded)
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=RATE, weight_decay=0.0)
     tokens, seconds, losses = 0, 0.0, []
-    for number, indices in enumerate(Plan([len(row.ids) for row in rows], recipe.train.batch_tokens, 1, 0)):
+    for number, indices in enumerate(BatchPlan([len(row.ids) for row in rows], recipe.train.batch_tokens, 1, 0)):
         step = make([rows[i] for i in indices])
         labels = sum(batch.labelled for batch in step.micro)
         began = time.perf_counter()

@@ -55,7 +55,18 @@ FUNCTIONS = {
     "merge", "pull", "quickstart", "register_newllm", "select_data", "ship", "split_data", "sweep", "synthesise", "train",
     "train_tokenizer", "verify",
 }  # fmt: skip
-ARGUMENTS = {"Amount", "Budget", "Choice", "ClientSpec", "Growth", "Recipe", "Settings", "Shares", "Synthesis", "Wanted"}
+ARGUMENTS = {
+    "Amount",
+    "Budget",
+    "Choice",
+    "ClientSpec",
+    "Growth",
+    "Recipe",
+    "Settings",
+    "Shares",
+    "Synthesis",
+    "CleaningOptions",
+}
 
 
 def test_the_public_face() -> None:

@@ -13,6 +13,7 @@ from typing import get_args
 import pytest
 
 import kitae
+from kitae.core import errors
 from kitae.core.i18n import LANGUAGES, catalogue, language, set_language, t
 from kitae.curate.selecting import _REASONS
 from kitae.curate.synth.grow import Ended
@@ -23,7 +24,7 @@ from kitae.verify.registry import GATES
 
 SOURCE = Path(kitae.__file__).parent
 TREES = {path.relative_to(SOURCE).as_posix(): ast.parse(path.read_text(encoding="utf-8")) for path in SOURCE.rglob("*.py")}
-ERRORS = {"KitaeError", "InputError", "Refused", "Interrupted"}
+ERRORS = {name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, errors.KitaeError)}
 # Keys that are put together from values that only exist while the program runs.
 COMPUTED = {
     *(f"report.{outcome}" for outcome in get_args(Outcome)),

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from kitae.ask.answering import generate, open_target
 from kitae.ask.named import ClientSpec
-from kitae.cli.talk import chat
+from kitae.cli.chat import chat
 from kitae.core.errors import InputError
 from kitae.core.files import write_text
 from kitae.data import Rows
@@ -105,7 +105,7 @@ COMMANDS: dict[str, Callable[[str], object]] = {
 @pytest.mark.parametrize("command", COMMANDS)
 def test_answers_end_where_the_run_says(command: str, run: Run, ends: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     lines = iter(["say 3", None])
-    monkeypatch.setattr("kitae.cli.talk._read_line", lambda: next(lines))
+    monkeypatch.setattr("kitae.cli.chat._read_line", lambda: next(lines))
     COMMANDS[command](run.id)
     assert ends and set(ends) == {"stop"}
 

@@ -16,7 +16,7 @@ from .models.auto import register_newllm as register_newllm
 from .recipe import Recipe as Recipe
 from .workflows.blending import blend as blend
 from .workflows.cleaning import (
-    Wanted as Wanted,
+    CleaningOptions as CleaningOptions,
     clean_data as clean_data,
     inspect_data as inspect_data,
     split_data as split_data,

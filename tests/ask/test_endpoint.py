@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from tests.scripted import Answer, endpoint
+from tests.openai_server import Answer, endpoint
 
 from kitae.ask import Budget, Endpoint, Ledger, Reply, Request, without_thought
 from kitae.chat import Message

@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from tests.hub import REVISION, Hub, hub
+from tests.hub_server import REVISION, Hub, hub
 
 ROWS = [{"instruction": f"Question {i}?", "context": "", "response": f"Answer {i}."} for i in range(40)]
 BIG = [{"instruction": f"Question {i}?", "response": f"Answer {i}. " + "And more of it. " * 700} for i in range(1500)]  # 17 MB

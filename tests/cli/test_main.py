@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.pace import slowness
+from tests.machine_speed import slowness
 
 from kitae import __version__
 from kitae.cli.main import run

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from tests.writer import reply, task
+from tests.scripted_writer import reply, task
 
 from kitae.ask import Reply, Request
 from kitae.chat import Conversation, Message

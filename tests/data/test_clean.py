@@ -19,7 +19,7 @@ from filelock import FileLock
 from kitae.core.errors import InputError
 from kitae.data import Rules, each_entry
 from kitae.data.clean import chunks, pipeline
-from kitae.workflows.cleaning import Wanted, clean_data, inspect_data
+from kitae.workflows.cleaning import CleaningOptions, clean_data, inspect_data
 
 LONG = "Photosynthesis turns light, water and carbon dioxide into sugar and oxygen, number {}, in all green plants."
 
@@ -58,7 +58,7 @@ def test_every_row_has_its_place(tmp_path: Path) -> None:
     copy = {**good[3], "_id": "copy"}
     source = written(tmp_path / "in.jsonl", [*good, *DEFECTS, copy], '{"broken": \n')
     before = source.read_bytes()
-    report = clean_data([source], tmp_path / "out", Wanted())
+    report = clean_data([source], tmp_path / "out", CleaningOptions())
     assert source.read_bytes() == before
     kept, rejected = read(tmp_path / "out" / "kept.jsonl"), read(tmp_path / "out" / "rejected.jsonl")
     repaired = read(tmp_path / "out" / "repaired.jsonl")
@@ -103,17 +103,17 @@ def test_the_command_of_a_report_repeats_it(tmp_path: Path) -> None:
 def test_rules_may_let_pass(tmp_path: Path) -> None:
     source = written(tmp_path / "in.jsonl", [*rows(), *DEFECTS])
     gates = ("tags", "empty", "encoding", "private", "repetition", "truncated", "language", "duplicates")
-    report = clean_data([source], tmp_path / "out", Wanted([f"{gate}=keep" for gate in gates]))
+    report = clean_data([source], tmp_path / "out", CleaningOptions([f"{gate}=keep" for gate in gates]))
     assert report["rejected"] == 1  # what is in no form can't be kept
     assert report["gates"]["data.tags"] == {**report["gates"]["data.tags"], "rejected": 0, "noticed": 1}
 
 
 def test_what_most_rows_do_is_no_defect(tmp_path: Path) -> None:
     wrapped = [{**row, "output": f"<answer>{row['output']}</answer>"} for row in rows()]
-    report = clean_data([written(tmp_path / "in.jsonl", wrapped)], tmp_path / "out", Wanted())
+    report = clean_data([written(tmp_path / "in.jsonl", wrapped)], tmp_path / "out", CleaningOptions())
     assert report["rejected"] == 0 and report["habits"] == {"<answer>": len(wrapped)}
     few = [*rows(), *wrapped[:5]]
-    report = clean_data([written(tmp_path / "few.jsonl", few)], tmp_path / "few", Wanted(["duplicates=keep"]))
+    report = clean_data([written(tmp_path / "few.jsonl", few)], tmp_path / "few", CleaningOptions(["duplicates=keep"]))
     assert report["rejected"] == 5 and report["habits"] == {}
 
 
@@ -129,12 +129,12 @@ OUTPUTS = ("kept.jsonl", "rejected.jsonl", "repaired.jsonl")
 def test_chunks_and_processes_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     values = [*rows(40), *DEFECTS, *rows(40)[5:9]]
     source = written(tmp_path / "in.jsonl", values)
-    clean_data([source], tmp_path / "whole", Wanted())
+    clean_data([source], tmp_path / "whole", CleaningOptions())
     monkeypatch.setattr(chunks, "_ROWS", 7)
     monkeypatch.setattr(chunks, "_processes", lambda: 1)
-    clean_data([source], tmp_path / "alone", Wanted())
+    clean_data([source], tmp_path / "alone", CleaningOptions())
     monkeypatch.setattr(chunks, "_processes", lambda: 3)
-    clean_data([source], tmp_path / "forked", Wanted())
+    clean_data([source], tmp_path / "forked", CleaningOptions())
     for name in OUTPUTS:
         whole = (tmp_path / "whole" / name).read_bytes()
         assert whole == (tmp_path / "alone" / name).read_bytes() == (tmp_path / "forked" / name).read_bytes()
@@ -142,7 +142,7 @@ def test_chunks_and_processes_change_nothing(tmp_path: Path, monkeypatch: pytest
 
 def test_what_was_done_is_not_done_again(tmp_path: Path, small_chunks: None, monkeypatch: pytest.MonkeyPatch) -> None:
     source = written(tmp_path / "in.jsonl", [*rows(40), *DEFECTS])
-    clean_data([source], tmp_path / "whole", Wanted())
+    clean_data([source], tmp_path / "whole", CleaningOptions())
     looked: list[str] = []
     real = chunks._look
 
@@ -154,9 +154,9 @@ def test_what_was_done_is_not_done_again(tmp_path: Path, small_chunks: None, mon
 
     monkeypatch.setattr(chunks, "_look", dying)
     with pytest.raises(Exception, match="Stopped"):
-        clean_data([source], tmp_path / "out", Wanted())
+        clean_data([source], tmp_path / "out", CleaningOptions())
     assert not (tmp_path / "out").exists()
-    clean_data([source], tmp_path / "out", Wanted())
+    clean_data([source], tmp_path / "out", CleaningOptions())
     assert len(looked) == 24 + (47 - 21)  # three chunks of seven were done
     for name in OUTPUTS:
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
@@ -185,7 +185,7 @@ def test_rows_are_read_as_they_are_looked_at(
     monkeypatch.setattr(chunks, "_processes", lambda: processes)
     monkeypatch.setattr(pipeline, "each_entry", entries)
     monkeypatch.setattr(chunks, "_load", load)
-    clean_data([source], tmp_path / "out", Wanted())
+    clean_data([source], tmp_path / "out", CleaningOptions())
     assert read == 200 and ahead <= 7 * (2 + 2 * processes + 1)
 
 
@@ -193,9 +193,9 @@ def test_other_settings_begin_anew(tmp_path: Path, small_chunks: None, monkeypat
     source = written(tmp_path / "in.jsonl", [*rows(20), *DEFECTS])
     monkeypatch.setattr(pipeline, "decide", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(Exception, match="Stopped"):
-        clean_data([source], tmp_path / "out", Wanted())
+        clean_data([source], tmp_path / "out", CleaningOptions())
     monkeypatch.undo()
-    report = clean_data([source], tmp_path / "out", Wanted(["tags=keep", "private=keep"]))
+    report = clean_data([source], tmp_path / "out", CleaningOptions(["tags=keep", "private=keep"]))
     assert report["gates"]["data.tags"]["noticed"] == 1
 
 
@@ -245,7 +245,7 @@ def test_strict(tmp_path: Path) -> None:
     source = written(tmp_path / "in.jsonl", rows(3), "{\n")
     for path in (source, written(tmp_path / "form.jsonl", [*rows(3), {"no": "form"}])):
         with pytest.raises(InputError, match=f"{path}:4"):
-            clean_data([path], tmp_path / "out", Wanted(strict=True))
+            clean_data([path], tmp_path / "out", CleaningOptions(strict=True))
     assert not (tmp_path / "out").exists() and not list(tmp_path.glob(".*"))
 
 
@@ -254,7 +254,7 @@ def test_a_file_that_breaks_off_gives_what_it_had(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.jsonl.gz").write_bytes(packed[: len(packed) // 2])
     written(tmp_path / "in" / "b.jsonl", DEFECTS[2:3])
-    report = clean_data([tmp_path / "in"], tmp_path / "out", Wanted(["duplicates=keep"]))
+    report = clean_data([tmp_path / "in"], tmp_path / "out", CleaningOptions(["duplicates=keep"]))
     assert report["gates"]["data.unreadable"]["rejected"] >= 1
     assert report["repaired"] == 1 and report["kept"] > 100
     assert sum(source["rows"] for source in report["sources"]) == report["rows"]
@@ -264,16 +264,16 @@ def test_a_file_that_breaks_off_gives_what_it_had(tmp_path: Path) -> None:
 def test_no_rows_at_all(tmp_path: Path, content: str) -> None:
     (tmp_path / "in.jsonl").write_text(content)
     with pytest.raises(InputError):
-        clean_data([tmp_path / "in.jsonl"], tmp_path / "out", Wanted())
+        clean_data([tmp_path / "in.jsonl"], tmp_path / "out", CleaningOptions())
 
 
 def test_one_file_that_is_none_does_not_end_the_others(tmp_path: Path) -> None:
     good = written(tmp_path / "good.jsonl", rows())
     (tmp_path / "no.jsonl.gz").write_text("not packed")
-    report = clean_data([good, tmp_path / "no.jsonl.gz"], tmp_path / "out", Wanted())
+    report = clean_data([good, tmp_path / "no.jsonl.gz"], tmp_path / "out", CleaningOptions())
     assert (report["rows"], report["gates"]["data.unreadable"]["rejected"]) == (31, 1)
     with pytest.raises(InputError) as caught:
-        clean_data([tmp_path / "no.jsonl.gz"], tmp_path / "alone", Wanted())
+        clean_data([tmp_path / "no.jsonl.gz"], tmp_path / "alone", CleaningOptions())
     assert caught.value.kind == "file-unreadable"
 
 
@@ -281,19 +281,19 @@ def test_one_file_that_is_none_does_not_end_the_others(tmp_path: Path) -> None:
 def test_advice_where_nothing_can_be_read(tmp_path: Path, content: bytes, kind: str) -> None:
     (tmp_path / "rows.jsonl").write_bytes(content)
     with pytest.raises(InputError) as caught:
-        clean_data([tmp_path / "rows.jsonl"], tmp_path / "out", Wanted())
+        clean_data([tmp_path / "rows.jsonl"], tmp_path / "out", CleaningOptions())
     assert caught.value.kind == kind
 
 
 @pytest.mark.parametrize("rule", ["tags", "tags=burn", "nothing=drop", "truncated=repair", "=drop", ""])
 def test_rules_that_are_none(tmp_path: Path, rule: str) -> None:
     with pytest.raises(InputError):
-        clean_data([written(tmp_path / "in.jsonl", rows(2))], tmp_path / "out", Wanted([rule]))
+        clean_data([written(tmp_path / "in.jsonl", rows(2))], tmp_path / "out", CleaningOptions([rule]))
 
 
 def test_a_gate_has_one_rule(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
-        clean_data([written(tmp_path / "a.jsonl", rows())], tmp_path / "out", Wanted(["tags=keep", "data.tags=drop"]))
+        clean_data([written(tmp_path / "a.jsonl", rows())], tmp_path / "out", CleaningOptions(["tags=keep", "data.tags=drop"]))
     assert (caught.value.kind, caught.value.where) == ("rule-twice", "data.tags")
 
 
@@ -302,28 +302,28 @@ def test_an_output_that_is_taken(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine").write_text("mine")
     with pytest.raises(InputError):
-        clean_data([tmp_path / "in.jsonl"], tmp_path / "out", Wanted())
+        clean_data([tmp_path / "in.jsonl"], tmp_path / "out", CleaningOptions())
     assert (tmp_path / "out" / "mine").read_text() == "mine"
 
 
 def test_leaks_of_evaluations(tmp_path: Path) -> None:
     exam = written(tmp_path / "exam.jsonl", [{"question": rows()[4]["instruction"], "answer": "x"}])
     source = written(tmp_path / "in.jsonl", rows())
-    clean_data([source], tmp_path / "out", Wanted(evaluations=[exam]))
+    clean_data([source], tmp_path / "out", CleaningOptions(evaluations=[exam]))
     (rejected,) = read(tmp_path / "out" / "rejected.jsonl")
     assert rejected["_id"] == 4 and rejected["_reasons"][0]["gate"] == "data.leak"
 
 
 def test_only_duplicates(tmp_path: Path) -> None:
     source = written(tmp_path / "in.jsonl", [*rows(), *DEFECTS[:-1], rows()[0]])
-    report = clean_data([source], tmp_path / "out", Wanted(only_duplicates=True))
+    report = clean_data([source], tmp_path / "out", CleaningOptions(only_duplicates=True))
     assert list(report["gates"]) == ["data.duplicates"] and report["rejected"] == 1
     assert report["command"] == "kitae.clean_data(…)"
 
 
 def test_inspecting_writes_nothing_but_a_page(tmp_path: Path, starter: Path) -> None:
     source = written(tmp_path / "in.jsonl", [*rows(), *DEFECTS])
-    report = inspect_data([source], tmp_path / "page", Wanted(), str(starter))
+    report = inspect_data([source], tmp_path / "page", CleaningOptions(), str(starter))
     assert [path.name for path in (tmp_path / "page").iterdir()] == ["report.html"]
     assert report["statistics"]["tokens"]["least"] > 3 and 0 < report["statistics"]["label_share"] < 1
     assert report["statistics"]["turns"]["most"] == 2
@@ -335,10 +335,10 @@ def test_inspecting_names_languages_that_a_starter_cannot_write_and_converts_not
 ) -> None:
     monkeypatch.setattr("kitae.models.source.import_gguf", lambda path, name: pytest.fail("converted"))
     japanese = [{"instruction": f"質問 {i} です。", "output": f"川のそばの明かりは {i} 時にともります。"} for i in range(20)]
-    report = inspect_data([written(tmp_path / "ja.jsonl", japanese)], None, Wanted(), "smollm2-135m-instruct")
+    report = inspect_data([written(tmp_path / "ja.jsonl", japanese)], None, CleaningOptions(), "smollm2-135m-instruct")
     assert set(report["spelled"]) == {"ja"}
     assert 40 < report["statistics"]["tokens"]["p50"] < 80
-    english = inspect_data([written(tmp_path / "en.jsonl", rows())], None, Wanted(), "smollm2-135m-instruct")
+    english = inspect_data([written(tmp_path / "en.jsonl", rows())], None, CleaningOptions(), "smollm2-135m-instruct")
     assert english["spelled"] == {}
 
 
@@ -353,7 +353,7 @@ def test_repairs_that_leave_nothing_are_none(tmp_path: Path) -> None:
     hollow = {"instruction": "Who was it then?", "output": "<|im_start|>assistant\n<|im_end|>"}
     masked = {"prompt": "Where do I write to?", "chosen": "To anna@firma-huber.de.", "rejected": "To otto@firma-huber.de."}
     source = written(tmp_path / "in.jsonl", [*rows(5), hollow, masked])
-    report = clean_data([source], tmp_path / "out", Wanted(["tags=repair"]))
+    report = clean_data([source], tmp_path / "out", CleaningOptions(["tags=repair"]))
     gates = [[reason["gate"] for reason in row["_reasons"]] for row in read(tmp_path / "out" / "rejected.jsonl")]
     assert report["kept"] == 5 and "data.empty" in gates[0] and "data.private" in gates[1]
 
@@ -364,7 +364,7 @@ def test_half_characters_and_deep_rows(tmp_path: Path) -> None:
         deep = [deep]
     lines = ['{"\\ud800": 1}', '{"messages": "\\ud800"}', json.dumps({"instruction": "Who?", "output": "cafÃ©", "more": deep})]
     source = written(tmp_path / "in.jsonl", rows(5), "\n".join(lines) + "\n")
-    report = clean_data([source], tmp_path / "out", Wanted())
+    report = clean_data([source], tmp_path / "out", CleaningOptions())
     assert report["rows"] == 8 and report["kept"] >= 5
     assert len(read(tmp_path / "out" / "rejected.jsonl")) == report["rejected"]
 
@@ -373,12 +373,12 @@ def test_the_result_may_not_lie_in_what_is_read(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     written(tmp_path / "in" / "a.jsonl", rows())
     with pytest.raises(InputError, match="folder that is read"):
-        clean_data([tmp_path / "in"], tmp_path / "in" / "out", Wanted())
+        clean_data([tmp_path / "in"], tmp_path / "in" / "out", CleaningOptions())
 
 
 def test_a_file_that_is_named_twice_is_read_once(tmp_path: Path) -> None:
     source = written(tmp_path / "in.jsonl", rows())
-    assert clean_data([source, tmp_path, source], tmp_path.parent / f"{tmp_path.name}-out", Wanted())["rows"] == 30
+    assert clean_data([source, tmp_path, source], tmp_path.parent / f"{tmp_path.name}-out", CleaningOptions())["rows"] == 30
 
 
 def test_changed_rows_are_looked_at_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -386,18 +386,18 @@ def test_changed_rows_are_looked_at_again(tmp_path: Path, monkeypatch: pytest.Mo
     source = written(tmp_path / "in.jsonl", rows())
     monkeypatch.setattr(pipeline, "decide", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(Exception, match="Stopped"):
-        clean_data([source], tmp_path / "out", Wanted())
+        clean_data([source], tmp_path / "out", CleaningOptions())
     monkeypatch.undo()
     times = source.stat()
     source.write_text(source.read_text().replace("garden 7?", "garden X?"))
     os.utime(source, ns=(times.st_atime_ns, times.st_mtime_ns))
-    clean_data([source], tmp_path / "out", Wanted())
+    clean_data([source], tmp_path / "out", CleaningOptions())
     assert "garden X?" in (tmp_path / "out" / "kept.jsonl").read_text()
 
 
 def test_what_was_said_of_a_row_before_is_kept(tmp_path: Path) -> None:
     source = written(tmp_path / "in.jsonl", [*rows(5), {**DEFECTS[1], "_reasons": ["mine"]}])
-    clean_data([source], tmp_path / "out", Wanted())
+    clean_data([source], tmp_path / "out", CleaningOptions())
     (row,) = read(tmp_path / "out" / "rejected.jsonl")
     assert row["_reasons_before"] == ["mine"] and row["_reasons"][0]["gate"] == "data.empty"
 
@@ -405,7 +405,7 @@ def test_what_was_said_of_a_row_before_is_kept(tmp_path: Path) -> None:
 def test_reports_do_not_spread_private_data(tmp_path: Path) -> None:
     key = "ghp_" + "a1B2c3D4e5" * 4
     source = written(tmp_path / "in.jsonl", [*rows(5), {"instruction": "What is it?", "output": f"It is {key}, I think."}])
-    clean_data([source], tmp_path / "out", Wanted(["private=drop"]))
+    clean_data([source], tmp_path / "out", CleaningOptions(["private=drop"]))
     for name in ("report.json", "report.html"):
         assert key[:12] not in (tmp_path / "out" / name).read_text()
 

@@ -19,7 +19,7 @@ from kitae.chat import Conversation
 from kitae.core.errors import InputError
 from kitae.data import GATES, read_conversations
 from kitae.data.read.records import BadRecord, each_record
-from kitae.workflows.cleaning import Wanted, clean_data
+from kitae.workflows.cleaning import CleaningOptions, clean_data
 
 ROWS = [{"prompt": f'Is {n} even?\nSay "yes", or no; 偶数?', "completion": ("yes", "no\n")[n % 2]} for n in range(300)]
 
@@ -228,7 +228,7 @@ def test_broken_files_lose_nothing_in_silence(tmp_path: Path, kind: str, packing
 def cleaned_too(path: Path, out: Path, rows: int, told: int) -> None:
     """Cleaning keeps or rejects as many as were read or told, also what it can't read."""
     try:
-        report = clean_data([path], out, Wanted([f"{gate}=keep" for gate in GATES]))
+        report = clean_data([path], out, CleaningOptions([f"{gate}=keep" for gate in GATES]))
     except InputError:
         assert rows == 0
         return
@@ -282,5 +282,5 @@ def test_a_file_in_another_encoding(tmp_path: Path) -> None:
     for name, text in (("rows.csv", "質問,回答\nQ?,A.\n"), ("rows.json", '[{"質問": "Q?"}]')):
         (tmp_path / name).write_bytes(text.encode("cp932"))
         with pytest.raises(InputError) as caught:
-            clean_data([tmp_path / name], tmp_path / "out", Wanted())
+            clean_data([tmp_path / name], tmp_path / "out", CleaningOptions())
         assert caught.value.kind in ("text-encoding", "not-utf8")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.pace import slowness
+from tests.machine_speed import slowness
 
 import kitae.data
 from kitae.chat import Conversation

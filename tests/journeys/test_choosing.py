@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from kitae.core.errors import EXIT_FAILED, EXIT_INTERRUPTED
-from tests.scripted import Answer, endpoint
-from tests.writer import reply, task
+from tests.openai_server import Answer, endpoint
+from tests.scripted_writer import reply, task
 
 from ..conftest import STARTER
 from .conftest import Kitae, workplace

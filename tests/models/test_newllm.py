@@ -15,11 +15,11 @@ from kitae.models.newllm.config import CELLS as ALL, NewLLMConfig
 from kitae.models.newllm.delta import delta_scan
 from kitae.models.newllm.modeling import NewLLMForCausalLM
 from kitae.models.newllm.scan import linear_scan
-from kitae.models.newllm.solve import Plan
+from kitae.models.newllm.solve import SolverPlan
 
 IMPROVED = ("gated", "residual", "matrix")
 CELLS = tuple(cell for cell in ALL if cell != "gru")  # a gru has no passes
-WALK = Plan("sequential")
+WALK = SolverPlan("sequential")
 
 
 def model(cell: str = "gated", seed: int = 0, **settings: object) -> NewLLMForCausalLM:
@@ -35,7 +35,7 @@ def tokens(rows: int, length: int, seed: int = 0) -> torch.Tensor:
     return torch.randint(3, 97, (rows, length), generator=torch.Generator().manual_seed(seed))
 
 
-def contexts(network: NewLLMForCausalLM, ids: torch.Tensor, plan: Plan) -> torch.Tensor:
+def contexts(network: NewLLMForCausalLM, ids: torch.Tensor, plan: SolverPlan) -> torch.Tensor:
     with torch.no_grad(), network.model.solving(plan) as solutions:
         network(ids)
         return torch.cat([solution.contexts for solution in solutions], dim=-1)
@@ -73,37 +73,37 @@ def solvers(cell: str) -> tuple[str, ...]:
 def test_parallel_contexts_are_the_walked_ones(cell: str, solver: str) -> None:
     network, ids = model(cell), tokens(2, 1024)
     walked = contexts(network, ids, WALK)
-    assert (contexts(network, ids, Plan(solver, 16)) - walked).abs().max() <= 1e-4
+    assert (contexts(network, ids, SolverPlan(solver, 16)) - walked).abs().max() <= 1e-4
 
 
 @pytest.mark.parametrize("cell", [cell for cell in CELLS if cell not in ("mingru", "matrix")])
 def test_jacobi_gets_one_token_further_with_each_pass(cell: str) -> None:
     network, ids = model(cell, blocks=[1]), tokens(2, 24)
     walked = contexts(network, ids, WALK)
-    half = contexts(network, ids, Plan("jacobi", 12))
+    half = contexts(network, ids, SolverPlan("jacobi", 12))
     torch.testing.assert_close(half[:, :12], walked[:, :12], atol=1e-4, rtol=0)
     assert (half - walked)[:, 12].abs().max() > 1e-6  # and not one more
-    torch.testing.assert_close(contexts(network, ids, Plan("jacobi", 24)), walked, atol=1e-4, rtol=0)
+    torch.testing.assert_close(contexts(network, ids, SolverPlan("jacobi", 24)), walked, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("cell", IMPROVED)
 def test_gradients_are_those_of_a_walk(cell: str) -> None:
     network, ids = model(cell), tokens(2, 256)
 
-    def gradient(plan: Plan) -> torch.Tensor:
+    def gradient(plan: SolverPlan) -> torch.Tensor:
         with network.model.solving(plan):
             loss = network(ids, labels=ids).loss
         found = torch.autograd.grad(loss, list(network.parameters()), materialize_grads=True)
         return torch.cat([g.flatten() for g in found])
 
     walked = gradient(WALK)
-    assert torch.cosine_similarity(gradient(Plan("gate-scan", 8)), walked, dim=0) >= 0.999
-    assert torch.cosine_similarity(gradient(Plan("gate-scan", 1)), walked, dim=0) < 0.999
+    assert torch.cosine_similarity(gradient(SolverPlan("gate-scan", 8)), walked, dim=0) >= 0.999
+    assert torch.cosine_similarity(gradient(SolverPlan("gate-scan", 1)), walked, dim=0) < 0.999
 
 
 def test_passes_end_when_nothing_changes_any_more() -> None:
     network, ids = model(), tokens(2, 128)
-    with torch.no_grad(), network.model.solving(Plan("gate-scan", 64, 1e-4)) as solutions:
+    with torch.no_grad(), network.model.solving(SolverPlan("gate-scan", 64, 1e-4)) as solutions:
         network(ids)
         assert all(2 <= solution.passes <= 15 and solution.change.max() < 1e-8 for solution in solutions)
 
@@ -111,8 +111,8 @@ def test_passes_end_when_nothing_changes_any_more() -> None:
 def test_contexts_that_do_not_settle_are_walked(capsys: pytest.CaptureFixture[str]) -> None:
     network, ids = model("seed-gated"), tokens(2, 64)
     walked = contexts(network, ids, WALK)
-    assert not torch.allclose(contexts(network, ids, Plan("gate-scan", 8)), walked, atol=1e-2)
-    with torch.no_grad(), network.model.solving(Plan("gate-scan", 8, 1e-5)) as solutions:
+    assert not torch.allclose(contexts(network, ids, SolverPlan("gate-scan", 8)), walked, atol=1e-2)
+    with torch.no_grad(), network.model.solving(SolverPlan("gate-scan", 8, 1e-5)) as solutions:
         network(ids)
         assert all(solution.unsettled for solution in solutions)
         assert torch.equal(torch.cat([solution.contexts for solution in solutions], dim=-1), walked)
@@ -126,7 +126,7 @@ def test_no_number_is_never_learned_from(monkeypatch: pytest.MonkeyPatch) -> Non
     network.train()
     for weights in network.model.blocks[0].cell.parameters():
         weights.data *= 4
-    with network.model.solving(Plan("gate-scan", 6)) as solutions:
+    with network.model.solving(SolverPlan("gate-scan", 6)) as solutions:
         loss = network(ids, labels=ids).loss
         assert solutions[0].unsettled
     loss.backward()
@@ -173,7 +173,7 @@ def test_any_model_any_length(
     network, ids = model(cell, seed, **shape), tokens(2, length, seed)
     walked = contexts(network, ids, WALK)
     for solver in solvers(cell):
-        plan = Plan("jacobi", length) if solver == "jacobi" else Plan(solver, 64, 1e-6)
+        plan = SolverPlan("jacobi", length) if solver == "jacobi" else SolverPlan(solver, 64, 1e-6)
         with torch.no_grad(), network.model.solving(plan) as solutions:
             network(ids)
             assert not any(solution.unsettled for solution in solutions)  # or a walk would be compared with itself
@@ -188,7 +188,7 @@ def test_half_precision_settles_too(cell: str, kind: str) -> None:
     if kind != "autocast":
         network = network.to(getattr(torch, kind))
     rounded = torch.autocast("cpu", torch.bfloat16) if kind == "autocast" else contextlib.nullcontext()
-    with torch.no_grad(), rounded, network.model.solving(Plan("gate-scan", 64, 1e-5)) as solutions:
+    with torch.no_grad(), rounded, network.model.solving(SolverPlan("gate-scan", 64, 1e-5)) as solutions:
         network(ids)
         assert all(not solution.unsettled and solution.passes <= 12 for solution in solutions)
         assert all(solution.contexts.dtype == torch.float32 for solution in solutions)
@@ -205,7 +205,7 @@ def test_half_precision_generates(cell: str) -> None:
 def test_gates_that_do_not_see_contexts_need_one_pass() -> None:
     network, ids = model("mingru"), tokens(2, 100)
     walked = contexts(network, ids, WALK)
-    with torch.no_grad(), network.model.solving(Plan("gate-scan", 5)) as solutions:
+    with torch.no_grad(), network.model.solving(SolverPlan("gate-scan", 5)) as solutions:
         network(ids)
         assert [solution.passes for solution in solutions] == [1, 1]
         torch.testing.assert_close(torch.cat([solution.contexts for solution in solutions], dim=-1), walked)

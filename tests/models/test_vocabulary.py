@@ -16,7 +16,7 @@ from types import SimpleNamespace
 import pytest
 from corpus import corpus
 from hypothesis import given, settings, strategies as st
-from tests.pace import slowness
+from tests.machine_speed import slowness
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 

@@ -10,7 +10,7 @@ import pytest
 from transformers import TrainerControl, TrainerState
 
 from kitae.runs import Run
-from kitae.train.batches import Plan
+from kitae.train.batches import BatchPlan
 from kitae.train.callbacks import EarlyStop, Recorder
 
 UNUSED: Any = None
@@ -54,7 +54,7 @@ def test_speed_is_that_of_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     now = 0.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
     run = Run(tmp_path)
-    recorder = Recorder(run, Plan([100, 100], 100, 1, 0), [100, 100], "tokens")
+    recorder = Recorder(run, BatchPlan([100, 100], 100, 1, 0), [100, 100], "tokens")
     recorder.on_train_begin(UNUSED, UNUSED, UNUSED)
     for number, (taken, validating) in enumerate([(2.0, 50.0), (3.0, 50.0)], 1):
         recorder.on_step_begin(UNUSED, UNUSED, UNUSED)

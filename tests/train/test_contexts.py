@@ -12,7 +12,7 @@ from kitae.chat import Encoded
 from kitae.models.newllm.config import NewLLMConfig
 from kitae.models.newllm.health import health
 from kitae.models.newllm.modeling import NewLLMForCausalLM
-from kitae.train.batches import IGNORED, MicroBatch, Part, Plan, Step, collate
+from kitae.train.batches import IGNORED, BatchPlan, MicroBatch, Part, Step, collate
 from kitae.train.contexts import ContextLoss, add_heads, freeze_contexts, sameness
 from kitae.train.trainer import KitaeTrainer
 
@@ -158,7 +158,7 @@ def gradients(
     labels = torch.tensor(sum(batch.labelled for step in steps for batch in step.micro))
     monkeypatch.setattr("kitae.core.processes.summed", lambda value: value if value.is_floating_point() else labels)
     arguments = TrainingArguments(str(folder), report_to=[], use_cpu=True)
-    trainer = KitaeTrainer(network, arguments, ROWS, [], Plan([1], 1, 1, 0), 10**6, torch.float32, [])
+    trainer = KitaeTrainer(network, arguments, ROWS, [], BatchPlan([1], 1, 1, 0), 10**6, torch.float32, [])
     network.zero_grad()
     loss = sum(float(trainer.training_step(network, step)) for step in steps)
     return loss, {name: weights.grad.clone() for name, weights in network.named_parameters() if weights.grad is not None}

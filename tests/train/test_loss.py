@@ -14,7 +14,7 @@ from transformers import LlamaForCausalLM
 from kitae.chat import Encoded, Span
 from kitae.train import head as head_module, loss as loss_module
 from kitae.train.attention import allow_strips
-from kitae.train.batches import IGNORED, MicroBatch, Plan, collate, in_batches, layout
+from kitae.train.batches import IGNORED, BatchPlan, MicroBatch, collate, in_batches, layout
 from kitae.train.distillation import TaughtLoss
 from kitae.train.head import Labels, Taught, head_losses, logit_losses, some
 from kitae.train.loss import LabelledLoss, shared_prefix, trial_batch
@@ -202,11 +202,11 @@ def test_what_a_model_does_with_its_logits_is_done(
 
 def test_plan_covers_every_row_once_an_epoch_and_depends_on_nothing_else() -> None:
     lengths = [random.Random(i).randint(5, 300) for i in range(200)]
-    plan = Plan(lengths, 512, epochs=2, seed=3)
+    plan = BatchPlan(lengths, 512, epochs=2, seed=3)
     seen = [i for step in plan.steps for i in step]
     assert sorted(seen) == sorted([*range(200), *range(200)])
-    assert plan.steps == Plan(lengths, 512, epochs=2, seed=3).steps
-    assert plan.steps != Plan(lengths, 512, epochs=2, seed=4).steps
+    assert plan.steps == BatchPlan(lengths, 512, epochs=2, seed=3).steps
+    assert plan.steps != BatchPlan(lengths, 512, epochs=2, seed=4).steps
     assert all(len(step) == 1 or sum(lengths[i] for i in step) <= 512 for step in plan.steps)
 
 

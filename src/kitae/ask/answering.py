@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TypedDict
 
 from kitae.chat import RAW, Message
-from kitae.core.errors import InputError
+from kitae.core.errors import InputError, NotText
 from kitae.core.libraries import quiet_libraries
 from kitae.generate import Chunk, Engine, Settings, open_engine, stream
 from kitae.targets import resolve
@@ -52,5 +52,5 @@ def answer(engine: Engine, messages: Sequence[Message], settings: Settings) -> I
         try:
             message.content.encode("utf-8")  # a terminal or pipe may deliver bytes that are no text
         except UnicodeEncodeError as error:
-            raise InputError("not-text", where=ascii(message.content)[:80], why=str(error)) from error
+            raise NotText("not-text", where=ascii(message.content)[:80], why=str(error)) from error
     return stream(engine, [engine.codec.prompt(messages)], settings)

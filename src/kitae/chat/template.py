@@ -13,7 +13,7 @@ from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from kitae.chat.conversation import Message
-from kitae.core.errors import InputError
+from kitae.core.errors import BadTemplate, InputError
 
 
 class _Generation(Extension):
@@ -68,7 +68,7 @@ class ChatTemplate:
                 **variables,
             )
         except (TemplateError, TypeError, AttributeError, KeyError, ValueError) as error:
-            raise InputError("template", where=self.origin, why=f"{type(error).__name__}: {error}") from error
+            raise BadTemplate("template", where=self.origin, why=f"{type(error).__name__}: {error}") from error
 
     @property
     def closing(self) -> str:

@@ -280,7 +280,7 @@ def generate(
     raw: Raw = False,
 ) -> Result:
     from kitae.chat import RAW
-    from kitae.cli.talk import say_answer
+    from kitae.cli.chat import say_answer
     from kitae.generate import Settings
 
     settings = Settings(max_tokens, temperature, top_k, top_p, min_p, repetition_penalty, seed, tuple(stop or ()))
@@ -303,7 +303,7 @@ def chat(
     raw: Raw = False,
 ) -> Result:
     from kitae.chat import RAW
-    from kitae.cli.talk import chat
+    from kitae.cli.chat import chat
     from kitae.generate import Settings
 
     settings = Settings(max_tokens, temperature, top_k, top_p, min_p, repetition_penalty, seed, tuple(stop or ()))

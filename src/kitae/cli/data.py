@@ -64,9 +64,9 @@ def data_inspect(
     form: Form = "auto",
     limit: Limit = None,
 ) -> Result:
-    from kitae.workflows import Wanted, inspect_data
+    from kitae.workflows import CleaningOptions, inspect_data
 
-    value = inspect_data(sources, out, Wanted(rule or [], language or [], evaluation or [], near, form, limit), model)
+    value = inspect_data(sources, out, CleaningOptions(rule or [], language or [], evaluation or [], near, form, limit), model)
     return Result(value, "\n\n".join([_counts(value), _gates(value), _lengths(value), value.get("page", "")]).strip())
 
 
@@ -82,9 +82,9 @@ def data_clean(
     limit: Limit = None,
     strict: Strict = False,
 ) -> Result:
-    from kitae.workflows import Wanted, clean_data
+    from kitae.workflows import CleaningOptions, clean_data
 
-    value = clean_data(sources, out, Wanted(rule or [], language or [], evaluation or [], near, form, limit, strict))
+    value = clean_data(sources, out, CleaningOptions(rule or [], language or [], evaluation or [], near, form, limit, strict))
     return Result(value, "\n\n".join([_counts(value), _gates(value), str(out)]))
 
 
@@ -92,9 +92,9 @@ def data_clean(
 def data_dedupe(
     sources: Sources, out: Out, near: Near = NEAR, form: Form = "auto", limit: Limit = None, strict: Strict = False
 ) -> Result:
-    from kitae.workflows import Wanted, clean_data
+    from kitae.workflows import CleaningOptions, clean_data
 
-    value = clean_data(sources, out, Wanted(near=near, form=form, limit=limit, strict=strict, only_duplicates=True))
+    value = clean_data(sources, out, CleaningOptions(near=near, form=form, limit=limit, strict=strict, only_duplicates=True))
     return Result(value, "\n\n".join([_counts(value), _gates(value), str(out)]))
 
 

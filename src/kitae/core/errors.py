@@ -54,6 +54,29 @@ class InputError(KitaeError):
     exit_code = EXIT_WRONG_INPUT
 
 
+# Those that somebody waits for have a type of their own.
+
+
+class RunBusy(InputError):
+    """Another process works on the run."""
+
+
+class BadTemplate(InputError):
+    """A chat template fails."""
+
+
+class BadRow(InputError):
+    """A row has none of the forms that are read."""
+
+
+class ContextFull(InputError):
+    """There is no room left for an answer."""
+
+
+class NotText(InputError):
+    """What was typed or sent holds bytes that are no text."""
+
+
 class Interrupted(KitaeError):
     """It was asked to stop, and has saved what it had."""
 

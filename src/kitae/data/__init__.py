@@ -7,7 +7,7 @@ from kitae.data.clean.report import report_page
 from kitae.data.clean.rules import GATES
 from kitae.data.clean.rules.language import language_of
 from kitae.data.clean.survey import ACTIONS, Rules, judged, look
-from kitae.data.licences import ACTS, Claim, Kind, Verdict, judge
+from kitae.data.licences import ACTS, Claim, Kind, LicenceVerdict, judge
 from kitae.data.read.entries import as_line, each_entry, none_of, nothing_read, read_rows, readable_as
 from kitae.data.read.fields import counted
 from kitae.data.read.finding import Finding
@@ -34,12 +34,12 @@ __all__ = [
     "HubSet",
     "Inputs",
     "Kind",
+    "LicenceVerdict",
     "Overlap",
     "Rows",
     "Rules",
     "Shares",
     "Told",
-    "Verdict",
     "as_line",
     "catalogue",
     "check_out",

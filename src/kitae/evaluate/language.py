@@ -134,7 +134,7 @@ def contexts(engine: Engine, codec: ChatCodec, rows: Iterable[Conversation], lon
 
     if not isinstance(engine, TorchEngine) or not hasattr(engine.model, "model") or not hasattr(engine.model.model, "solving"):
         return None
-    from kitae.models.newllm.solve import Plan
+    from kitae.models.newllm.solve import SolverPlan
 
     inner, config = engine.model.model, engine.model.config
     pieces = (piece for row in rows for whole in codec.encode(row) for piece in whole.cut(longest))
@@ -143,15 +143,15 @@ def contexts(engine: Engine, codec: ChatCodec, rows: Iterable[Conversation], lon
         return None
     score = by_engine(engine)
 
-    def mean(plan: Plan) -> float:
+    def mean(plan: SolverPlan) -> float:
         with inner.solving(plan):
             losses = [score(piece.ids)[0][piece.loss_mask[1:]] for piece in chosen]
         return float(np.concatenate(losses).mean())
 
     passes = []
-    with inner.solving(Plan(config.solver, config.max_passes, config.tolerance)) as solutions:
+    with inner.solving(SolverPlan(config.solver, config.max_passes, config.tolerance)) as solutions:
         for piece in chosen:
             score(piece.ids)
             passes.append(max(solution.passes for solution in solutions))
-    few, walked = mean(Plan(config.solver, config.passes)), mean(Plan("sequential"))
+    few, walked = mean(SolverPlan(config.solver, config.passes)), mean(SolverPlan("sequential"))
     return {"passes": sum(passes) / len(passes), "nats_in_training_passes": few, "nats_walked": walked}

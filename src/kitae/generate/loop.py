@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from kitae.core.errors import InputError
+from kitae.core.errors import ContextFull
 from kitae.generate.engine import Engine
 from kitae.generate.scheduler import Scheduler
 from kitae.generate.settings import Chunk, Completion, Settings
@@ -17,7 +17,7 @@ def stream(engine: Engine, prompts: Sequence[Sequence[int]], settings: Settings)
     longest = max(map(len, prompts))
     room = min(settings.max_tokens, engine.context - longest)
     if room <= 0:
-        raise InputError("context-full", tokens=longest, limit=engine.context)
+        raise ContextFull("context-full", tokens=longest, limit=engine.context)
     scheduler = Scheduler(engine, longest + room, len(prompts))
     try:
         for prompt, seed in zip(prompts, np.random.SeedSequence(settings.seed).spawn(len(prompts)), strict=True):

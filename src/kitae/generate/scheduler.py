@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from kitae.core.errors import InputError
+from kitae.core.errors import ContextFull
 from kitae.generate.engine import Engine
 from kitae.generate.pieces import token_bytes
 from kitae.generate.sampling import choose_all
@@ -49,7 +49,7 @@ class Scheduler:
         """A new sequence's number. It begins with the next step, or when there is a place for it."""
         left = min(settings.max_tokens, self._length - len(prompt))
         if left <= 0:
-            raise InputError("context-full", tokens=len(prompt), limit=self._length)
+            raise ContextFull("context-full", tokens=len(prompt), limit=self._length)
         number, self._next = self._next, self._next + 1
         self._queue.append(Running(number, list(prompt), settings, random or np.random.default_rng(settings.seed), left))
         return number

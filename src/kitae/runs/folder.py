@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 
 from kitae.core import paths
-from kitae.core.errors import InputError
+from kitae.core.errors import InputError, RunBusy
 from kitae.core.files import JsonDict, append_json, appended, creating, explained, read_json, write_json, write_text
 from kitae.runs.index import Index
 
@@ -122,7 +122,7 @@ class Run:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
-                raise InputError("run-busy", where=self.id) from error
+                raise RunBusy("run-busy", where=self.id) from error
             yield
 
     def check_free(self) -> None:

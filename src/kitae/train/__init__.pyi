@@ -1,6 +1,6 @@
 from .batches import (
     IGNORED as IGNORED,
-    Plan as Plan,
+    BatchPlan as BatchPlan,
     collate as collate,
 )
 from .checks import (

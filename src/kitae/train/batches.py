@@ -87,7 +87,7 @@ class EncodedRows(Dataset[Encoded]):
         return self.rows[index]
 
 
-class Plan(Sampler[list[int]]):
+class BatchPlan(Sampler[list[int]]):
     """The whole run as a list of steps. Nothing about it depends on random state, so resuming is skipping."""
 
     def __init__(self, lengths: Sequence[int], batch_tokens: int, epochs: int, seed: int) -> None:

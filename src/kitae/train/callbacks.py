@@ -18,7 +18,7 @@ from kitae.core.console import Progress, console
 from kitae.core.files import append_json
 from kitae.core.i18n import t
 from kitae.runs import Run
-from kitae.train.batches import Plan
+from kitae.train.batches import BatchPlan
 from kitae.train.memory import held_mb
 from kitae.train.trainer import CHOICE, LOSS, RowLoss
 
@@ -28,7 +28,7 @@ _SCORED = {"tokens": "validation", "contexts": "contexts"}  # the event in which
 class Recorder(TrainerCallback):  # type: ignore[misc]
     """Writes every step and every validation to the run's events, and shows a progress line."""
 
-    def __init__(self, run: Run, plan: Plan, lengths: list[int], phase: str) -> None:
+    def __init__(self, run: Run, plan: BatchPlan, lengths: list[int], phase: str) -> None:
         self._run = run
         self._phase = phase
         self._tokens = [sum(lengths[i] for i in step) for step in plan.steps]

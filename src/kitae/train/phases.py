@@ -23,7 +23,7 @@ from kitae.models import open_model
 from kitae.recipe import Phases, Recipe, Train
 from kitae.runs import Run
 from kitae.train.attention import allow_strips
-from kitae.train.batches import Plan, length
+from kitae.train.batches import BatchPlan, length
 from kitae.train.budget import tokens_at_once
 from kitae.train.callbacks import EarlyStop, Recorder, StopWhenAsked
 from kitae.train.methods import compute_dtype, model_to_train, trainer_of
@@ -141,7 +141,7 @@ def _contexts(prepared: Prepared, phases: Phases, resume: bool) -> None:
     model = open_model(prepared.base, torch.float32)
     run.record("learned", numbers=_learned(model))
     add_heads(model, phases.ahead)
-    plan = Plan([len(row.ids) for row in prepared.train], train.batch_tokens, phases.epochs, train.seed)
+    plan = BatchPlan([len(row.ids) for row in prepared.train], train.batch_tokens, phases.epochs, train.seed)
     folder = run.path / _CONTEXT_CHECKPOINTS
     callbacks = [EnoughConverged(phases.patience, _SMALL, phases.converged)]
     kind = partial(ContextTrainer, variety=phases.variety)
@@ -159,7 +159,7 @@ def _trainer(
     prepared: Prepared,
     phase: str,
     model: PreTrainedModel,
-    plan: Plan,
+    plan: BatchPlan,
     folder: Path,
     callbacks: Sequence[TrainerCallback],
 ) -> KitaeTrainer:

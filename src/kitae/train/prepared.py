@@ -8,13 +8,13 @@ from functools import cached_property
 from pathlib import Path
 
 from kitae.chat import ChatCodec, Conversation, Encoded
-from kitae.core.errors import InputError
+from kitae.core.errors import BadTemplate, InputError
 from kitae.data import Rows
 from kitae.models import Facts, folder_facts, open_codec, safetensors_header, weight_files
 from kitae.recipe import Recipe
 from kitae.runs import Run
 from kitae.targets import base_folder
-from kitae.train.batches import Plan, collate, layout, length
+from kitae.train.batches import BatchPlan, collate, layout, length
 from kitae.train.budget import tokens_at_once
 
 SOFT_PROMPT_START = "soft-prompt-start.safetensors"  # in the run's folder: what it was before it learned
@@ -54,9 +54,9 @@ class Prepared:
         return self.facts.stop_tokens | {i for i in added if i is not None}
 
     @cached_property
-    def plan(self) -> Plan:
+    def plan(self) -> BatchPlan:
         train = self.recipe.train
-        return Plan([length(row) for row in self.train], train.batch_tokens, train.epochs, train.seed)
+        return BatchPlan([length(row) for row in self.train], train.batch_tokens, train.epochs, train.seed)
 
     def collated(self) -> Iterator[CollatedRow]:
         """Every row once, cut out of the very batches that the trainer gets."""
@@ -136,7 +136,7 @@ def _encode(encode: Encode, rows: Sequence[Conversation], limit: int) -> tuple[l
         try:
             encoded = encode(row)
         except InputError as error:
-            if not error.where or error.kind == "template":
+            if not error.where or isinstance(error, BadTemplate):
                 error.where = row.source
                 error.args = (error.message,)
             raise

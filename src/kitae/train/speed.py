@@ -10,7 +10,7 @@ import torch
 
 from kitae.chat import ChatCodec, Conversation
 from kitae.recipe import Train
-from kitae.train.batches import Plan, collate, length
+from kitae.train.batches import BatchPlan, collate, length
 from kitae.train.budget import tokens_at_once
 from kitae.train.loss import LabelledLoss, trial_batch
 from kitae.train.methods import compute_dtype, with_lora
@@ -23,7 +23,7 @@ _ENOUGH = 6.0  # seconds
 def tokens_per_second(base: Path, codec: ChatCodec, conversations: Sequence[Conversation], train: Train) -> float:
     """Of training an adapter on such rows."""
     rows = [sequence for row in conversations for sequence in codec.encode(row)]
-    plan = Plan([length(row) for row in rows], train.batch_tokens, 1, train.seed)
+    plan = BatchPlan([length(row) for row in rows], train.batch_tokens, 1, train.seed)
     dtype = compute_dtype(train.precision)
     model = with_lora(base, train, codec.vocabulary.control)
     model.train()

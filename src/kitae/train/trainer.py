@@ -28,7 +28,7 @@ from kitae.core.errors import KitaeError, first_line
 from kitae.core.files import staged_file, staged_folder
 from kitae.core.hardware import ran_out_of_memory
 from kitae.core.i18n import t
-from kitae.train.batches import EncodedRows, MicroBatch, Part, Plan, Step, collate
+from kitae.train.batches import BatchPlan, EncodedRows, MicroBatch, Part, Step, collate
 from kitae.train.loss import LabelledLoss, trial_batch
 from kitae.train.memory import RandomState
 from kitae.train.shards import Whole, keep_whole, spread, total_norm, whole_weights
@@ -78,7 +78,7 @@ class KitaeTrainer(Trainer):  # type: ignore[misc]
         arguments: TrainingArguments,
         rows: Sequence[Encoded],
         validation: Sequence[Encoded],
-        plan: Plan,
+        plan: BatchPlan,
         micro_batch_tokens: int,
         compute_dtype: torch.dtype,
         callbacks: list[TrainerCallback],

@@ -10,7 +10,7 @@ import yaml
 
 from kitae.core.files import JsonDict
 from kitae.core.i18n import t
-from kitae.data import ACTS, Claim, Kind, Verdict, judge
+from kitae.data import ACTS, Claim, Kind, LicenceVerdict, judge
 from kitae.models import STARTERS
 from kitae.recipe import Recipe, load_recipe
 from kitae.targets import run_named
@@ -75,7 +75,7 @@ def licence_gate(recipe: Recipe) -> Gate:
     return passed("data.licence", verdict.outcome, "ok", evidence)
 
 
-def sentences(verdict: Verdict, lang: str | None = None) -> list[str]:
+def sentences(verdict: LicenceVerdict, lang: str | None = None) -> list[str]:
     return [t(f"licence.because.{key}", lang, subject=subject, licence=licence) for key, subject, licence in verdict.reasons]
 
 

@@ -1,6 +1,6 @@
 from .blending import blend as blend
 from .cleaning import (
-    Wanted as Wanted,
+    CleaningOptions as CleaningOptions,
     clean_data as clean_data,
     inspect_data as inspect_data,
     split_data as split_data,

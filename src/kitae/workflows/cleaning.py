@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class CleaningOptions:
     """What a person asks for, as it stands on the command line or in a recipe."""
 
     rules: Sequence[str] = ()  # GATE=drop|repair|keep
@@ -71,7 +71,7 @@ class Wanted:
         return hash_text(__version__, *parts, str(self.near), str(self.only_duplicates))
 
 
-def clean_data(sources: Sequence[Path], out: Path, wanted: Wanted) -> CleanReport:
+def clean_data(sources: Sequence[Path], out: Path, wanted: CleaningOptions) -> CleanReport:
     """Writes `out`, and returns its report."""
     check_out(out, sources)
     command = console.again("clean_data")
@@ -81,7 +81,7 @@ def clean_data(sources: Sequence[Path], out: Path, wanted: Wanted) -> CleanRepor
         raise Interrupted("data-interrupted", where=command) from error
 
 
-def inspect_data(sources: Sequence[Path], out: Path | None, wanted: Wanted, model: str) -> CleanReport:
+def inspect_data(sources: Sequence[Path], out: Path | None, wanted: CleaningOptions, model: str) -> CleanReport:
     """What cleaning would do and how long rows are; of all that it would write, only the report is kept."""
     from kitae.data import LOOKED_AT, spelled_languages
     from kitae.models import TokenCounter, light_vocabulary
@@ -127,7 +127,7 @@ def split_data(
     return cast("SplitReport", {**report, "proven": is_disjoint(report), "folder": str(out)})
 
 
-def _cleaned(sources: Sequence[Path], out: Path, wanted: Wanted, told: Told) -> CleanReport:
+def _cleaned(sources: Sequence[Path], out: Path, wanted: CleaningOptions, told: Told) -> CleanReport:
     inputs = Inputs(sources, wanted.form, wanted.limit, wanted.strict)
     with interruption.heard():
         return cast("CleanReport", clean_files(inputs, out, wanted.made(), told))

@@ -21,7 +21,7 @@ import yaml
 
 from kitae.core import interruption
 from kitae.core.console import console
-from kitae.core.errors import EXIT_INTERRUPTED, InputError, KitaeError, first_line
+from kitae.core.errors import EXIT_INTERRUPTED, InputError, KitaeError, RunBusy, first_line
 from kitae.core.files import JsonDict, hash_text, read_json, sha256
 from kitae.core.i18n import t
 from kitae.core.workers import finish
@@ -81,9 +81,7 @@ def sweep(recipe: Path, grid: Sequence[str], overrides: Sequence[str] = ()) -> S
                 console.say(t("say.trial", number=number, count=len(trials), settings=", ".join(settings)))
                 try:
                     rows.append({**_values(settings), **_outcome(trial)})
-                except InputError as error:
-                    if error.kind != "run-busy":
-                        raise
+                except RunBusy as error:
                     busy = error  # the others need not wait for it
     except KeyboardInterrupt:
         console.say(t("say.sweep-goes-on"))

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from kitae.chat import Conversation
-from kitae.core.errors import InputError
+from kitae.core.errors import BadRow, InputError
 from kitae.core.formats import Format
 from kitae.data.read.finding import Finding
 from kitae.data.read.places import files_of
@@ -138,10 +138,8 @@ def _item(record: Record, where: str, forms: Sequence[Format]) -> Conversation:
     for form in forms:
         try:
             return conversation(record, form, where, where)
-        except InputError as error:
+        except BadRow as error:
             unread = error
-            if error.kind != "row-format":
-                raise
     asked = _asked(record)
     if not asked:
         raise unread

@@ -31,7 +31,7 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class LicenceVerdict:
     act: Act
     strict: bool
     outcome: Outcome
@@ -56,7 +56,7 @@ class _Case:
             self.reasons.append((key, subject, licence))
 
 
-def judge(claims: Sequence[Claim], act: Act, strict: bool = True) -> Verdict:
+def judge(claims: Sequence[Claim], act: Act, strict: bool = True) -> LicenceVerdict:
     case = _Case()
     claims = [claim for claim in claims if act != "publish-data" or claim.kind != "model"]  # data owes nothing to a model
     known: list[tuple[Claim, Terms]] = []
@@ -74,7 +74,7 @@ def judge(claims: Sequence[Claim], act: Act, strict: bool = True) -> Verdict:
     licence = _together(case, known, act, strict) if act != "private" else None
     licence = licence if case.outcome in ("ok", "warn") else None
     passed_on = [(claim, terms) for claim, terms in known if act != "private"]
-    return Verdict(
+    return LicenceVerdict(
         act,
         strict,
         case.outcome,

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 from kitae.chat import Conversation, Message
-from kitae.core.errors import InputError
+from kitae.core.errors import BadRow, InputError
 from kitae.core.formats import Format, own_fields
 from kitae.data.read.fields import Noted, learned, refuse_lost, unread
 from kitae.data.read.messages import chat, check_whole, whole_talk
@@ -46,7 +46,7 @@ def conversation(record: Record, form: Format, where: str, source: str) -> Conve
                 row = shape.read(noted, where, source)
                 beside = (*row.unread, *noted.unread(), *(f"message.{name}" for m in row.messages for name in m.unread))
                 return replace(row, unread=tuple(dict.fromkeys(beside)))
-    raise InputError("row-format", where=where, why=", ".join(map(str, record))[:300] + _suggested(record))
+    raise BadRow("row-format", where=where, why=", ".join(map(str, record))[:300] + _suggested(record))
 
 
 def _suggested(record: Record) -> str:

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from kitae.models.newllm.config import NewLLMConfig
-from kitae.models.newllm.solve import Plan, Solution
+from kitae.models.newllm.solve import Solution, SolverPlan
 from kitae.models.newllm.terms import State
 
 
@@ -26,7 +26,7 @@ class GruBlock(nn.Module):
         self,
         stream: torch.Tensor,
         state: State,
-        plan: Plan,
+        plan: SolverPlan,
         real: torch.Tensor | None = None,
         guess: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, Solution]:

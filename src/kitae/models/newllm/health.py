@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 import torch
 
 from kitae.models.newllm.modeling import NewLLMForCausalLM
-from kitae.models.newllm.solve import Plan, relative_change
+from kitae.models.newllm.solve import SolverPlan, relative_change
 
 _NEAR = 1e-2  # relative distance under which two contexts of a token count as the same
 _STARTS = 3
@@ -32,7 +32,7 @@ class Health:
 def health(model: NewLLMForCausalLM, batches: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> Health:
     """`batches`: token ids, and which of them are no padding."""
     config, inner = model.config, model.model
-    settled = Plan(config.solver, config.max_passes, config.tolerance)
+    settled = SolverPlan(config.solver, config.max_passes, config.tolerance)
     generator = torch.Generator().manual_seed(0)
     converged: list[list[torch.Tensor]] = []  # of each batch, of each block: which tokens are
     agreement: list[list[torch.Tensor]] = []
@@ -40,7 +40,7 @@ def health(model: NewLLMForCausalLM, batches: Iterable[tuple[torch.Tensor, torch
     passes = []
     with torch.no_grad():
         for ids, real in batches:
-            with inner.solving(Plan(config.solver, config.passes + 1)) as solutions:
+            with inner.solving(SolverPlan(config.solver, config.passes + 1)) as solutions:
                 inner(ids, real)
                 converged.append([(s.change < _NEAR**2)[real] | (s.passes == 1) for s in solutions])
             with inner.solving(settled) as solutions:

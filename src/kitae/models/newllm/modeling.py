@@ -27,7 +27,7 @@ from kitae.models.newllm.cells import Cell, make_cell
 from kitae.models.newllm.config import NewLLMConfig
 from kitae.models.newllm.gru import GruBlock
 from kitae.models.newllm.remembered import RememberedContexts
-from kitae.models.newllm.solve import Plan, Solution, solve
+from kitae.models.newllm.solve import Solution, SolverPlan, solve
 from kitae.models.newllm.terms import State, Terms
 
 _ROUNDING = 4  # passes can't agree more closely than the layers round; measured: 0.5 in bf16, 2.4 with a matrix
@@ -46,7 +46,7 @@ class Block(nn.Module):
         self,
         stream: torch.Tensor,
         state: State,
-        plan: Plan,
+        plan: SolverPlan,
         real: torch.Tensor | None = None,
         guess: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, Solution]:
@@ -58,7 +58,7 @@ class Block(nn.Module):
             return found if real is None else found.only(real[:, times])
 
         if not self.cell.feedback and plan.solver != "sequential":
-            plan = Plan("gate-scan", passes=1)
+            plan = SolverPlan("gate-scan", passes=1)
         if plan.tolerance is not None:
             plan = replace(plan, tolerance=max(plan.tolerance, _ROUNDING * torch.finfo(tokens.dtype).eps))
         solution = solve(terms, stream.shape[1], state, plan, guess)
@@ -109,7 +109,7 @@ class NewLLMModel(NewLLMPreTrainedModel):
             GruBlock(config) if config.cell == "gru" else Block(config, layers) for layers in config.blocks
         )
         self.norm = nn.RMSNorm(config.hidden_size, eps=1e-6)
-        self.plan: Plan | None = None  # None: what the config says
+        self.plan: SolverPlan | None = None  # None: what the config says
         self.solutions: list[Solution] = []  # of the last forward pass, while they are asked for
         self.watched = False
         self.contexts_frozen = False
@@ -128,16 +128,16 @@ class NewLLMModel(NewLLMPreTrainedModel):
         return cast("list[Block | GruBlock]", list(self.blocks))
 
     @property
-    def current_plan(self) -> Plan:
+    def current_plan(self) -> SolverPlan:
         if self.plan is not None:
             return self.plan
         config = self.config
         if self.training and not self.contexts_frozen:  # frozen ones need no gradient, so no passes of equal cost
-            return Plan(config.solver, config.passes)
-        return Plan(config.solver, config.max_passes, config.tolerance)
+            return SolverPlan(config.solver, config.passes)
+        return SolverPlan(config.solver, config.max_passes, config.tolerance)
 
     @contextlib.contextmanager
-    def solving(self, plan: Plan) -> Iterator[list[Solution]]:
+    def solving(self, plan: SolverPlan) -> Iterator[list[Solution]]:
         """Within it contexts are found by `plan`; gives the solutions of the last forward pass, one a block."""
         before, watched = self.plan, self.watched
         self.plan, self.watched = plan, True

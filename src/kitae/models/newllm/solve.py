@@ -28,7 +28,7 @@ TermsOf = Callable[[torch.Tensor, slice], Terms]  # the terms of some tokens, gi
 
 
 @dataclass(frozen=True)
-class Plan:
+class SolverPlan:
     """`tolerance` None: exactly `passes` passes, so that every step of training costs the same."""
 
     solver: str = "gate-scan"
@@ -50,7 +50,7 @@ class Solution:
     unsettled: bool = False  # the passes were given up, and time was walked
 
 
-def solve(terms: TermsOf, time: int, start: State, plan: Plan, guess: torch.Tensor | None = None) -> Solution:
+def solve(terms: TermsOf, time: int, start: State, plan: SolverPlan, guess: torch.Tensor | None = None) -> Solution:
     """`guess`: contexts to begin with, [batch, time, width]; without it they are taken for zero."""
     if plan.solver == "sequential" or time == 1:
         return _walk(terms, time, start)
@@ -59,7 +59,7 @@ def solve(terms: TermsOf, time: int, start: State, plan: Plan, guess: torch.Tens
     return found if settled else replace(_walk(terms, time, start), passes=found.passes, unsettled=True)
 
 
-def _refine(terms: TermsOf, time: int, start: State, plan: Plan, guess: torch.Tensor | None) -> Solution:
+def _refine(terms: TermsOf, time: int, start: State, plan: SolverPlan, guess: torch.Tensor | None) -> Solution:
     batch, width = start.context.shape
     contexts = start.context.new_zeros(batch, time, width) if guess is None else guess
     for number in range(1, plan.passes + 1):

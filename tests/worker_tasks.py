@@ -45,9 +45,9 @@ def prints_variable(name: str) -> None:
 
 def prints_import() -> None:
     """When a module was imported that is imported beforehand, and with which setting."""
-    from tests import counted
+    from tests import import_time
 
-    print(counted.WHEN, counted.WORD)
+    print(import_time.WHEN, import_time.WORD)
 
 
 def waits(file: str) -> None:

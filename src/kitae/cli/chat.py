@@ -7,7 +7,7 @@ import sys
 from kitae.ask import answer, conversation, open_target
 from kitae.chat import Message
 from kitae.core.console import console
-from kitae.core.errors import InputError
+from kitae.core.errors import ContextFull, NotText
 from kitae.core.files import JsonDict
 from kitae.core.i18n import t
 from kitae.generate import Engine, Settings
@@ -53,9 +53,7 @@ def _turn(engine: Engine, messages: list[Message], line: str, settings: Settings
     messages.append(Message("user", line))
     try:
         text, _, finish = _stream(engine, messages, settings)
-    except InputError as error:
-        if error.kind not in ("context-full", "not-text"):
-            raise
+    except (ContextFull, NotText) as error:
         messages.pop()
         console.say(f"{error.message} → {error.fix}")
         return
