@@ -1,12 +1,10 @@
-"""From what a user types to a `Target`: a run, a folder, an adapter, a GGUF file, a starter or a hub id.
-
-Endpoints, which are no models on this disk, are told apart where somebody is asked (api/speaking.py).
-"""
+"""From what a user types to a `Target`: a run, a folder, an adapter, a GGUF file, a starter or a hub id; or to the `Address` of
+an endpoint, whose model isn't on this disk. Nothing else asks what a name is."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kitae.core.errors import InputError
@@ -28,6 +26,23 @@ from kitae.runs import Run, all_runs, find_run, is_run
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Address:
+    """Of an OpenAI-compatible endpoint, as a user writes it: its URL, # and the model."""
+
+    url: str
+    model: str
+
+
+def address_named(name: str) -> Address | None:
+    if "://" not in name:
+        return None
+    url, _, model = name.partition("#")
+    if not model:
+        raise InputError("endpoint-model", where=url)
+    return Address(url, model)
 
 
 def run_named(name: str) -> Run | None:

@@ -190,11 +190,11 @@ def test_without_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_nothing_is_paid_for_twice(tmp_path: Path) -> None:
     with endpoint(echo) as server:
-        speaker, file = made(server.url), tmp_path / "calls.jsonl"
+        client, file = made(server.url), tmp_path / "calls.jsonl"
         first = Ledger(file)
-        assert [reply.text for reply in first.ask(speaker, asked("a", "b")) if reply] == ["A", "B"]
+        assert [reply.text for reply in first.ask(client, asked("a", "b")) if reply] == ["A", "B"]
         second = Ledger(file)
-        assert [reply.text for reply in second.ask(speaker, asked("b", "c", "a")) if reply] == ["B", "C", "A"]
+        assert [reply.text for reply in second.ask(client, asked("b", "c", "a")) if reply] == ["B", "C", "A"]
         assert len(server.asked) == 3
         assert second.spent.calls == 3 and second.spent.asked == 150
 
@@ -206,11 +206,11 @@ def test_what_failed_for_good_stays_so(tmp_path: Path) -> None:
         return Answer("filtered", 400) if number == 1 else Answer("fine")
 
     with endpoint(says) as server:
-        speaker, file = made(server.url, at_once=1), tmp_path / "calls.jsonl"
-        first = Ledger(file).ask(speaker, asked("a", "b"))
+        client, file = made(server.url, at_once=1), tmp_path / "calls.jsonl"
+        first = Ledger(file).ask(client, asked("a", "b"))
         assert first[1] is not None and first[1].failed == "400: filtered"
         again = Ledger(file)
-        assert again.ask(speaker, asked("a", "b")) == first and len(server.asked) == 2
+        assert again.ask(client, asked("a", "b")) == first and len(server.asked) == 2
         assert again.spent.calls == 1 and again.spent.lost == 0
 
 

@@ -18,9 +18,10 @@ from safetensors.torch import load_file
 from kitae.core.errors import InputError, KitaeError
 from kitae.recipe import load_recipe
 from kitae.runs import Run, create_run
+from kitae.train.checkpoints import checkpoints
 from kitae.train.phases import fit
 from kitae.train.prepared import prepare
-from kitae.train.trainer import KitaeTrainer, checkpoints
+from kitae.train.trainer import KitaeTrainer
 from kitae.workflows.rows import gather_rows
 
 POINTS = int(os.environ.get("KITAE_KILLS", "2"))  # at which each method is killed

@@ -83,26 +83,26 @@ class Ledger:
         except (TypeError, ValueError, AttributeError):
             return
 
-    def ask(self, speaker: Client, requests: Sequence[Request]) -> list[Reply | None]:
+    def ask(self, client: Client, requests: Sequence[Request]) -> list[Reply | None]:
         """In the order of the requests; equal ones are asked once. What failed for good comes as a reply that says so; what
         failed for now is asked again, and ends the work if that is of no use."""
-        keys = [f"{speaker.name} {request.key}" for request in requests]
+        keys = [f"{client.name} {request.key}" for request in requests]
         missing = {key: request for key, request in zip(keys, requests, strict=True) if key not in self._known}
         for _ in range(_TRIES):
-            failed = self._answered(speaker, missing)
+            failed = self._answered(client, missing)
             missing = {key: missing[key] for key in failed}
             if not missing or self._refusal is not None:
                 break
         if missing or self._refusal is not None:
             why = self._refusal or "; ".join(dict.fromkeys(failed.values()))[:300]
-            raise KitaeError("endpoint-failing", where=speaker.name, why=why, count=len(missing))
+            raise KitaeError("endpoint-failing", where=client.name, why=why, count=len(missing))
         return [self._known.get(key) for key in keys]
 
-    def _answered(self, speaker: Client, wanted: dict[str, Request]) -> dict[str, str]:
+    def _answered(self, client: Client, wanted: dict[str, Request]) -> dict[str, str]:
         """What failed for now, and why."""
         keys, failed = list(wanted), {}
         numbered = ((i, wanted[key]) for i, key in enumerate(keys))
-        for some in speaker.answer(self._affordable(numbered, keys)):
+        for some in client.answer(self._affordable(numbered, keys)):
             replies = [(keys[i], _counted(wanted[keys[i]], reply)) for i, reply in some]
             self._write(replies)
             for key, reply in replies:

@@ -6,11 +6,10 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kitae.core.errors import InputError
+from kitae.targets import Address, address_named, resolve
 
 if TYPE_CHECKING:
     from kitae.ask.client import Client
-    from kitae.ask.endpoint import Endpoint
 
 
 @dataclass(frozen=True)
@@ -24,37 +23,34 @@ class ClientSpec:
     timeout: float = 120.0
 
     @property
-    def is_endpoint(self) -> bool:
-        return "://" in self.who
-
-    @property
     def model(self) -> str:
-        return self.who.partition("#")[2] if self.is_endpoint else self.who
+        address = address_named(self.who)
+        return self.who if address is None else address.model
+
+    def fingerprint(self) -> list[str]:
+        """What its answers depend on, as far as that can be seen from here."""
+        return [] if address_named(self.who) else resolve(self.who).fingerprint()
 
     def check(self) -> None:
         """Whether there is such a model, or may be such an endpoint. No endpoint is asked."""
-        if self.is_endpoint:
-            self._endpoint()
-            return
-        from kitae.targets import resolve
-
-        resolve(self.who)
+        address = address_named(self.who)
+        if address is None:
+            resolve(self.who)
+        else:
+            self._endpoint(address)
 
     def open(self) -> Client:
+        from kitae.ask.answering import open_target
         from kitae.ask.client import LocalClient
 
-        if not self.is_endpoint:
-            from kitae.ask.answering import open_target
-
+        address = address_named(self.who)
+        if address is None:
             engine, _ = open_target(self.who)
             return LocalClient(engine, self.who)
-        return self._endpoint()
+        return self._endpoint(address)
 
-    def _endpoint(self) -> Endpoint:
+    def _endpoint(self, address: Address) -> Endpoint:
         from kitae.ask.endpoint import Endpoint
 
-        url = self.who.partition("#")[0]
-        if not self.model:
-            raise InputError("endpoint-model", where=url)
         key = os.environ.get(self.key_env) or None if self.key_env else None
-        return Endpoint(url, self.model, key, self.at_once, self.per_minute, self.timeout)
+        return Endpoint(address.url, address.model, key, self.at_once, self.per_minute, self.timeout)

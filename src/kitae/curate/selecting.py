@@ -191,9 +191,8 @@ def _judged(rows: Sequence[Conversation], judge: ClientSpec) -> list[float]:
     from kitae.ask import Ledger, Spent
 
     progress = Progress(t("select.judging"), len(rows))
-    who = [] if judge.is_endpoint else resolve(judge.who).fingerprint()
-    folder = paths.cache_dir() / "judgements" / hash_text(judge.who, *who)
-    speaker = judge.open()
+    folder = paths.cache_dir() / "judgements" / hash_text(judge.who, *judge.fingerprint())
+    client = judge.open()
     try:
         with alone(folder):
             ledger = Ledger(folder / "calls.jsonl", with_messages=False, on_reply=lambda spent: show(spent))
@@ -202,9 +201,9 @@ def _judged(rows: Sequence[Conversation], judge: ClientSpec) -> list[float]:
             def show(spent: Spent) -> None:
                 progress.update(min(len(rows), spent.calls + spent.lost - before))
 
-            replies = ledger.ask(speaker, [judge_request(row) for row in rows])
+            replies = ledger.ask(client, [judge_request(row) for row in rows])
     finally:
         progress.close()
-        speaker.close()
+        client.close()
     found = [rating(reply) if reply is not None else None for reply in replies]
     return [float("nan") if number is None else number for number in found]

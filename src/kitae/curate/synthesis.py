@@ -168,15 +168,15 @@ def _synthesise(
         nonlocal rows
         rows = count
 
-    speakers = [wanted.writer.open()] + ([wanted.judge.open()] if wanted.judge else [])
+    clients = [wanted.writer.open()] + ([wanted.judge.open()] if wanted.judge else [])
     try:
         ledger = Ledger(out / _CALLS, budget, show)
-        ask, judge = partial(ledger.ask, speakers[0]), partial(ledger.ask, speakers[-1])
+        ask, judge = partial(ledger.ask, clients[0]), partial(ledger.ask, clients[-1])
         grown = grow(growth, tasks, documents, ask, judge, evaluations, kept)
     finally:
         progress.close()
-        for speaker in speakers:
-            speaker.close()
+        for client in clients:
+            client.close()
     report = _report(wanted, tasks, grown, ledger, command)
     write_jsonl(out / "kept.jsonl", grown.kept)
     write_jsonl(out / "rejected.jsonl", grown.rejected)

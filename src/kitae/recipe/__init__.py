@@ -4,17 +4,14 @@ from kitae.recipe.load import load_recipe, parse_recipe, recipe_yaml, resolve_pa
 from kitae.recipe.schema import (
     NO_GGUF,
     STARTER,
-    Blend,
-    Distillation,
     Evaluate,
     New,
-    Phases,
     Recipe,
     Source,
     Thresholds,
-    Train,
 )
 from kitae.recipe.starter import commented_recipe
+from kitae.recipe.training import Blend, Distillation, Phases, Train
 from kitae.recipe.wrong import in_words
 
 __all__ = [

@@ -7,7 +7,9 @@ from typing import get_args
 
 from kitae.core.formats import FORMATS, LANGUAGES_KNOWN, REPAIRABLE, Way, is_format
 from kitae.core.i18n import t
-from kitae.recipe.schema import NO_GGUF, READ_BY, Blend, New, Recipe, Section, Select
+from kitae.recipe.schema import NO_GGUF, New, Recipe, Select
+from kitae.recipe.section import Section
+from kitae.recipe.training import READ_BY, Blend
 
 KeyPath = tuple[str | int, ...]
 

@@ -26,11 +26,12 @@ from kitae.train.attention import allow_strips
 from kitae.train.batches import BatchPlan, length
 from kitae.train.budget import tokens_at_once
 from kitae.train.callbacks import EarlyStop, Recorder, StopWhenAsked
+from kitae.train.checkpoints import checkpoints, damaged, damaged_best
 from kitae.train.methods import compute_dtype, model_to_train, trainer_of
 from kitae.train.prepared import Prepared
 from kitae.train.shards import held
 from kitae.train.trackers import trackers_in
-from kitae.train.trainer import CHOICE, EXACT, LOSS, KitaeTrainer, checkpoints, damaged, damaged_best
+from kitae.train.trainer import CHOICE, EXACT, LOSS, KitaeTrainer
 
 _CONTEXT_CHECKPOINTS = "checkpoints-contexts"
 _SMALL = 1e-3  # the least by which a loss must fall to count as better

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import shutil
 import tempfile
-import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import torch
-from safetensors import safe_open
 from torch.distributed.tensor import DTensor
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
@@ -29,44 +25,17 @@ from kitae.core.files import staged_file, staged_folder
 from kitae.core.hardware import ran_out_of_memory
 from kitae.core.i18n import t
 from kitae.train.batches import BatchPlan, EncodedRows, MicroBatch, Part, Step, collate
+from kitae.train.checkpoints import PREFIX, checkpoints
 from kitae.train.loss import LabelledLoss, trial_batch
+from kitae.train.losses import Loss, RowLoss, Share, row_losses
 from kitae.train.memory import RandomState
 from kitae.train.shards import Whole, keep_whole, spread, total_norm, whole_weights
 
-PREFIX = "checkpoint-"
 LOSS, EXACT, CHOICE = "eval_loss", "eval_exact", "eval_choice"  # choice: exact answers, and among equals the loss
 _TIE = 1e-9
-RowLoss = tuple[str, float, int]  # where a row comes from, what each of its labels cost on average, how many it has
 T = TypeVar("T")
 _WORSE_THAN_NOTHING = 3
 _SHOWN = 8
-
-
-class Loss(Protocol):
-    @property
-    def padded(self) -> bool:
-        """Whether it takes rows side by side, with their padding."""
-        ...
-
-    @property
-    def added(self) -> torch.Tensor | None:
-        """What the model itself adds to the loss of each token of the last batch."""
-        ...
-
-    def __call__(self, batch: MicroBatch) -> torch.Tensor:
-        """Of each row, or of each pair of rows; summed over what `count` counts."""
-        ...
-
-    def count(self, batch: MicroBatch) -> int: ...
-
-
-@dataclass(frozen=True)
-class Share:
-    """What a micro-batch has given to a step."""
-
-    batch: MicroBatch
-    losses: torch.Tensor  # of its rows
-    loss: torch.Tensor  # its part of the step's
 
 
 class KitaeTrainer(Trainer):  # type: ignore[misc]
@@ -147,7 +116,7 @@ class KitaeTrainer(Trainer):  # type: ignore[misc]
             random.again()
 
         found = self._fitting(accumulated, undo)
-        rows = processes.gathered([row for share in found for row in _rows(share)])
+        rows = processes.gathered([row for share in found for row in row_losses(share)])
         total = processes.summed(torch.stack([share.loss for share in found]).sum())
         self._check(rows, float(total))
         if self._note_rows is not None:
@@ -362,50 +331,6 @@ class KitaeTrainer(Trainer):  # type: ignore[misc]
         else:
             with tempfile.TemporaryDirectory() as scratch:
                 yield Path(scratch)
-
-
-def _rows(share: Share) -> Iterator[RowLoss]:
-    """Of a pair the loss is one, whatever its answers' length."""
-    batch, losses = share.batch, share.losses
-    each = len(batch.lengths) // len(batch.sources)
-    counts = (batch.labels_of_rows if each == 1 else (batch.lengths[::each] > 0).int()).tolist()
-    for source, loss, count in zip(batch.sources, losses.tolist(), counts, strict=True):
-        if count:
-            yield source, loss / count, count
-
-
-def checkpoints(folder: Path) -> list[tuple[int, Path]]:
-    """Whole checkpoints, oldest first."""
-    if not folder.exists():
-        return []
-    found = [(int(p.name[len(PREFIX) :]), p) for p in folder.glob(f"{PREFIX}*") if p.name[len(PREFIX) :].isdigit()]
-    return sorted(found)
-
-
-def damaged(checkpoint: Path) -> str | None:
-    """What is wrong with a checkpoint's files, if something is."""
-    try:
-        json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
-        weights = list(checkpoint.glob("*.safetensors"))
-        for file in weights:
-            with safe_open(file, framework="pt") as opened:
-                opened.keys()
-        for file in [checkpoint / "optimizer.pt", checkpoint / "scheduler.pt", *checkpoint.glob("rng_state*.pth")]:
-            with zipfile.ZipFile(file) as packed:  # as torch writes; each part has a sum to compare with
-                if broken := packed.testzip():
-                    return f"{file.name}: {broken}"
-        return None if weights else "*.safetensors"
-    except Exception as error:  # each of these readers has errors of its own
-        return first_line(error)[:120]
-
-
-def damaged_best(checkpoint: Path) -> str | None:
-    """The same of the one with the best weights so far, which come back at the end."""
-    best = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))["best_model_checkpoint"]
-    if best is None:
-        return None
-    damage = damaged(checkpoint.parent / Path(best).name)
-    return None if damage is None else f"{Path(best).name}: {damage}"
 
 
 def _warmed(usual: Callable[[int], float], warming: int, step: int) -> float:
