@@ -10,6 +10,7 @@ from kitae.targets import Address, address_named, resolve
 
 if TYPE_CHECKING:
     from kitae.ask.client import Client
+    from kitae.ask.endpoint import Endpoint
 
 
 @dataclass(frozen=True)
