@@ -40,6 +40,7 @@ from .workflows.results import (
     PreviewReport as PreviewReport,
     PullReport as PullReport,
     QuickstartReport as QuickstartReport,
+    RecipeCheck as RecipeCheck,
     RoundTripProof as RoundTripProof,
     Scores as Scores,
     ShipReport as ShipReport,

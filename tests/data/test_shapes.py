@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from kitae.core.errors import InputError
-from kitae.core.formats import FORMATS, is_format
+from kitae.core.row_options import FORMATS, is_format
 from kitae.data import read_conversations
 from kitae.data.read.shapes import AUTO, SHAPES
 

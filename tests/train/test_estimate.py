@@ -59,6 +59,15 @@ def recipe(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.parametrize(
+    ("licence", "use", "verdict"),
+    [("CC0-1.0", "commercial", "pass"), ("unknown", "publish-weights", "warn"), ("CC-BY-NC-4.0", "commercial", "refuse")],
+)
+def test_what_licences_will_say(recipe: Path, licence: str, use: str, verdict: str) -> None:
+    said = load_recipe(recipe, [f"data.train=[{{path: train.jsonl, licence: {licence}}}]", f"ship.use={use}"])
+    assert estimate(said)["licence"]["verdict"] == verdict
+
+
 BF16 = "train.precision=bf16"  # whatever this machine would choose
 FULL = ("train.method=full", "train.batch_tokens=8192", "train.micro_batch_tokens=8192")
 

@@ -11,8 +11,8 @@ import typer
 from kitae.cli.data import Evaluation, Form, Limit, Out, Sources, data_app
 from kitae.cli.result import Result, grid
 from kitae.core.files import JsonDict
-from kitae.core.formats import LANGUAGES_KNOWN
 from kitae.core.i18n import t
+from kitae.core.row_options import LANGUAGES_KNOWN
 
 if TYPE_CHECKING:
     from kitae.curate import SelectReport, SynthReport

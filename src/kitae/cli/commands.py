@@ -112,6 +112,7 @@ def recipe_new(
 
 @recipe_app.command("check", help=t("help.recipe-check"))
 def recipe_check(path: RecipePath, set_: Overrides = None) -> Result:
+    from kitae.core.errors import EXIT_REFUSED
     from kitae.data import spelled_warning
     from kitae.recipe import load_recipe
     from kitae.workflows import estimate
@@ -119,7 +120,10 @@ def recipe_check(path: RecipePath, set_: Overrides = None) -> Result:
     value = estimate(load_recipe(path, set_ or []))
     system = f"\n\n{t('say.default-system', text=value['system'])}" if value["system"] else ""
     spelled = f"\n\n{spelled_warning(value['spelled'])}" if value["spelled"] else ""
-    return Result(value, t("say.recipe-ok", **value) + system + spelled)
+    licence = value["licence"]
+    said = "" if licence["verdict"] == "pass" else f"\n\n! {licence['id']}: {licence['why']} {licence['fix']}"
+    refused = licence["verdict"] == "refuse"
+    return Result(value, t("say.recipe-ok", **value) + system + spelled + said, EXIT_REFUSED if refused else 0)
 
 
 @recipe_app.command("show", help=t("help.recipe-show"))

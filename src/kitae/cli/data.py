@@ -10,8 +10,8 @@ import typer
 from kitae.cli.help import Group
 from kitae.cli.result import Result, grid
 from kitae.core.errors import EXIT_REFUSED, InputError
-from kitae.core.formats import FORMATS, NEAR, Format, is_format
 from kitae.core.i18n import t
+from kitae.core.row_options import FORMATS, NEAR, Format, is_format
 
 if TYPE_CHECKING:
     from kitae.workflows import CleanReport, PreviewReport

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kitae.core.console import Progress
-from kitae.core.formats import Way
 from kitae.core.i18n import t
+from kitae.core.row_options import Way
 
 Numbers = NDArray[np.float64]
 Vectors = NDArray[np.float32]

@@ -16,9 +16,9 @@ from kitae.core import interruption, paths
 from kitae.core.console import Progress, console
 from kitae.core.errors import InputError, Interrupted
 from kitae.core.files import JsonDict, alone, hash_text, staged_folder, write_json, write_jsonl
-from kitae.core.formats import Format, Way
 from kitae.core.i18n import t
 from kitae.core.libraries import quiet_libraries
+from kitae.core.row_options import Format, Way
 from kitae.curate.judging import judge_request, rating
 from kitae.curate.ranking import READ_BY_MODEL, Amount, Seen, select
 from kitae.data import as_line, check_out, draw, each_entry, files_of, is_hub, none_of, read_rows

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from kitae.core.formats import Format
+from kitae.core.row_options import Format
 
 
 @dataclass(frozen=True)

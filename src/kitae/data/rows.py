@@ -13,8 +13,8 @@ from kitae.chat import Conversation
 from kitae.core.console import watched
 from kitae.core.errors import InputError
 from kitae.core.files import JsonDict, read_json, read_text, staged_folder, write_json, write_jsonl
-from kitae.core.formats import Action, Format, RowGate
 from kitae.core.i18n import t
+from kitae.core.row_options import Action, Format, RowGate
 from kitae.data.clean.leaks import read_evaluations
 from kitae.data.clean.survey import ACTIONS, Rules, tidied
 from kitae.data.read.entries import REJECTED

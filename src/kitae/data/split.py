@@ -16,7 +16,7 @@ import numpy as np
 
 from kitae.core.errors import InputError
 from kitae.core.files import JsonDict, staged_folder, write_json
-from kitae.core.formats import NEAR, Format
+from kitae.core.row_options import NEAR, Format
 from kitae.data.clean.survey import DUPLICATES
 from kitae.data.read.entries import REJECTED, Row, as_line, each_entry, none_of, read_rows, with_reasons
 from kitae.data.read.finding import Finding

@@ -5,7 +5,7 @@ from .language import (
     predict as predict,
     summary as summary,
 )
-from .scores import (
+from .statistics import (
     Share as Share,
     exact_match as exact_match,
     looping as looping,
@@ -13,7 +13,7 @@ from .scores import (
     stopped as stopped,
     worse_p_value as worse_p_value,
 )
-from .scoring import (
+from .suites import (
     answer_sizes as answer_sizes,
     difference as difference,
     score_rows as score_rows,

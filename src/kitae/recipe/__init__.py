@@ -8,9 +8,9 @@ from kitae.recipe.schema import (
     New,
     Recipe,
     Source,
-    Thresholds,
 )
 from kitae.recipe.starter import commented_recipe
+from kitae.recipe.thresholds import Thresholds
 from kitae.recipe.training import Blend, Distillation, Phases, Train
 from kitae.recipe.wrong import in_words
 

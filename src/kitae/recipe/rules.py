@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import get_args
 
-from kitae.core.formats import FORMATS, LANGUAGES_KNOWN, REPAIRABLE, Way, is_format
 from kitae.core.i18n import t
+from kitae.core.row_options import FORMATS, LANGUAGES_KNOWN, REPAIRABLE, Way, is_format
 from kitae.recipe.schema import NO_GGUF, New, Recipe, Select
 from kitae.recipe.section import Section
 from kitae.recipe.training import READ_BY, Blend

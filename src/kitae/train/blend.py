@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 
 from kitae.core.errors import InputError
 from kitae.recipe import Blend
-from kitae.train.others import open_other
+from kitae.train.other_models import open_other
 
 Tensor = torch.Tensor
 _PARALLEL = 1e-6  # radians below which two directions are one

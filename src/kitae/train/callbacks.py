@@ -19,8 +19,8 @@ from kitae.core.files import append_json
 from kitae.core.i18n import t
 from kitae.runs import Run
 from kitae.train.batches import BatchPlan
-from kitae.train.losses import RowLoss
-from kitae.train.memory import held_mb
+from kitae.train.loss_protocol import RowLoss
+from kitae.train.random_state import held_mb
 from kitae.train.trainer import CHOICE, LOSS
 
 _SCORED = {"tokens": "validation", "contexts": "contexts"}  # the event in which held-out rows were scored

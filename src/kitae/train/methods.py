@@ -20,7 +20,7 @@ from kitae.train.distillation import DistillationTrainer
 from kitae.train.kernels import use_liger
 from kitae.train.layer_dropout import drop_layers
 from kitae.train.lean import make_lean
-from kitae.train.others import open_other
+from kitae.train.other_models import open_other
 from kitae.train.preferences import PreferenceTrainer
 from kitae.train.prepared import SOFT_PROMPT_START, Prepared
 from kitae.train.trainer import KitaeTrainer

@@ -27,8 +27,8 @@ from kitae.core.i18n import t
 from kitae.train.batches import BatchPlan, EncodedRows, MicroBatch, Part, Step, collate
 from kitae.train.checkpoints import PREFIX, checkpoints
 from kitae.train.loss import LabelledLoss, trial_batch
-from kitae.train.losses import Loss, RowLoss, Share, row_losses
-from kitae.train.memory import RandomState
+from kitae.train.loss_protocol import Loss, RowLoss, Share, row_losses
+from kitae.train.random_state import RandomState
 from kitae.train.shards import Whole, keep_whole, spread, total_norm, whole_weights
 
 LOSS, EXACT, CHOICE = "eval_loss", "eval_exact", "eval_choice"  # choice: exact answers, and among equals the loss

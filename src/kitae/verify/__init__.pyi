@@ -6,6 +6,7 @@ from .before import (
     BeforeTraining as BeforeTraining,
     stop_token_trainable as stop_token_trainable,
 )
+from .command import verify_target as verify_target
 from .gate import (
     Gate as Gate,
     GateResult as GateResult,
@@ -21,8 +22,8 @@ from .probes import (
 from .registry import GATES as GATES, gates_of as gates_of
 from .rights import (
     claims_of as claims_of,
+    licence_gate as licence_gate,
     obligations as obligations,
     verdicts as verdicts,
 )
 from .run import RunVerifier as RunVerifier
-from .target import verify_target as verify_target

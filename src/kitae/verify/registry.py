@@ -1,4 +1,5 @@
-"""Every gate, in the order of reports. A new one is added here, and its sentences in core/messages/gates.json.
+"""Every gate, in the order of reports. A new one is added here, its sentences in core/messages/gates.json,
+and it is measured in `before`, `after`, `run` or `command`. Limits that a recipe can set are `recipe.Thresholds`.
 
 `when`: the moment at which it can be measured; `answers`: it needs whole answers of the model, which take longest;
 `reference`: it compares with another model, so it can't be measured of one alone.
@@ -9,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from kitae.core.formats import RowGate
+from kitae.core.row_options import RowGate
 
 When = Literal["rows", "base", "trained", "merge", "folder", "gguf", "f16", "quant"]
 # rows: before the first step · base: of the model that is to be trained · trained: of what training left · merge: of a folder

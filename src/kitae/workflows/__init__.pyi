@@ -32,6 +32,7 @@ from .results import (
     PreviewReport as PreviewReport,
     PullReport as PullReport,
     QuickstartReport as QuickstartReport,
+    RecipeCheck as RecipeCheck,
     RoundTripProof as RoundTripProof,
     Scores as Scores,
     ShipReport as ShipReport,

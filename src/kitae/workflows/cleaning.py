@@ -15,7 +15,7 @@ from kitae.core import interruption
 from kitae.core.console import console
 from kitae.core.errors import InputError, Interrupted
 from kitae.core.files import hash_text, write_text
-from kitae.core.formats import LANGUAGES_KNOWN, NEAR, REPAIRABLE, Action, Format
+from kitae.core.row_options import LANGUAGES_KNOWN, NEAR, REPAIRABLE, Action, Format
 from kitae.data import (
     ACTIONS,
     KEPT,

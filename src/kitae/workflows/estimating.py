@@ -10,16 +10,18 @@ from kitae.train import check_parts, check_template, find_packages, names_parts
 from kitae.workflows.rows import gather_rows
 
 if TYPE_CHECKING:
-    from kitae.workflows.results import Estimate
+    from kitae.workflows.results import RecipeCheck
 
 
-def estimate(recipe: Recipe) -> Estimate:
+def estimate(recipe: Recipe) -> RecipeCheck:
     """By file headers and settings alone; no weights are loaded."""
     from kitae.train import estimate as estimated
+    from kitae.verify import licence_gate
 
     find_packages(recipe.train)
     check_template(recipe)
     if names_parts(recipe):
         quiet_libraries()
         check_parts(recipe)
-    return estimated(recipe, gather_rows(recipe, reading=False))
+    licence = licence_gate(recipe).as_dict()  # training would say the same, after the base was asked
+    return {**estimated(recipe, gather_rows(recipe, reading=False)), "licence": licence}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kitae.core.errors import InputError
-from kitae.core.formats import Format
+from kitae.core.row_options import Format
 from kitae.data import Claim, each_found, files_of
 from kitae.recipe import load_recipe
 

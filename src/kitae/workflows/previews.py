@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from kitae.chat import ChatCodec, Conversation, Encoded
 from kitae.core.errors import InputError
 from kitae.core.files import JsonDict
-from kitae.core.formats import Format
 from kitae.core.i18n import t
 from kitae.core.libraries import quiet_libraries
+from kitae.core.row_options import Format
 from kitae.data import read_conversations
 from kitae.models import locate, open_codec
 

@@ -12,9 +12,9 @@ from kitae.core import interruption
 from kitae.core.console import Progress, console
 from kitae.core.errors import InputError
 from kitae.core.files import JsonDict, refuse_taken, sha256, staged_folder, write_json
-from kitae.core.formats import Format
 from kitae.core.i18n import t
 from kitae.core.libraries import quiet_libraries
+from kitae.core.row_options import Format
 from kitae.data import HubSet, as_line, catalogue, downloaded, each_entry, files_of, is_hub, readable_as
 
 if TYPE_CHECKING:

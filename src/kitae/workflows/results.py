@@ -70,6 +70,10 @@ class SweepReport(TypedDict):
     means: list[dict[str, Any]]  # where seeds were varied
 
 
+class RecipeCheck(Estimate):
+    licence: GateResult
+
+
 class CleanReport(TypedDict):
     rows: int
     kept: int

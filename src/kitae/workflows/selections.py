@@ -15,8 +15,8 @@ from kitae.core import interruption
 from kitae.core.console import console
 from kitae.core.errors import InputError
 from kitae.core.files import JsonDict, hash_text, read_json, staged_folder, write_json, write_jsonl
-from kitae.core.formats import RowGate
 from kitae.core.i18n import t
+from kitae.core.row_options import RowGate
 from kitae.curate import READ_BY_MODEL, Amount, Choice, choose, feature_model, ways_of
 from kitae.data import check_out, content, contents, without_duplicates
 from kitae.recipe import Recipe, load_recipe, recipe_yaml

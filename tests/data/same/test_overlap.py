@@ -7,7 +7,7 @@ import random
 import pytest
 
 from kitae.chat import Conversation
-from kitae.core.formats import NEAR
+from kitae.core.row_options import NEAR
 from kitae.data import overlap
 from kitae.data.rows import hold_back
 from kitae.data.same import Parts, likeness, without_duplicates

@@ -16,7 +16,7 @@ from pathlib import Path
 from kitae.ask import Request
 from kitae.chat import Conversation, Message
 from kitae.core.errors import InputError
-from kitae.core.formats import LANGUAGES_KNOWN
+from kitae.core.row_options import LANGUAGES_KNOWN
 from kitae.curate.prompts import prompt
 from kitae.data import each_conversation, whole
 

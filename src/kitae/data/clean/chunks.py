@@ -25,7 +25,7 @@ import numpy as np
 from kitae.chat import Conversation
 from kitae.core.errors import InputError, KitaeError, first_line
 from kitae.core.files import JsonDict, staged_file
-from kitae.core.formats import Format
+from kitae.core.row_options import Format
 from kitae.data.clean.rules.truncated import Ends, OpenEnd
 from kitae.data.clean.survey import CountTexts, CountTokens, Look, Rules, Survey, look
 from kitae.data.read.entries import UNREADABLE, Entry, as_line, reason_of

@@ -14,7 +14,7 @@ import numpy as np
 
 from kitae.chat import Conversation
 from kitae.core.errors import BadRow, InputError
-from kitae.core.formats import Format
+from kitae.core.row_options import Format
 from kitae.data.read.finding import Finding
 from kitae.data.read.places import files_of
 from kitae.data.read.readers import each_found

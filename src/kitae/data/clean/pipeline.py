@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from kitae.core.console import Progress
 from kitae.core.errors import InputError
 from kitae.core.files import JsonDict, alone, hash_text, staged_folder, write_json, write_text
-from kitae.core.formats import Format
 from kitae.core.i18n import t
+from kitae.core.row_options import Format
 from kitae.data.clean.chunks import Chunks
 from kitae.data.clean.survey import CountTexts, Decision, Rules, Survey, decide
 from kitae.data.read.entries import REJECTED, UNREADABLE, as_line, each_entry, nothing_read, with_reasons

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from kitae.chat import Conversation
 from kitae.core.errors import InputError
-from kitae.core.formats import NEAR, Action, Format
+from kitae.core.row_options import NEAR, Action, Format
 from kitae.data.clean.leaks import Evaluations
 from kitae.data.clean.rules import GATES, Talk, findings, repaired
 from kitae.data.clean.rules.language import language_of

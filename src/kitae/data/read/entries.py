@@ -12,8 +12,8 @@ from kitae.chat import Conversation
 from kitae.core.console import console
 from kitae.core.errors import InputError
 from kitae.core.files import JsonDict
-from kitae.core.formats import Format
 from kitae.core.i18n import t
+from kitae.core.row_options import Format
 from kitae.data.read.finding import Finding
 from kitae.data.read.places import files_of
 from kitae.data.read.readers import each_found

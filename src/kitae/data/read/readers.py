@@ -7,7 +7,7 @@ from pathlib import Path
 
 from kitae.chat import Conversation
 from kitae.core.errors import InputError
-from kitae.core.formats import Format
+from kitae.core.row_options import Format
 from kitae.data.read.opening import is_plain_text, text_blocks
 from kitae.data.read.places import files_of
 from kitae.data.read.records import Found, each_record

@@ -9,7 +9,7 @@ from typing import Any
 
 from kitae.chat import Conversation, Message
 from kitae.core.errors import BadRow, InputError
-from kitae.core.formats import Format, own_fields
+from kitae.core.row_options import Format, own_fields
 from kitae.data.read.fields import Noted, learned, refuse_lost, unread
 from kitae.data.read.messages import chat, check_whole, whole_talk
 from kitae.data.read.preferences import preference, spoken

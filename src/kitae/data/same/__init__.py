@@ -3,7 +3,7 @@
 from kitae.data.same.code import looks_like_code
 from kitae.data.same.dealing import Groups, dealt, ties
 from kitae.data.same.duplicates import Twin, twins
-from kitae.data.same.identity import Parts, draw, likeness, normalised, plain, tokens, untidiness
+from kitae.data.same.likeness import Parts, draw, likeness, normalised, plain, tokens, untidiness
 from kitae.data.same.overlap import Overlap, overlap, without_duplicates
 from kitae.data.same.signature import BANDS, Bands, Hashes, bands, grams, hashed, whole
 

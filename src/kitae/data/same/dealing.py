@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from kitae.chat import Conversation
-from kitae.core.formats import NEAR
-from kitae.data.same.identity import plain
+from kitae.core.row_options import NEAR
+from kitae.data.same.likeness import plain
 from kitae.data.same.overlap import overlap
 from kitae.data.same.signature import whole
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from kitae.data.same.identity import Parts, likeness
+from kitae.data.same.likeness import Parts, likeness
 from kitae.data.same.signature import BANDS, Bands, Hashes
 
 _COMPARED, _FEW = 32, 4  # rows that one row is compared with at most; those that share a single band with it

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from kitae.chat import Conversation
-from kitae.core.formats import NEAR
-from kitae.data.same.identity import Parts, likeness, normalised
+from kitae.core.row_options import NEAR
+from kitae.data.same.likeness import Parts, likeness, normalised
 from kitae.data.same.signature import BANDS, Bands, Hashes, bands, grams
 
 _COMPARED = 32  # rows that one row is compared with at most: those that share most bands with it

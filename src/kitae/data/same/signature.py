@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kitae.chat import Conversation
-from kitae.data.same.identity import Parts, normalised
+from kitae.data.same.likeness import Parts, normalised
 
 Hashes = NDArray[np.uint64]
 Bands = NDArray[np.uint32]  # one in a billion pairs meets by chance, and is compared in vain

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, get_args
 
-from kitae.core.formats import RowGate
+from kitae.core.row_options import RowGate
 from kitae.data.clean.rules import empty, encoding, language, private, repetition, tags, truncated
 from kitae.data.clean.rules.finding import Talk
 from kitae.data.read.finding import Finding

@@ -10,7 +10,7 @@ from kitae.core.console import Progress, with_progress
 from kitae.core.errors import InputError
 from kitae.core.i18n import t
 from kitae.evaluate.language import Scores, by_engine, contexts, predict, summary
-from kitae.evaluate.scores import Share, exact_match, mean_difference
+from kitae.evaluate.statistics import Share, exact_match, mean_difference
 from kitae.generate import Engine, Settings, complete
 
 _LOOKED_AT = 500  # rows, to tell how long answers are

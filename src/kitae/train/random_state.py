@@ -1,4 +1,4 @@
-"""How much of it is held, and what has to be put back before a step is done again."""
+"""What has to be put back before a step is done again, and how much memory is held."""
 
 from __future__ import annotations
 
