@@ -61,7 +61,7 @@ def recipe(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize(
     ("licence", "use", "verdict"),
-    [("CC0-1.0", "commercial", "pass"), ("unknown", "publish-weights", "warn"), ("CC-BY-NC-4.0", "commercial", "refuse")],
+    [("CC0-1.0", "commercial", "pass"), ("unknown", "private", "warn"), ("CC-BY-NC-4.0", "commercial", "refuse")],
 )
 def test_what_licences_will_say(recipe: Path, licence: str, use: str, verdict: str) -> None:
     said = load_recipe(recipe, [f"data.train=[{{path: train.jsonl, licence: {licence}}}]", f"ship.use={use}"])
