@@ -12,6 +12,7 @@ from kitae.cli import choosing  # noqa: F401 - its commands are of `data`
 from kitae.cli.data import data_app
 from kitae.cli.help import Group
 from kitae.cli.result import Result, form_table, gate_lines, grid, verdict_line
+from kitae.cli.runs import RunId, runs_app
 from kitae.cli.tokenizer import tokenizer_app
 from kitae.core.i18n import t
 
@@ -25,14 +26,12 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 recipe_app = typer.Typer(help=t("help.recipe"), no_args_is_help=True, rich_markup_mode=None, cls=Group)
-runs_app = typer.Typer(help=t("help.runs"), no_args_is_help=True, rich_markup_mode=None, cls=Group)
 app.add_typer(recipe_app, name="recipe")
 app.add_typer(data_app, name="data")
 app.add_typer(tokenizer_app, name="tokenizer")
 app.add_typer(runs_app, name="runs")
 
 Target = Annotated[str, typer.Argument(help=t("help.target"))]
-RunId = Annotated[str, typer.Argument(help=t("help.run-id"))]
 RecipePath = Annotated[Path, typer.Argument(help=t("help.recipe-path"))]
 Overrides = Annotated[list[str] | None, typer.Option("--set", help=t("help.set"))]
 Out = Annotated[Path | None, typer.Option("--out", help=t("help.out"))]
@@ -312,41 +311,6 @@ def chat(
 
     settings = Settings(max_tokens, temperature, top_k, top_p, min_p, repetition_penalty, seed, tuple(stop or ()))
     return Result({"messages": chat(target, system, settings, RAW if raw else chat_template)})
-
-
-@runs_app.command("list", help=t("help.runs-list"))
-def runs_list() -> Result:
-    from kitae.cli.show import in_a_line
-    from kitae.runs import all_states
-
-    value = [in_a_line(run, state) for run, state in all_states().items()]
-    names = ("run", "began", "method", "state", "exact_match", "verdict")
-    rows = [
-        ["–" if v[name] is None else f"{v[name]:.1%}" if name == "exact_match" else v[name] for name in names] for v in value
-    ]
-    head = [t(f"runs.{name}") for name in names]
-    return Result({"runs": value}, grid([head, *rows]) if value else t("runs.none"))
-
-
-@runs_app.command("show", help=t("help.runs-show"))
-def runs_show(run: RunId) -> Result:
-    from kitae.cli.show import describe
-    from kitae.runs import find_run
-
-    value = describe(find_run(run))
-    return Result(value, grid([[t("runs.run"), value["run"]], *([k, v] for k, v in value.items() if k != "run")]))
-
-
-@runs_app.command("rm", help=t("help.runs-rm"))
-def runs_rm(run: RunId) -> Result:
-    from kitae.core.errors import InputError
-    from kitae.runs import find_run
-
-    found = find_run(run)
-    if found.state == "running":
-        raise InputError("run-running", where=found.id)
-    found.remove()
-    return Result({"removed": found.id}, found.id)
 
 
 for group in (app, recipe_app, data_app, tokenizer_app, runs_app):

@@ -8,7 +8,6 @@ from kitae.evaluate import Scores
 from kitae.ship import FormScores, ShipReport
 from kitae.train import Estimate
 from kitae.verify import GateResult, VerdictResult
-from kitae.workflows.sweeps import TrainingNumbers
 
 __all__ = ["Estimate", "FormScores", "GateResult", "Scores", "ShipReport", "VerdictResult"]
 
@@ -48,6 +47,16 @@ class EvalReport(TypedDict):
     against: NotRequired[str]
     suites_against: NotRequired[Scores]
     difference: NotRequired[Scores]  # by suite: the mean, and half the width of its interval
+
+
+class TrainingNumbers(TypedDict, total=False):
+    """What training took; empty where there was no step."""
+
+    parameters: int
+    learned: int | None
+    tokens_per_second: float
+    seconds: float
+    memory_mb: float
 
 
 class ComparedRun(TrainingNumbers):

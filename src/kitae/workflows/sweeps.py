@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING
 
 import yaml
 
@@ -29,7 +29,7 @@ from kitae.recipe import Recipe, load_recipe, recipe_yaml
 from kitae.runs import Run, all_runs
 
 if TYPE_CHECKING:
-    from kitae.workflows.results import SweepReport
+    from kitae.workflows.results import SweepReport, TrainingNumbers
 
 _SEED = "train.seed"
 _LONGEST_NAME = 48
@@ -159,16 +159,6 @@ def _scores(run: Run) -> JsonDict:
     if exact:
         scores["exact_match"] = exact["share"]
     return scores | training_numbers(run)
-
-
-class TrainingNumbers(TypedDict, total=False):
-    """What training took; empty where there was no step."""
-
-    parameters: int
-    learned: int | None
-    tokens_per_second: float
-    seconds: float
-    memory_mb: float
 
 
 def training_numbers(run: Run) -> TrainingNumbers:
