@@ -326,3 +326,11 @@ def test_a_model_without_a_template_is_verified_without_one(verify: Verify, good
     assert verify(other, copy)["verdict"] == "ship"
     edit(other / "config.json", lambda value: value.update(rms_norm_eps=0.5))
     assert refused(verify(other, copy)) == {"merge.equivalent": "differs"}
+
+
+def test_what_only_a_run_could_be_asked_is_named(good: Path, copy: Path, verify: Verify) -> None:
+    found = verify(copy, good)
+    assert found["verdict"] == "ship"
+    assert {name: found[name].case for name in ("hf.stops", "hf.loops", "hf.task")} == dict.fromkeys(
+        ("hf.stops", "hf.loops", "hf.task"), "no-run"
+    )

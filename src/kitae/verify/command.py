@@ -244,12 +244,21 @@ def _pair(target: str, against: str, scratch: Path, template: str | None) -> Sta
     path, made = Path(target).expanduser(), run_named(target)
     if path.is_dir() and made is None and (is_adapter(path) or reference.kind != "gguf"):
         yield gates_of("merge", "folder"), _folder_pair(path.absolute(), reference, verifier, exam, scratch, template)
+        if verifier is None:
+            yield _own_task("hf.stops", "hf.loops", "hf.task")
         return
     form = trained_target(made) if made else _form(target, template or _raw(reference))
     yield (
         [*gates_of("merge", "folder", "gguf", "f16", "quant"), "chat.bos-once"],
         _file_pair(form, reference, verifier, exam, scratch),
     )
+    if verifier is None and form.kind == "gguf" and _quant(form.path) is not None:
+        yield _own_task("quant.task")
+
+
+def _own_task(*ids: str) -> tuple[Iterable[str], Iterable[Gate]]:
+    """Without a run, nobody knows what the model was made for."""
+    return ids, [skipped(name, "no-run") for name in ids]
 
 
 def _inputs(verifier: RunVerifier) -> Iterator[Gate]:

@@ -69,6 +69,7 @@ SKIPS: dict[str, Literal["required", "optional"]] = {
     "no-prompts": "required",  # but for a model of plain text, which has no answers to end
     "no-reference": "optional",
     "no-rows": "required",
+    "no-run": "optional",
     "no-template": "optional",
     "no-tokenizer-json": "optional",
     "no-validation": "required",
