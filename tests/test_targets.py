@@ -77,7 +77,7 @@ def ends(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return seen
 
 
-def by_speaker(name: str) -> None:
+def by_client(name: str) -> None:
     speaker = ClientSpec(name).open()
     engine = speaker._engine  # type: ignore[attr-defined]
     complete(engine, [engine.codec.prompt(Rows.load(run_named(name).data).validation[0].prompt)], Settings(max_tokens=9))  # type: ignore[union-attr]
@@ -98,7 +98,7 @@ COMMANDS: dict[str, Callable[[str], object]] = {
     "eval": lambda name: evaluate(name, ["exact_match"]),
     "compare": lambda name: evaluate(name, ["exact_match"], against=name),
     "teacher": by_teacher,
-    "synth and judge": by_speaker,
+    "synth and judge": by_client,
 }
 
 

@@ -9,9 +9,9 @@ their types are named in __init__.pyi. Importing this package imports neither to
 
 import lazy_loader
 
-from kitae import evaluate, generate, ship, train, verify
-
 __version__ = "0.1.0"
+
+from kitae import evaluate, generate, ship, train, verify
 
 # These rooms have the names of functions. Python sets a package's name when it is first loaded, which must not be later.
 del evaluate, generate, ship, train, verify

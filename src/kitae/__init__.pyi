@@ -12,7 +12,7 @@ from .curate.selecting import select_data as select_data
 from .curate.synthesis import synthesise as synthesise
 from .data.split import Shares as Shares
 from .generate import Settings as Settings
-from .models.auto import register_newllm as register_newllm
+from .models.newllm.register import register_newllm as register_newllm
 from .recipe import Recipe as Recipe
 from .workflows.blending import blend as blend
 from .workflows.cleaning import (
@@ -22,9 +22,11 @@ from .workflows.cleaning import (
     split_data as split_data,
 )
 from .workflows.comparison import compare as compare
+from .workflows.estimating import check_recipe as check_recipe
 from .workflows.evaluation import evaluate as evaluate
 from .workflows.journey import quickstart as quickstart
 from .workflows.licensing import licences as licences
+from .workflows.previews import preview_data as preview_data
 from .workflows.pulling import pull as pull
 from .workflows.results import (
     CleanReport as CleanReport,

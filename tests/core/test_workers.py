@@ -16,7 +16,7 @@ import psutil
 import pytest
 from tests import worker_tasks
 
-from kitae.core import workers as copies
+from kitae.core import workers
 from kitae.core.console import Progress
 from kitae.core.workers import forget, run_fresh
 
@@ -82,14 +82,14 @@ def test_what_a_library_says_when_it_ends_everything_is_told() -> None:
 
 
 def test_one_that_was_idle_is_followed_by_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(copies, "_IDLE", 0.1)
+    monkeypatch.setattr(workers, "_IDLE", 0.1)
     mine, other = socket.socketpair()
     if not os.fork():
         mine.close()
-        copies.serve(other)
+        workers.serve(other)
         os._exit(0)
     other.close()
-    copies.connect(mine)
+    workers.connect(mine)
     time.sleep(0.5)
     assert run_fresh(worker_tasks.prints, "still", "0") == (0, "still\n")
 

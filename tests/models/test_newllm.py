@@ -285,6 +285,8 @@ def test_saved_and_loaded_by_transformers_that_know_it(tmp_path: Path) -> None:
         )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
+        unasked = code.replace("kitae.register_newllm();", "kitae.register_newllm;")
+        assert subprocess.run([sys.executable, "-c", unasked], capture_output=True).returncode != 0
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from kitae.ship.importance_matrix import _TOKENS as CALIBRATION
 from kitae.train import minutes
 from kitae.train.methods import compute_dtype
 from kitae.verify import exam
-from kitae.workflows import estimate
+from kitae.workflows import check_recipe
 from kitae.workflows.rows import gather_rows
 from kitae.workflows.tokenizer import train_tokenizer
 
@@ -40,7 +40,7 @@ def test_a_model_that_multiplies_little_takes_time_too(tmp_path: Path) -> None:
         (tmp_path / f"{name}.jsonl").write_text("\n".join(lines))
     (tmp_path / "recipe.yaml").write_text(RECIPE)
     train_tokenizer([tmp_path / "train.jsonl"], tmp_path / "tokenizer", size=262)
-    found = estimate(load_recipe(tmp_path / "recipe.yaml"))
+    found = check_recipe(load_recipe(tmp_path / "recipe.yaml"))
     assert found["parameters"] < 20_000
     assert 120_000 < found["tokens"] < 130_000
     assert found["minutes"] >= 0.2
@@ -65,7 +65,7 @@ def recipe(tmp_path: Path) -> Path:
 )
 def test_what_licences_will_say(recipe: Path, licence: str, use: str, verdict: str) -> None:
     said = load_recipe(recipe, [f"data.train=[{{path: train.jsonl, licence: {licence}}}]", f"ship.use={use}"])
-    assert estimate(said)["licence"]["verdict"] == verdict
+    assert check_recipe(said)["licence"]["verdict"] == verdict
 
 
 BF16 = "train.precision=bf16"  # whatever this machine would choose
@@ -87,46 +87,46 @@ def test_what_cannot_fit_is_refused_with_settings_that_do(
         monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=megabytes * 1e6))
 
     free(1e6)
-    needed = estimate(load_recipe(recipe, changes))["memory_mb"]
+    needed = check_recipe(load_recipe(recipe, changes))["memory_mb"]
     free(needed + 1)
-    estimate(load_recipe(recipe, changes))
+    check_recipe(load_recipe(recipe, changes))
     free(needed * 0.95)
     with pytest.raises(InputError) as caught:
-        estimate(load_recipe(recipe, changes))
+        check_recipe(load_recipe(recipe, changes))
     assert caught.value.kind == "too-large"
     named = [part.split(" ")[0] for part in caught.value.why.split("; ")]
     assert named
     assert ("train.method=lora" in named) == (changes == FULL)
     for setting in named:
-        estimate(load_recipe(recipe, [*changes, setting]))
+        check_recipe(load_recipe(recipe, [*changes, setting]))
     free(100)
     with pytest.raises(InputError) as caught:
-        estimate(load_recipe(recipe, changes))
+        check_recipe(load_recipe(recipe, changes))
     assert (caught.value.kind, caught.value.why) == ("too-large-anyway", "")
 
 
 def test_micro_batches_that_are_left_open_shrink_until_they_fit(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = estimate(load_recipe(recipe, ["train.method=dora"]))
+    whole = check_recipe(load_recipe(recipe, ["train.method=dora"]))
     assert whole["micro_batch_tokens"] == 1024
-    assert estimate(load_recipe(recipe, [BF16]))["micro_batch_tokens"] == 2048
-    assert estimate(load_recipe(recipe, ["train.precision=fp32"]))["micro_batch_tokens"] == 1024
+    assert check_recipe(load_recipe(recipe, [BF16]))["micro_batch_tokens"] == 2048
+    assert check_recipe(load_recipe(recipe, ["train.precision=fp32"]))["micro_batch_tokens"] == 1024
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=whole["memory_mb"] * 0.9e6))
-    smaller = estimate(load_recipe(recipe, ["train.method=dora"]))
+    smaller = check_recipe(load_recipe(recipe, ["train.method=dora"]))
     assert smaller["micro_batch_tokens"] in (256, 512)
     assert smaller["memory_mb"] <= whole["memory_mb"] * 0.9
     with pytest.raises(InputError):
-        estimate(load_recipe(recipe, ["train.method=dora", "train.micro_batch_tokens=1024"]))
+        check_recipe(load_recipe(recipe, ["train.method=dora", "train.micro_batch_tokens=1024"]))
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=1e8))
     with pytest.raises(InputError):
-        estimate(load_recipe(recipe, ["train.method=dora"]))
+        check_recipe(load_recipe(recipe, ["train.method=dora"]))
 
 
 def test_every_method_holds_more_than_lora(recipe: Path) -> None:
     lora, dora, full = (
-        estimate(load_recipe(recipe, [BF16, f"train.method={m}"]))["memory_mb"] for m in ("lora", "dora", "full")
+        check_recipe(load_recipe(recipe, [BF16, f"train.method={m}"]))["memory_mb"] for m in ("lora", "dora", "full")
     )
     assert lora < dora < full
-    assert estimate(load_recipe(recipe, [BF16, "train.lora={dropout: 0.1}"]))["memory_mb"] == dora
+    assert check_recipe(load_recipe(recipe, [BF16, "train.lora={dropout: 0.1}"]))["memory_mb"] == dora
 
 
 def test_a_model_whose_file_has_other_names(recipe: Path, starter: Path, tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_a_model_whose_file_has_other_names(recipe: Path, starter: Path, tmp_pat
     assert "hidden_size" not in json.loads((tmp_path / "gpt2" / "config.json").read_text())
     size = peek(str(tmp_path / "gpt2"))
     assert (size.hidden, size.layers, size.queries, size.feed_forward) == (64, 2, 64, 256)
-    assert estimate(load_recipe(recipe, [f"model.source={tmp_path / 'gpt2'}"]))["parameters"] == model.num_parameters()
+    assert check_recipe(load_recipe(recipe, [f"model.source={tmp_path / 'gpt2'}"]))["parameters"] == model.num_parameters()
 
 
 @pytest.mark.parametrize("content", ['{"model_type": "unheard-of"}', "{}"])
@@ -145,7 +145,7 @@ def test_a_model_whose_file_says_too_little(recipe: Path, starter: Path, tmp_pat
     save_file({"x": torch.zeros(1)}, tmp_path / "model" / "model.safetensors")
     (tmp_path / "model" / "config.json").write_text(content)
     with pytest.raises(InputError) as caught:
-        estimate(load_recipe(recipe, [f"model.source={tmp_path / 'model'}"]))
+        check_recipe(load_recipe(recipe, [f"model.source={tmp_path / 'model'}"]))
     assert caught.value.kind == "model-unreadable"
 
 
@@ -156,22 +156,22 @@ def test_memory_is_looked_for_where_training_runs(recipe: Path, monkeypatch: pyt
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (80e9, 80e9))
-    estimate(load_recipe(recipe))
+    check_recipe(load_recipe(recipe))
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (1e6, 80e9))
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=80e9))
     with pytest.raises(InputError):
-        estimate(load_recipe(recipe))
+        check_recipe(load_recipe(recipe))
     # What is opened has to fit into the machine, what trains into the GPU.
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (80e9, 80e9))
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=1e9))
     with pytest.raises(InputError) as caught:
-        estimate(load_recipe(recipe))
+        check_recipe(load_recipe(recipe))
     assert "1,238 MB" in caught.value.message
 
 
 def test_fp32_holds_twice_as_much_of_all_but_what_is_learned(recipe: Path) -> None:
     half, exact, auto = (
-        estimate(load_recipe(recipe, [f"train.precision={p}", "train.micro_batch_tokens=2048"]))["memory_mb"]
+        check_recipe(load_recipe(recipe, [f"train.precision={p}", "train.micro_batch_tokens=2048"]))["memory_mb"]
         for p in ("bf16", "fp32", "auto")
     )
     assert 1.4 * half < exact < 2 * half
@@ -180,16 +180,16 @@ def test_fp32_holds_twice_as_much_of_all_but_what_is_learned(recipe: Path) -> No
 
 def test_one_process_asks_the_base_for_all(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small = (BF16, "train.micro_batch_tokens=64")
-    needed = estimate(load_recipe(recipe, small))["memory_mb"]
+    needed = check_recipe(load_recipe(recipe, small))["memory_mb"]
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=needed * 1.7e6))
-    estimate(load_recipe(recipe, small))
+    check_recipe(load_recipe(recipe, small))
 
 
 def test_processes_that_share_weights_hold_less_each(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "4")
     apart, shared = (
-        estimate(load_recipe(recipe, (*FULL, BF16, f"train.shard={how}")))["memory_mb"] for how in ("false", "true")
+        check_recipe(load_recipe(recipe, (*FULL, BF16, f"train.shard={how}")))["memory_mb"] for how in ("false", "true")
     )
     size = peek("smollm2-135m-instruct")
     quarter = size.parameters * 18 / 4 / 1e6  # of fp32 weights, bf16 copies, gradients and moments
@@ -197,10 +197,10 @@ def test_processes_that_share_weights_hold_less_each(recipe: Path, monkeypatch: 
     assert apart - shared == pytest.approx(3 * quarter - sent, rel=0.01)
     needed = apart
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=(needed + 1) * 1e6))
-    estimate(load_recipe(recipe, (*FULL, BF16)))
+    check_recipe(load_recipe(recipe, (*FULL, BF16)))
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")  # which all want as much
     with pytest.raises(InputError):
-        estimate(load_recipe(recipe, (*FULL, BF16)))
+        check_recipe(load_recipe(recipe, (*FULL, BF16)))
 
 
 def test_checkpoints_of_shared_weights_are_whole(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,10 +211,10 @@ def test_checkpoints_of_shared_weights_are_whole(recipe: Path, monkeypatch: pyte
     monkeypatch.setenv("WORLD_SIZE", "64")
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     free.available = 2 * (560e6 + parameters * 8 * 1.1)
-    estimate(load_recipe(recipe, small))
+    check_recipe(load_recipe(recipe, small))
     free.available = 2 * (560e6 + parameters * 8 * 0.99)
     with pytest.raises(InputError):
-        estimate(load_recipe(recipe, small))
+        check_recipe(load_recipe(recipe, small))
 
 
 def test_a_template_that_is_no_template_is_told_with_its_line(tmp_path: Path) -> None:
@@ -222,7 +222,7 @@ def test_a_template_that_is_no_template_is_told_with_its_line(tmp_path: Path) ->
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text("name: a\nmodel: {chat_template: bad.jinja}\ndata: {train: [{path: nowhere.jsonl}]}\n")
     with pytest.raises(InputError) as caught:
-        estimate(load_recipe(recipe))
+        check_recipe(load_recipe(recipe))
     assert (caught.value.kind, caught.value.where) == ("template-syntax", f"{tmp_path / 'bad.jinja'}:2")
 
 
@@ -238,7 +238,7 @@ def test_parts_of_the_model_that_are_none_are_named(tiny_llama: Tiny, tmp_path: 
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(f"name: a\nmodel: {{source: '{tiny_llama()}'}}\ndata: {{train: [{{path: nowhere.jsonl}}]}}\n")
     with pytest.raises(InputError) as caught:
-        estimate(load_recipe(recipe, [setting]))
+        check_recipe(load_recipe(recipe, [setting]))
     assert caught.value.kind == kind and "nonexistent" in caught.value.why
 
 
@@ -251,7 +251,7 @@ def test_tokens_are_counted_by_the_models_own_tokenizer(tiny_llama: Tiny, tmp_pa
     data = "data: {train: [{path: train.jsonl}], validation: [{path: held_out.jsonl}]}"
     (tmp_path / "recipe.yaml").write_text(f"name: a\nmodel: {{source: {model}}}\n{data}\ntrain: {{epochs: 1}}\n")
     recipe = load_recipe(tmp_path / "recipe.yaml")
-    found = estimate(recipe)
+    found = check_recipe(recipe)
     codec = open_codec(model)
     read = sum(len(encoded.ids) for row in gather_rows(recipe).train for encoded in codec.encode(row))
     assert found["tokens"] == pytest.approx(read, rel=0.03)
@@ -262,7 +262,7 @@ def test_a_base_without_a_template_is_told_at_once(tiny_llama: Tiny, recipe: Pat
     model = tiny_llama(tokens=4096)
     (model / "chat_template.jinja").unlink()
     with pytest.raises(InputError) as caught:
-        estimate(load_recipe(recipe, [f"model.source={model}"]))
+        check_recipe(load_recipe(recipe, [f"model.source={model}"]))
     assert caught.value.kind == "template-missing"
 
 
@@ -271,7 +271,7 @@ def test_minutes_are_of_all_that_follows(recipe: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(minutes, "_timed", lambda *_: 1e-11)  # seconds for each weight and row
 
     def told(*changes: str) -> dict[str, float]:
-        found = estimate(load_recipe(recipe, changes))
+        found = check_recipe(load_recipe(recipe, changes))
         return {name: found[name] for name in found if name.startswith("minutes")}
 
     usual = told()

@@ -13,7 +13,7 @@ import kitae.core.hardware
 from kitae.core.errors import InputError, RecipeError
 from kitae.recipe import parse_recipe
 from kitae.train import checks
-from kitae.workflows import estimate
+from kitae.workflows import check_recipe
 
 
 def test_settings_beside_a_recipe_are_read() -> None:
@@ -52,5 +52,5 @@ def test_a_package_that_is_not_there_is_named_with_the_command_before_rows_are_r
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     monkeypatch.setattr(checks, "has_gpu", lambda: True)
     with pytest.raises(InputError) as caught:
-        estimate(recipe)
+        check_recipe(recipe)
     assert (caught.value.kind, f"pip install {package};" in caught.value.fix) == ("package-missing", True)

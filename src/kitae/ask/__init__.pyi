@@ -2,7 +2,6 @@ from .answering import (
     Answer as Answer,
     answer as answer,
     conversation as conversation,
-    generate as generate,
     open_target as open_target,
 )
 from .endpoint import Endpoint as Endpoint

@@ -52,17 +52,17 @@ def data_select(
     from kitae.curate import Amount, Choice, select_data, ways_of
     from kitae.workflows import compare_selections
 
-    speaking = ClientSpec(judge, key_env, at_once, per_minute, timeout) if judge is not None else None
+    judging = ClientSpec(judge, key_env, at_once, per_minute, timeout) if judge is not None else None
     amount = Amount(rows, share, tokens)
     if compare is not None:
         if sources or form != "auto" or limit is not None:
             raise InputError("compare-sources", where=str(compare))
-        compared = compare_selections(compare, out, by, amount, model, tuple(target or []), speaking, sample, seed)
+        compared = compare_selections(compare, out, by, amount, model, tuple(target or []), judging, sample, seed)
         failed = any(found.get("failure") for found in compared["selections"])
         return Result(compared, "\n\n".join([_compared(compared), str(out)]), EXIT_FAILED if failed else 0)
     if not sources or len(by) != 1:
         raise InputError("select-one", where=" ".join(by))
-    choice = Choice(ways_of(by[0]), amount, model, tuple(target or []), speaking, sample, seed)
+    choice = Choice(ways_of(by[0]), amount, model, tuple(target or []), judging, sample, seed)
     value = select_data(sources, out, choice, form, limit)
     return Result(value, "\n\n".join([_selected(value), str(out)]))
 

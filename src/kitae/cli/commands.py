@@ -114,9 +114,9 @@ def recipe_check(path: RecipePath, set_: Overrides = None) -> Result:
     from kitae.core.errors import EXIT_REFUSED
     from kitae.data import spelled_warning
     from kitae.recipe import load_recipe
-    from kitae.workflows import estimate
+    from kitae.workflows import check_recipe
 
-    value = estimate(load_recipe(path, set_ or []))
+    value = check_recipe(load_recipe(path, set_ or []))
     system = f"\n\n{t('say.default-system', text=value['system'])}" if value["system"] else ""
     spelled = f"\n\n{spelled_warning(value['spelled'])}" if value["spelled"] else ""
     licence = value["licence"]

@@ -45,9 +45,9 @@ def data_preview(
     rows: Annotated[int, typer.Option(min=1, help=t("help.rows"))] = 3,
     form: Form = "auto",
 ) -> Result:
-    from kitae.workflows import preview
+    from kitae.workflows import preview_data
 
-    value = preview(path, model, rows, form)
+    value = preview_data(path, model, rows, form)
     left_out = [f"✗ {error['where']}: {error['what']} {error['why']}"[:200] for error in value["unreadable"][:_SHOWN]]
     return Result(value, "\n\n".join([*(str(row["text"]) for row in value["rows"]), *_unread(value), *left_out]))
 

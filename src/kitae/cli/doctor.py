@@ -16,13 +16,12 @@ import psutil
 from kitae import __version__
 from kitae.core import paths
 from kitae.core.files import JsonDict
-from kitae.core.hardware import BEYOND_AVX2, computes_in_bf16, cpu_flags
+from kitae.core.hardware import BEYOND_AVX2, cpu_flags, processor_multiplies_bf16
 from kitae.core.i18n import t
 from kitae.core.workers import run_fresh
 from kitae.models import CHOICE, NATIVE, PREBUILT, llama_places, starter_file
 
 _PACKAGES = ("torch", "transformers", "peft", "tokenizers", "gguf")
-_NOT_IN_PREBUILT = BEYOND_AVX2  # of the instructions that a native build would use
 _WORTH_IT = 1.1  # times as fast
 
 
@@ -69,7 +68,7 @@ def _about_native(found: dict[str, object], speeds: JsonDict) -> Iterator[str]:
         faster = max(times.values()) > _WORTH_IT
         yield t("doctor.native-faster", **shown) if faster else t("doctor.native-alike", **shown)
     elif NATIVE not in kinds:
-        unused = [feature for feature in _NOT_IN_PREBUILT if feature in str(found["cpu"])]
+        unused = [feature for feature in BEYOND_AVX2 if feature in str(found["cpu"])]
         yield t("doctor.native-unused", features=", ".join(unused)) if unused else t("doctor.native-f16")
 
 
@@ -79,7 +78,7 @@ def _notes(found: dict[str, object]) -> list[str]:
     if missing:
         notes.append(t("doctor.missing", packages=", ".join(missing)))
     if found["gpu"] == "–":
-        fast = computes_in_bf16("auto")
+        fast = processor_multiplies_bf16()
         notes.append(t("doctor.cpu-bf16" if fast else "doctor.cpu-fp32"))
     if psutil.virtual_memory().available < 4 * 2**30:
         notes.append(t("doctor.little-memory"))

@@ -55,6 +55,8 @@ def run(arguments: Sequence[str]) -> int:
         if console.debug:
             raise
         return _failed(KitaeError("unexpected", why=f"{type(error).__name__}: {error}"), flags)
+    finally:
+        console.command = ""
 
 
 def _run(arguments: list[str], flags: Flags) -> int:

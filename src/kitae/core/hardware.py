@@ -15,8 +15,8 @@ Precision = Literal["auto", "bf16", "fp32"]
 
 _GPUS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
 _CPUS = "/proc/cpuinfo"
-MULTIPLY_BF16 = ("avx512_bf16", "amx_bf16")  # instructions
-BEYOND_AVX2 = ("avx512f", *MULTIPLY_BF16)
+_MULTIPLY_BF16 = ("avx512_bf16", "amx_bf16")  # instructions
+BEYOND_AVX2 = ("avx512f", *_MULTIPLY_BF16)
 # The setting by which a person keeps torch's library from using some. Below these it multiplies bf16 slowly.
 _LIMIT, _LIMITS_WITH_BF16 = "ONEDNN_MAX_CPU_ISA", ("", "ALL", "DEFAULT")
 
@@ -59,10 +59,15 @@ def computes_in_bf16(precision: Precision) -> bool:
         import torch
 
         return bool(torch.cuda.is_bf16_supported())
+    return processor_multiplies_bf16()
+
+
+def processor_multiplies_bf16() -> bool:
+    """Faster than fp32, as far as torch's library may use it."""
     limit = os.environ.get(_LIMIT, "").upper()
     if limit not in _LIMITS_WITH_BF16 and not any(name in limit for name in ("BF16", "FP16", "AVX10", "AMX")):
         return False
-    return not cpu_flags().isdisjoint(MULTIPLY_BF16)
+    return not cpu_flags().isdisjoint(_MULTIPLY_BF16)
 
 
 def cpu_flags() -> set[str]:

@@ -1,10 +1,10 @@
 from .feature_cache import FeatureModel as FeatureModel
 from .language import (
-    Scores as Scores,
     bigrams as bigrams,
     predict as predict,
     summary as summary,
 )
+from .results import Scores as Scores
 from .statistics import (
     Share as Share,
     exact_match as exact_match,

@@ -71,9 +71,6 @@ def by_engine(engine: Engine) -> Scorer:
     return score
 
 
-Scores = dict[str, dict[str, Any]]  # by suite
-
-
 def summary(rows: Sequence[Predicted]) -> dict[str, Any]:
     tokens, size = sum(row.tokens for row in rows), sum(row.bytes for row in rows)
     nats = sum(row.nats for row in rows)

@@ -9,7 +9,8 @@ from kitae.chat import ChatCodec, Conversation
 from kitae.core.console import Progress, with_progress
 from kitae.core.errors import InputError
 from kitae.core.i18n import t
-from kitae.evaluate.language import Scores, by_engine, contexts, predict, summary
+from kitae.evaluate.language import by_engine, contexts, predict, summary
+from kitae.evaluate.results import Scores
 from kitae.evaluate.statistics import Share, exact_match, mean_difference
 from kitae.generate import Engine, Settings, complete
 

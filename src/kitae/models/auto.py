@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from kitae.models.newllm import modeling
+from kitae.models.newllm.register import register_newllm
 
-__all__ = ["AutoModelForCausalLM", "AutoTokenizer", "register_newllm"]
+__all__ = ["AutoModelForCausalLM", "AutoTokenizer"]
 
-
-def register_newllm() -> None:
-    """Lets `AutoModelForCausalLM.from_pretrained` open New-LLM folders. What Kitae itself opens needs no such call."""
-    modeling.register()
+register_newllm()

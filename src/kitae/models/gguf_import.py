@@ -97,6 +97,10 @@ def _tokenizer(path: Path) -> PreTrainedTokenizerBase:
     """transformers drops the file's pre-tokenizer, which silently changes how numbers are cut. Put it back, and prove it."""
     from transformers import AutoTokenizer
 
+    from kitae.models.newllm.register import register_config
+
+    register_config()
+
     original = LlamaModel(path, vocab_only=True)
     try:
         tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)

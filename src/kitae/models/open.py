@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 def open_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer
 
+    from kitae.models.newllm.register import register_config
+
+    register_config()
+
     _refuse_remote_code(folder)
     try:
         return AutoTokenizer.from_pretrained(folder, local_files_only=True)

@@ -64,7 +64,9 @@ def _translated(folder: Path) -> dict[str, Any]:
     """The facts of a model whose file calls them otherwise, as GPT-2's does; transformers knows by what names."""
     from transformers import AutoConfig
 
-    from kitae.models.newllm import config as _  # noqa: F401 - registers New-LLM
+    from kitae.models.newllm.register import register_config
+
+    register_config()
 
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True).get_text_config()

@@ -71,7 +71,9 @@ def model_settings(folder: Path) -> JsonDict:
     """What of config.json decides what the model computes, in the form that transformers gives it."""
     from transformers import AutoConfig
 
-    from kitae.models.newllm import config as _  # noqa: F401 - registers New-LLM
+    from kitae.models.newllm.register import register_config
+
+    register_config()
 
     try:
         said = AutoConfig.from_pretrained(folder, local_files_only=True).get_text_config().to_dict()

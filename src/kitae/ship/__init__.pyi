@@ -10,4 +10,4 @@ from .quantisation import (
     check_plain as check_plain,
     quantise as quantise,
 )
-from .report import FormScores as FormScores, ShipReport as ShipReport
+from .results import FormScores as FormScores, ShipReport as ShipReport

@@ -22,7 +22,8 @@ from kitae.ship.importance_matrix import importance
 from kitae.ship.merge import merge
 from kitae.ship.package import fill_package
 from kitae.ship.quantisation import quantise
-from kitae.ship.report import ShipReport, chain_report, render_html
+from kitae.ship.report import chain_report, render_html
+from kitae.ship.results import ShipReport
 from kitae.verify import Gate, RunVerifier, gates_of, with_missing
 
 PLAIN = "F16"

@@ -12,7 +12,8 @@ from kitae.core.files import read_json, write_json, write_text
 from kitae.models import STARTERS, open_tokenizer, save_tokenizer
 from kitae.ship.export import has_gguf_form
 from kitae.ship.merge import write_stops
-from kitae.ship.report import ShipReport, render_html
+from kitae.ship.report import render_html
+from kitae.ship.results import ShipReport
 from kitae.verify import RunVerifier, obligations
 
 BASE = "base"  # a soft prompt's own model, in its package

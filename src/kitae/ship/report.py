@@ -6,39 +6,14 @@ import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypedDict
 
 from kitae.core.html import Line, curves, escape, page
 from kitae.core.i18n import t
 from kitae.runs import Run
-from kitae.verify import Gate, Observation, RunVerifier, Verdict, VerdictResult
+from kitae.ship.results import FormScores, Sample, ShipReport
+from kitae.verify import Gate, Observation, RunVerifier, Verdict
 
 _SAMPLES = 6
-
-
-class FormScores(TypedDict):
-    form: str
-    exact_match: float | None
-    stop_rate: float | None
-    size_mb: float
-    tokens_per_second: float | None  # None: nothing was asked
-    answers_of: str | None  # the form that it was proven equal to, and that was asked instead
-
-
-class Sample(TypedDict):
-    prompt: str
-    truth: str
-    answers: dict[str, str]
-
-
-class ShipReport(VerdictResult):
-    run: str
-    created: str
-    package: str | None
-    table: list[FormScores]
-    training: list[dict[str, Any]]
-    validation: list[dict[str, Any]]
-    samples: list[Sample]
 
 
 def chain_report(run: Run, verifier: RunVerifier, gates: Sequence[Gate], ship: Path | None) -> ShipReport:

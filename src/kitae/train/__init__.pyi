@@ -12,7 +12,6 @@ from .checks import (
 )
 from .footprint import (
     CHARACTERS_PER_TOKEN as CHARACTERS_PER_TOKEN,
-    Estimate as Estimate,
     estimate as estimate,
     fitted as fitted,
 )
@@ -30,5 +29,6 @@ from .provenance import (
     ingredients as ingredients,
     manifest as manifest,
 )
+from .results import Estimate as Estimate
 from .speed import tokens_per_second as tokens_per_second
 from .teaching import taught as taught

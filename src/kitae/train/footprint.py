@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from statistics import fmean
-from typing import TypedDict
 
 from kitae.chat import ChatCodec
 from kitae.core import processes
@@ -17,6 +16,7 @@ from kitae.recipe import Recipe
 from kitae.targets import run_named
 from kitae.train.budget import tokens_at_once
 from kitae.train.minutes import Amount, minutes
+from kitae.train.results import Estimate
 
 CHARACTERS_PER_TOKEN = 3.2  # where no tokenizer is at hand
 _PROGRAM = 560e6  # Python and its libraries, the rows
@@ -26,24 +26,6 @@ _HEAD = 60e6  # logits, block by block
 _HOLES = 1.25  # memory that is free, but between what is not
 _COUNTED = 1000  # rows by which the tokens of all are told
 _LEAST_AT_ONCE = 64  # tokens; below that a smaller micro-batch is no advice
-
-
-class Estimate(TypedDict):
-    name: str
-    model: str
-    parameters: int
-    rows: int
-    validation: int
-    duplicates: int
-    tokens: int
-    memory_mb: int
-    micro_batch_tokens: int
-    minutes: float
-    minutes_asking: float
-    minutes_training: float
-    minutes_proof: float
-    spelled: dict[str, float]
-    system: str
 
 
 def estimate(recipe: Recipe, rows: Rows) -> Estimate:

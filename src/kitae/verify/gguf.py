@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+from kitae.chat import RAW
 from kitae.core.quants import SMALLER_BLOCKS, file_type, larger_than
 from kitae.models import read_gguf_header
 from kitae.recipe import Thresholds
@@ -68,7 +69,7 @@ def bos(seen: Observation) -> Gate:
     starts = bool(seen.chat_ids) and seen.chat_ids[0][:1] == [first]
     if starts and seen.chat_ids[0][1:2] == [first]:
         return refused(gate, "twice", 2, 1, [f"{seen.chat_ids[0][:4]}"])
-    if seen.facts["adds_bos"] and starts:
+    if seen.facts["adds_bos"] and starts and seen.job.target.template != RAW:  # without one, it is us who write it
         return warned(gate, "gguf-adds", True, False, [f"tokenizer.ggml.add_bos_token, bos = {first}"])
     return passed(gate, int(starts), "≤ 1")
 

@@ -1,4 +1,5 @@
-"""The journeys that join rooms, each readable top to bottom in one file. The command line calls nothing else.
+"""The journeys that join rooms, each readable top to bottom in one file. The command line calls these,
+and single rooms for what needs no other.
 
 What others may use is named in __init__.pyi, and imported when it is first asked for.
 """

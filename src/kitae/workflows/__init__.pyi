@@ -9,11 +9,11 @@ from .comparison import (
     compare as compare,
     comparison_rows as comparison_rows,
 )
-from .estimating import estimate as estimate
+from .estimating import check_recipe as check_recipe
 from .evaluation import evaluate as evaluate
 from .journey import quickstart as quickstart
 from .licensing import licences as licences
-from .previews import preview as preview
+from .previews import preview_data as preview_data
 from .pulling import (
     ROWS as ROWS,
     pull as pull,

@@ -5,17 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
 from kitae.core.errors import InputError, RecipeError
 from kitae.recipe import Blend, in_words, load_recipe
 from kitae.targets import run_named
+from kitae.workflows.results import TrainReport
 from kitae.workflows.training import train
-
-if TYPE_CHECKING:
-    from kitae.workflows.results import TrainReport
 
 
 def blend(

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, cast, get_args
+from typing import cast, get_args
 
 from kitae import __version__
 from kitae.core import interruption
@@ -33,9 +33,7 @@ from kitae.data import (
     read_evaluations,
     report_page,
 )
-
-if TYPE_CHECKING:
-    from kitae.workflows.results import CleanReport, SplitReport
+from kitae.workflows.results import CleanReport, SplitReport
 
 
 @dataclass(frozen=True)

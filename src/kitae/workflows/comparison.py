@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kitae.core import paths
 from kitae.core.console import console
@@ -17,10 +17,8 @@ from kitae.data import Rows, overlap
 from kitae.recipe import Recipe, load_recipe
 from kitae.runs import Run, find_run
 from kitae.workflows.evaluation import held_out, scored
+from kitae.workflows.results import Comparison
 from kitae.workflows.sweeps import training_numbers
-
-if TYPE_CHECKING:
-    from kitae.workflows.results import Comparison
 
 _NUMBERS = {  # of training, and how each is written
     "validation_loss": ".4f",

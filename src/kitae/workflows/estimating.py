@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from kitae.core.libraries import quiet_libraries
 from kitae.recipe import Recipe
 from kitae.train import check_parts, check_template, find_packages, names_parts
+from kitae.workflows.results import RecipeCheck
 from kitae.workflows.rows import gather_rows
 
-if TYPE_CHECKING:
-    from kitae.workflows.results import RecipeCheck
 
-
-def estimate(recipe: Recipe) -> RecipeCheck:
+def check_recipe(recipe: Recipe) -> RecipeCheck:
     """By file headers and settings alone; no weights are loaded."""
-    from kitae.train import estimate as estimated
+    from kitae.train import estimate
     from kitae.verify import licence_gate
 
     find_packages(recipe.train)
@@ -24,4 +20,4 @@ def estimate(recipe: Recipe) -> RecipeCheck:
         quiet_libraries()
         check_parts(recipe)
     licence = licence_gate(recipe).as_dict()  # training would say the same, after the base was asked
-    return {**estimated(recipe, gather_rows(recipe, reading=False)), "licence": licence}
+    return {**estimate(recipe, gather_rows(recipe, reading=False)), "licence": licence}

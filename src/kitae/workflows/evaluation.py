@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from kitae.ask import open_target
 from kitae.chat import Conversation
@@ -16,9 +15,7 @@ from kitae.models import STARTERS
 from kitae.recipe import Evaluate, Recipe, load_recipe
 from kitae.runs import Run, find_run
 from kitae.targets import run_named
-
-if TYPE_CHECKING:
-    from kitae.workflows.results import EvalReport, Scores
+from kitae.workflows.results import EvalReport, Scores
 
 SUITES = ("language", "exact_match")
 _LONGEST = 1024  # tokens of a piece of text, where no recipe says how long the model's own were

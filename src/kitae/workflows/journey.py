@@ -7,7 +7,6 @@ import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from kitae.core import paths
 from kitae.core.console import console
@@ -19,12 +18,10 @@ from kitae.core.libraries import quiet_libraries
 from kitae.data import appointments
 from kitae.models import locate, open_codec
 from kitae.recipe import STARTER, load_recipe
+from kitae.workflows.results import QuickstartReport, ShipReport
 from kitae.workflows.rows import gather_rows
 from kitae.workflows.shipping import ship
 from kitae.workflows.training import train
-
-if TYPE_CHECKING:
-    from kitae.workflows.results import QuickstartReport, ShipReport
 
 ROWS = {"train": 2200, "validation": 32, "test": 200}
 _RATE, _RATE_ROWS = 3e-3, 600  # the peak rate that was best for so many rows; more rows are more steps, and each may be smaller

@@ -5,23 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from kitae.core.errors import InputError
 from kitae.core.row_options import Format
 from kitae.data import Claim, each_found, files_of
 from kitae.recipe import load_recipe
-
-if TYPE_CHECKING:
-    from kitae.workflows.results import LicenceReport
+from kitae.verify import claims_of, verdicts
+from kitae.workflows.results import LicenceReport
 
 _FIELDS = ("licence", "license", "_licence", "_license")  # of rows that say it themselves
 
 
 def licences(recipe: Path | None, overrides: Sequence[str], said: Sequence[str]) -> LicenceReport:
     """Of a recipe with its files, and of claims as KIND=LICENCE."""
-    from kitae.verify import claims_of, verdicts  # which brings large libraries, and other commands of the room need none
-
     claims = list(map(_claim, said))
     if recipe is not None and recipe.suffix not in (".yaml", ".yml"):  # rows, which may say it themselves
         claims += _of_rows(recipe, "auto") or [Claim(recipe.name, "data", "unknown")]

@@ -6,7 +6,6 @@ from collections import Counter
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from kitae.chat import ChatCodec, Conversation, Encoded
 from kitae.core.errors import InputError
@@ -16,12 +15,10 @@ from kitae.core.libraries import quiet_libraries
 from kitae.core.row_options import Format
 from kitae.data import read_conversations
 from kitae.models import locate, open_codec
-
-if TYPE_CHECKING:
-    from kitae.workflows.results import PreviewReport
+from kitae.workflows.results import PreviewReport
 
 
-def preview(path: Path, model: str, count: int, form: Format = "auto") -> PreviewReport:
+def preview_data(path: Path, model: str, count: int, form: Format = "auto") -> PreviewReport:
     """Rendered rows, with the tokens that carry loss between ⟦ and ⟧."""
     quiet_libraries()
     unreadable: list[InputError] = []

@@ -6,7 +6,7 @@ import contextlib
 from collections import Counter
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from kitae.core import interruption
 from kitae.core.console import Progress, console
@@ -16,9 +16,7 @@ from kitae.core.i18n import t
 from kitae.core.libraries import quiet_libraries
 from kitae.core.row_options import Format
 from kitae.data import HubSet, as_line, catalogue, downloaded, each_entry, files_of, is_hub, readable_as
-
-if TYPE_CHECKING:
-    from kitae.workflows.results import PullReport
+from kitae.workflows.results import PullReport
 
 ROWS, REJECTED, CARD = "rows.jsonl", "rejected.jsonl", "source.json"
 

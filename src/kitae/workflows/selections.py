@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
 
@@ -56,7 +57,7 @@ def compare_selections(
     fingerprint = feature_model(model).target.fingerprint() if read else []
     made = {
         "recipe": hash_text(recipe_yaml(wanted), files, *fingerprint),
-        "choices": [repr(choice) for choice in choices.values()],
+        "choices": [json.loads(json.dumps(asdict(choice), default=str)) for choice in choices.values()],
     }
     if not (out / _REPORT).is_file() or read_json(out / _REPORT).get("made") != made:
         check_out(out, [])

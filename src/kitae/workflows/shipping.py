@@ -18,12 +18,11 @@ from kitae.models import locate, read_gguf_header
 from kitae.recipe import load_recipe
 from kitae.runs import find_run
 from kitae.targets import run_named
+from kitae.workflows.results import Exported, Merged, ShipReport, VerdictResult
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
-
-    from kitae.workflows.results import Exported, Merged, ShipReport, VerdictResult
 
 
 def verify(target: str, against: str | None = None, only: Sequence[str] = (), template: str | None = None) -> VerdictResult:

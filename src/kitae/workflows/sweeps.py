@@ -15,7 +15,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import yaml
 
@@ -27,9 +26,7 @@ from kitae.core.i18n import t
 from kitae.core.workers import finish
 from kitae.recipe import Recipe, load_recipe, recipe_yaml
 from kitae.runs import Run, all_runs
-
-if TYPE_CHECKING:
-    from kitae.workflows.results import SweepReport, TrainingNumbers
+from kitae.workflows.results import SweepReport, TrainingNumbers
 
 _SEED = "train.seed"
 _LONGEST_NAME = 48

@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from kitae.chat import HfVocabulary
 from kitae.core.console import Progress
@@ -34,9 +33,7 @@ from kitae.models.vocabulary import (
     sample_text,
 )
 from kitae.targets import base_target, run_named
-
-if TYPE_CHECKING:
-    from kitae.workflows.results import RoundTripProof, TokenizerFacts, TokenizerReport
+from kitae.workflows.results import RoundTripProof, TokenizerFacts, TokenizerReport
 
 SAMPLE_MB = 64
 

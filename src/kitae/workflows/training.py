@@ -22,12 +22,12 @@ from kitae.recipe import Recipe, load_recipe, parse_recipe, recipe_yaml, resolve
 from kitae.runs import Run, create_run, find_run
 from kitae.targets import run_named
 from kitae.train import check_parts, check_template, find_base, find_packages, fitted, taught
+from kitae.workflows.results import TrainReport
 from kitae.workflows.rows import gather_rows
 
 if TYPE_CHECKING:
     from kitae.train import Prepared
     from kitae.verify import Gate, RunVerifier
-    from kitae.workflows.results import TrainReport
 
 
 def train(recipe: Recipe | str | Path | None = None, overrides: Sequence[str] = (), resume: str | None = None) -> TrainReport:

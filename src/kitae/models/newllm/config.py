@@ -6,7 +6,7 @@ from dataclasses import field
 from typing import Any
 
 from huggingface_hub.dataclasses import strict
-from transformers import AutoConfig, PreTrainedConfig
+from transformers import PreTrainedConfig
 
 SOLVERS = ("sequential", "jacobi", "gate-scan", "newton")
 CELLS = ("gated", "residual", "matrix", "seed-gated", "seed-residual", "mingru", "gru")
@@ -83,6 +83,3 @@ class NewLLMConfig(PreTrainedConfig):  # type: ignore[misc]
     @property
     def num_hidden_layers(self) -> int:
         return len(self.blocks)
-
-
-AutoConfig.register(NewLLMConfig.model_type, NewLLMConfig, exist_ok=True)

@@ -11,8 +11,6 @@ import torch
 from torch import nn
 from torch.nn import functional
 from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
     DynamicCache,
     GenerationMixin,
     PreTrainedModel,
@@ -270,11 +268,3 @@ class NewLLMForCausalLM(NewLLMPreTrainedModel, GenerationMixin):  # type: ignore
             loss = functional.cross_entropy(logits[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten())
             loss = loss if added_loss is None else loss + added_loss.mean()
         return NewLLMOutput(loss, logits, found.past_key_values, added_loss=added_loss)
-
-
-def register() -> None:
-    AutoConfig.register(NewLLMConfig.model_type, NewLLMConfig, exist_ok=True)
-    AutoModelForCausalLM.register(NewLLMConfig, NewLLMForCausalLM, exist_ok=True)
-
-
-register()
