@@ -1,11 +1,14 @@
-"""From logits to a token. The order is fixed: repetition penalty, temperature, top-k, top-p, min-p.
+"""From logits to a token. The order is fixed: penalties (repetition, presence, frequency, DRY), bias and bans, temperature,
+top-k, typical, top-p, min-p.
 
 Filters come after the temperature, so that what a user sees as "the 90 % most likely" is 90 % of what is really drawn from.
+Each looks at what those before it have left.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,39 +16,72 @@ import numpy.typing as npt
 from kitae.generate.settings import Settings
 
 Logits = npt.NDArray[np.float32]
+Probabilities = npt.NDArray[np.float64]
 _ENOUGH = 1024  # tokens that filters are tried on first
 
 
-Wish = tuple[Settings, Sequence[int], np.random.Generator]  # of a sequence: how to choose, what it has so far, and chance
+class Wish(NamedTuple):
+    """Of a sequence: how to choose, what it has so far, and chance."""
+
+    settings: Settings
+    history: Sequence[int]
+    random: np.random.Generator
+    asked: int = 0  # how many tokens of the history are the prompt
 
 
-def choose(logits: Logits, settings: Settings, history: Sequence[int], rng: np.random.Generator) -> int:
-    return choose_all([logits], [(settings, history, rng)])[0]
+def choose(logits: Logits, settings: Settings, history: Sequence[int], rng: np.random.Generator, asked: int = 0) -> int:
+    return choose_all([logits], [Wish(settings, history, rng, asked)])[0]
 
 
 def choose_all(rows: Sequence[Logits], wishes: Sequence[Wish]) -> list[int]:
     """A token of each row. Each is chosen as if there were no others."""
     chosen = [0] * len(rows)
     drawn: dict[float, list[int]] = {}  # by temperature: rows of which nothing is left out
-    for i, (settings, history, random) in enumerate(wishes):
-        logits = rows[i]
-        if settings.repetition_penalty != 1.0 and history:
-            logits = penalised(logits, history, settings.repetition_penalty)
+    for i, wish in enumerate(wishes):
+        settings = wish.settings
+        logits = adjusted(rows[i], wish)
         if settings.temperature <= 0.0:
             chosen[i] = int(np.argmax(logits))
         elif settings.filters or logits is not rows[i]:
-            chosen[i] = _drawn(np.cumsum(filtered(logits, settings)), random)
+            chosen[i] = _drawn(np.cumsum(filtered(logits, settings)), wish.random)
         else:
             drawn.setdefault(settings.temperature, []).append(i)
     for temperature, some in drawn.items():
         sums = np.cumsum(_probabilities(np.stack([rows[i] for i in some]), temperature), axis=1)
         for i, row in zip(some, sums, strict=True):
-            chosen[i] = _drawn(row, wishes[i][2])
+            chosen[i] = _drawn(row, wishes[i].random)
     return chosen
 
 
-def _drawn(sums: npt.NDArray[np.float64], random: np.random.Generator) -> int:
+def _drawn(sums: Probabilities, random: np.random.Generator) -> int:
     return int(np.searchsorted(sums / sums[-1], random.random(), side="right"))
+
+
+def adjusted(logits: Logits, wish: Wish) -> Logits:
+    """After penalties, bias and bans; the same array where there are none."""
+    settings, history = wish.settings, wish.history
+    if settings.repetition_penalty != 1.0 and history:
+        logits = penalised(logits, history, settings.repetition_penalty)
+    said = history[wish.asked :]
+    if (settings.presence_penalty or settings.frequency_penalty) and said:
+        tokens, counts = np.unique(np.asarray(said), return_counts=True)
+        logits = logits.copy()
+        logits[tokens] -= (settings.presence_penalty + settings.frequency_penalty * counts).astype(np.float32)
+    if settings.dry_multiplier > 0.0 and history:
+        logits = logits.copy()
+        for token, length in repeated(history).items():
+            if length >= settings.dry_allowed:
+                exponent = min(length - settings.dry_allowed, _DRY_LONGEST)
+                logits[token] -= np.float32(settings.dry_multiplier * settings.dry_base**exponent)
+    if settings.logit_bias or settings.bans:
+        logits = logits.copy()
+        for token, bias in settings.logit_bias:
+            logits[token] += np.float32(bias)
+        logits[list(settings.bans)] = -np.inf
+    return logits
+
+
+_DRY_LONGEST = 50  # tokens, beyond which a penalty needn't grow
 
 
 def penalised(logits: Logits, history: Sequence[int], penalty: float) -> Logits:
@@ -57,43 +93,93 @@ def penalised(logits: Logits, history: Sequence[int], penalty: float) -> Logits:
     return logits
 
 
-def filtered(logits: Logits, settings: Settings) -> npt.NDArray[np.float64]:
+def repeated(history: Sequence[int]) -> dict[int, int]:
+    """Of each token that would go on with something said before: how many tokens before it are the same as at the end now.
+
+    Lengths are found in one pass over the history from its end (the Z function of the reversed sequence).
+    """
+    back = history[::-1]
+    size = len(back)
+    lengths = [0] * size
+    left = right = 0
+    found: dict[int, int] = {}
+    for i in range(1, size):
+        length = min(right - i, lengths[i - left]) if i < right else 0
+        while i + length < size and back[length] == back[i + length]:
+            length += 1
+        lengths[i] = length
+        if i + length > right:
+            left, right = i, i + length
+        if length:
+            follower = back[i - 1]
+            found[follower] = max(found.get(follower, 0), length)
+    return found
+
+
+def filtered(logits: Logits, settings: Settings) -> Probabilities:
     """The probabilities that are drawn from: never empty, always summing to one."""
     probabilities = _probabilities(logits, settings.temperature)
     if not settings.filters:
         return probabilities
-    few = min(_ENOUGH, len(probabilities))
+    every = len(probabilities)
+    few = every if settings.typical_p < 1.0 else min(max(_ENOUGH, settings.top_k), every)
     while True:
         order = _likeliest(probabilities, few)
         ranked = probabilities[order]
-        keep = np.ones(few, dtype=bool)
-        if settings.top_k > 0:
-            keep[settings.top_k :] = False
-        if settings.top_p < 1.0:
-            keep &= np.cumsum(ranked) - ranked < settings.top_p  # the token that crosses the border stays
-        if settings.min_p > 0.0:
-            keep &= ranked >= settings.min_p * ranked[0]
-        keep[0] = True
+        keep = _kept(ranked, settings, whole=few == every)
         # Unless the least likely of the few is kept, or is as likely as one that is, no other token can be.
-        if few == len(probabilities) or ranked[keep].min() > ranked[-1]:
+        if few == every or ranked[keep].min() > ranked[-1]:
             break
-        few = len(probabilities)
+        few = every
     result = np.zeros_like(probabilities)
     result[order[keep]] = ranked[keep]
-    normalised: npt.NDArray[np.float64] = result / result.sum()
+    normalised: Probabilities = result / result.sum()
     return normalised
 
 
-def _probabilities(logits: Logits, temperature: float) -> npt.NDArray[np.float64]:
+def _kept(ranked: Probabilities, settings: Settings, whole: bool) -> npt.NDArray[np.bool_]:
+    """Which of the likeliest stay. `whole`: they are all that there are."""
+    keep = np.ones(len(ranked), dtype=bool)
+    if settings.top_k > 0:
+        keep[settings.top_k :] = False
+    if settings.typical_p < 1.0:
+        keep &= _typical(np.where(keep, ranked, 0.0), settings.typical_p)
+    if settings.top_p < 1.0:
+        left = np.where(keep, ranked, 0.0)
+        mass = left.sum() if whole or settings.top_k > 0 else 1.0
+        first = int(np.argmax(keep))
+        keep &= np.cumsum(left) - left < settings.top_p * mass  # the token that crosses the border stays
+        keep[first] = True
+    if settings.min_p > 0.0:
+        keep &= ranked >= settings.min_p * ranked[int(np.argmax(keep))]
+    return keep
+
+
+def _typical(ranked: Probabilities, mass: float) -> npt.NDArray[np.bool_]:
+    """Those whose surprise is nearest to the mean surprise, until they have this mass together."""
+    shares = ranked / ranked.sum()
+    with np.errstate(divide="ignore"):
+        surprise = -np.log(shares)
+    possible = shares > 0
+    mean = float((shares[possible] * surprise[possible]).sum())
+    order = np.argsort(np.abs(surprise - mean), kind="stable")
+    together = np.cumsum(shares[order])
+    keep = np.zeros(len(ranked), dtype=bool)
+    keep[order[: 1 + int((together < mass).sum())]] = True
+    kept: npt.NDArray[np.bool_] = keep & possible
+    return kept
+
+
+def _probabilities(logits: Logits, temperature: float) -> Probabilities:
     """Of one row, or of several."""
     below = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)  # first, so that no temperature is too small
     with np.errstate(over="ignore"):
-        probabilities: npt.NDArray[np.float64] = np.exp(below / temperature)
+        probabilities: Probabilities = np.exp(below / temperature)
     probabilities /= probabilities.sum(axis=-1, keepdims=True)
     return probabilities
 
 
-def _likeliest(probabilities: npt.NDArray[np.float64], count: int) -> npt.NDArray[np.intp]:
+def _likeliest(probabilities: Probabilities, count: int) -> npt.NDArray[np.intp]:
     """By falling probability; of equal ones, the first of the vocabulary. Sorting a whole vocabulary takes longer than
     everything else about a token."""
     if count == len(probabilities):

@@ -11,7 +11,7 @@ import numpy as np
 from kitae.core.errors import ContextFull
 from kitae.generate.engine import Engine
 from kitae.generate.pieces import token_bytes
-from kitae.generate.sampling import choose_all
+from kitae.generate.sampling import Wish, choose_all
 from kitae.generate.settings import Chunk, Settings
 from kitae.generate.stops import TextStream
 
@@ -25,6 +25,7 @@ class Running:
     settings: Settings
     random: np.random.Generator
     left: int  # tokens that it may still get
+    asked: int  # tokens of the prompt
     text: TextStream = field(init=False)
 
     def __post_init__(self) -> None:
@@ -51,7 +52,9 @@ class Scheduler:
         if left <= 0:
             raise ContextFull("context-full", tokens=len(prompt), limit=self._length)
         number, self._next = self._next, self._next + 1
-        self._queue.append(Running(number, list(prompt), settings, random or np.random.default_rng(settings.seed), left))
+        self._queue.append(
+            Running(number, list(prompt), settings, random or np.random.default_rng(settings.seed), left, len(prompt))
+        )
         return number
 
     @property
@@ -67,7 +70,7 @@ class Scheduler:
         if new:
             rows = [(sequence, row.copy()) for sequence, row in rows]  # where these lie, others are written now
             rows += zip(new, self._decoder.add({sequence.number: sequence.history for sequence in new}), strict=True)
-        tokens = choose_all([row for _, row in rows], [(s.settings, s.history, s.random) for s, _ in rows])
+        tokens = choose_all([row for _, row in rows], [Wish(s.settings, s.history, s.random, s.asked) for s, _ in rows])
         chunks = [self._grown(sequence, token) for (sequence, _), token in zip(rows, tokens, strict=True)]
         ended = [chunk.row for chunk in chunks if chunk.finish is not None]
         self._fed = {chunk.row: chunk.tokens[-1] for chunk in chunks if chunk.finish is None}
@@ -89,7 +92,7 @@ class Scheduler:
         first = self._running[number]
         to, self._next = self._next, self._next + 1
         self._decoder.fork(number, to)
-        again = Running(to, list(first.history), first.settings, first.random.spawn(1)[0], first.left)
+        again = Running(to, list(first.history), first.settings, first.random.spawn(1)[0], first.left, first.asked)
         again.text = first.text.fork()
         self._running[to] = again
         self._fed[to] = self._fed[number]

@@ -15,11 +15,19 @@ class Settings:
     repetition_penalty: float = 1.0
     seed: int | None = None
     stop: tuple[str, ...] = ()
+    typical_p: float = 1.0
+    presence_penalty: float = 0.0  # taken from the logits of what the answer has said already
+    frequency_penalty: float = 0.0  # the same, as often as it was said
+    dry_multiplier: float = 0.0  # 0: off; else what goes on with something said before is penalised, the longer it is the more
+    dry_base: float = 1.75
+    dry_allowed: int = 2  # tokens in a row that may be said again
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    bans: tuple[int, ...] = ()  # tokens that are never chosen
 
     @property
     def filters(self) -> bool:
         """Whether any token is left out."""
-        return self.top_k > 0 or self.top_p < 1.0 or self.min_p > 0.0
+        return self.top_k > 0 or self.typical_p < 1.0 or self.top_p < 1.0 or self.min_p > 0.0
 
 
 @dataclass(frozen=True)
