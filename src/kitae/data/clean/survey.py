@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,9 +13,12 @@ from kitae.chat import Conversation
 from kitae.core.errors import InputError
 from kitae.core.formats import NEAR, Action, Format
 from kitae.data.clean.leaks import Evaluations
-from kitae.data.clean.rules import GATES, Talk, findings, repaired
+from kitae.data.clean.rules import GATES, RowView, findings, repaired
+from kitae.data.clean.rules.endings import SHAPES, Endings, cut_off, prior_of
 from kitae.data.clean.rules.language import language_of
-from kitae.data.clean.rules.truncated import GATE as TRUNCATED, Ends, OpenEnd, Words, open_end
+from kitae.data.clean.rules.leftovers import Labels
+from kitae.data.clean.rules.tags import GATE as TAGS
+from kitae.data.clean.rules.truncated import GATE as TRUNCATED, Ends, OpenEnd, Words, is_long, open_end
 from kitae.data.read.finding import Finding
 from kitae.data.read.shapes import Record, conversation
 from kitae.data.same import BANDS, Bands, Parts, bands, twins, untidiness, whole
@@ -27,6 +30,7 @@ ACTIONS: dict[str, Action] = {gate: "repair" if gate in ("data.encoding", "data.
 _HABIT = 0.5  # of all rows: what so many have was meant
 _FEWEST = 8  # rows of which anything is a habit
 _WORDS = 2_000_000  # different words remembered
+_SURE = 0.9  # that an answer was cut off, before it is rejected
 KEPT, DROPPED, HABITUAL = 0, 1, 2
 
 
@@ -69,7 +73,7 @@ def look(row: Conversation, rules: Rules, record: Record | None = None, form: Fo
         against, repairs = against + repairs, []
     elif repairs and record is not None:
         try:
-            better = repaired(record, repairs, Talk(row))
+            better = repaired(record, repairs, RowView(row))
             mended = conversation(better, form, row.source, row.source)
         except InputError:  # without what is hidden, no row is left
             return _looked(row, against + repairs, noticed, None, [], rules)
@@ -96,14 +100,14 @@ def _looked(
     repairs: list[Finding],
     rules: Rules,
 ) -> Look:
-    end = open_end(Talk(row)) if rules.of_rows else None
+    end = open_end(RowView(row)) if rules.of_rows else None
     return Look(row, list(dict.fromkeys(against)), noticed, better, repairs, end)
 
 
 def _found(row: Conversation, rules: Rules) -> list[Finding]:
     if not rules.of_rows:
         return []
-    found = findings(Talk(row), rules.languages)
+    found = findings(RowView(row), rules.languages)
     leak = rules.evaluations.find(row) if rules.evaluations else None
     return [*found, leak] if leak else found
 
@@ -124,6 +128,8 @@ class Survey:
     habits: dict[int, list[str]] = field(default_factory=dict)
     open_ends: dict[int, OpenEnd] = field(default_factory=dict)
     ends: Ends = field(default_factory=Ends.none)
+    labels: Labels = field(default_factory=Labels)
+    long: int = 0  # answers of the length of a sentence
     languages: Counter[str] = field(default_factory=Counter)
     unread: Counter[str] = field(default_factory=Counter)  # fields that nobody reads, and in how many rows
     count: int = 0
@@ -156,6 +162,8 @@ class Survey:
             parts[i] = Parts.of(seen.row)
             if of_rows:
                 survey.ends.add(m.content for m in seen.row.messages)
+                survey.labels.add(i, view := RowView(seen.row))
+                survey.long += is_long(view)
             if seen.open_end is not None:
                 survey.open_ends[i] = seen.open_end
         keys[list(parts)] = bands(list(parts.values()))
@@ -173,6 +181,8 @@ class Survey:
         self.habits.update({self.count + i: names for i, names in other.habits.items()})
         self.open_ends.update({self.count + i: end for i, end in other.open_ends.items()})
         self.ends.merge(other.ends, _WORDS)
+        self.labels.extend(other.labels, self.count)
+        self.long += other.long
         self.languages.update(other.languages)
         self.unread.update(other.unread)
         self.count += other.count
@@ -205,11 +215,17 @@ def decide(survey: Survey, rules: Rules, parts_of: Callable[[int], Parts], name_
             against.setdefault(row, []).append(finding)
             alive[row] = False
 
+    for row, leftover in survey.labels.leftovers().items():
+        if alive[row]:
+            judge(row, Finding(TAGS, "leftover", leftover.shown))
     words = Words(survey.ends)
     for row, end in survey.open_ends.items():
         kind = words.kind(end) if alive[row] else None
         if kind:
             judge(row, Finding(TRUNCATED, kind, end.shown))
+    for row in _cut_off(survey):
+        if alive[row]:
+            judge(row, Finding(TRUNCATED, "cut-off", survey.open_ends[row].shown))
     if survey.state:
         wholes, keys, untidy = np.concatenate(survey.wholes), np.concatenate(survey.bands), np.concatenate(survey.untidiness)
         survey.bands.clear()  # which would be held twice, and are most of what is held
@@ -218,6 +234,19 @@ def decide(survey: Survey, rules: Rules, parts_of: Callable[[int], Parts], name_
             share = "" if twin.exact else f" ({twin.likeness:.0%})"
             judge(twin.row, Finding(DUPLICATES, kind, f"{'=' if twin.exact else '≈'} {name_of(twin.stays)}{share}"))
     return Decision(~alive, against, noticed, habits)
+
+
+def _cut_off(survey: Survey) -> Iterator[int]:
+    """Rows whose ends are no ends, by all the ends of the set."""
+    ends = survey.ends
+    endings = Endings(ends.seen, ends.ending, ends.pairs, ends.pairs_ending)
+    for shape in SHAPES:
+        rows = [row for row, end in survey.open_ends.items() if end.shape == shape]
+        prior = prior_of(shape, len(rows), survey.long)
+        odds = [endings.odds(survey.open_ends[row].word, survey.open_ends[row].pair) for row in rows]
+        for row, share in zip(rows, cut_off(odds, prior), strict=True):
+            if share >= _SURE:
+                yield row
 
 
 def _habits(survey: Survey) -> dict[str, int]:

@@ -7,15 +7,15 @@ from typing import Any, get_args
 
 from kitae.core.formats import RowGate
 from kitae.data.clean.rules import empty, encoding, language, private, repetition, tags, truncated
-from kitae.data.clean.rules.finding import Talk
+from kitae.data.clean.rules.finding import RowView
 from kitae.data.read.finding import Finding
 
-__all__ = ["GATES", "Talk", "findings", "repaired"]
+__all__ = ["GATES", "RowView", "findings", "repaired"]
 
 GATES: tuple[RowGate, ...] = get_args(RowGate)
 
 
-def findings(talk: Talk, languages: Sequence[str] = ()) -> list[Finding]:
+def findings(talk: RowView, languages: Sequence[str] = ()) -> list[Finding]:
     """What the row alone gives away."""
     found: list[Finding] = []
     for rule in (empty, encoding, tags, repetition, private, truncated):
@@ -24,7 +24,7 @@ def findings(talk: Talk, languages: Sequence[str] = ()) -> list[Finding]:
     return found
 
 
-def repaired(record: Mapping[str, Any], found: Collection[Finding], talk: Talk) -> dict[str, Any]:
+def repaired(record: Mapping[str, Any], found: Collection[Finding], talk: RowView) -> dict[str, Any]:
     """A copy in which every text is mended. Fields that begin with an underscore are somebody's notes, and stay."""
     gates = {finding.gate for finding in found}
     tagged = tags.found_in(talk) if tags.GATE in gates else set()

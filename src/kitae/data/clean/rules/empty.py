@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 
-from kitae.data.clean.rules.finding import Exchange, Talk
+from kitae.data.clean.rules.finding import Exchange, RowView
 from kitae.data.read.finding import Finding
 
 GATE = "data.empty"
@@ -72,7 +72,7 @@ _ABOUT_ERRORS = re.compile(
 _ABOUT_SPACE = re.compile(r"\b(?:spaces?|lines?|breaks?|entit(?:y|ies))\b|改行|空白", re.IGNORECASE)
 
 
-def find(talk: Talk) -> Iterator[Finding]:
+def find(talk: RowView) -> Iterator[Finding]:
     if talk.is_text:
         return
     if not any(_says_something(text) for text in talk.said):

@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
-from kitae.data.clean.rules.finding import Exchange, Talk, excerpt
+from kitae.data.clean.rules.finding import Exchange, RowView, excerpt
 from kitae.data.read.finding import Finding
 
 GATE = "data.language"
@@ -148,7 +148,7 @@ def _latin(text: str) -> str | None:
     return best[0][0] if len(best) == 1 or best[0][1] >= 1.6 * best[1][1] else None
 
 
-def find(talk: Talk, wanted: Sequence[str] = ()) -> Iterator[Finding]:
+def find(talk: RowView, wanted: Sequence[str] = ()) -> Iterator[Finding]:
     """`wanted`: languages that a set is meant to be in; without any, the one that was asked in."""
     if wanted and talk.is_text:
         spoken = language_of(talk.row.messages[0].content)

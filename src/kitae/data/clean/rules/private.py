@@ -7,7 +7,7 @@ from bisect import bisect_left
 from collections.abc import Iterator
 
 from kitae.data.clean.rules import national
-from kitae.data.clean.rules.finding import Talk, excerpt
+from kitae.data.clean.rules.finding import RowView, excerpt
 from kitae.data.read.finding import Finding
 
 GATE = "data.private"
@@ -105,7 +105,7 @@ _ROLES = re.compile(
 )
 
 
-def find(talk: Talk) -> Iterator[Finding]:
+def find(talk: RowView) -> Iterator[Finding]:
     suspects = [text for text in talk.texts if any(_possible(text))]
     code = bool(suspects) and any(exchange.is_about_code for exchange in talk.exchanges)
     for text in suspects:

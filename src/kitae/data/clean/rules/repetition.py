@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from kitae.data.clean.rules.finding import Exchange, Talk, excerpt
+from kitae.data.clean.rules.finding import Exchange, RowView, excerpt
 from kitae.data.read.finding import Finding
 
 GATE = "data.repetition"
@@ -37,7 +37,7 @@ _LEAST_ITEMS = 10  # of a list, in which short answers to as many questions may 
 _WORDS, _CHARS = 4, 8  # length of a piece that may come again
 
 
-def find(talk: Talk) -> Iterator[Finding]:
+def find(talk: RowView) -> Iterator[Finding]:
     if talk.is_text:
         found = circles(talk.row.messages[0].content)
         if found:

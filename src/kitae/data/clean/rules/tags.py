@@ -12,23 +12,23 @@ import re
 from collections.abc import Iterator
 
 from kitae.data.clean.rules import markup
-from kitae.data.clean.rules.finding import Exchange, Talk, excerpt
+from kitae.data.clean.rules.finding import Exchange, RowView, excerpt
 from kitae.data.read.finding import Finding
 
 GATE = "data.tags"
 
 
-def find(talk: Talk) -> Iterator[Finding]:
+def find(talk: RowView) -> Iterator[Finding]:
     for _, finding in _found(talk):
         yield finding
 
 
-def found_in(talk: Talk) -> set[str]:
+def found_in(talk: RowView) -> set[str]:
     """The texts that are at fault."""
     return {text for text, _ in _found(talk)}
 
 
-def _found(talk: Talk) -> Iterator[tuple[str, Finding]]:
+def _found(talk: RowView) -> Iterator[tuple[str, Finding]]:
     for text in talk.said:
         yield from ((text, finding) for finding in _in_prompt(text))
     for exchange in talk.exchanges:

@@ -10,9 +10,9 @@ import re
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from kitae.data.clean.rules.finding import Exchange, Talk
+from kitae.data.clean.rules.finding import Exchange, RowView
 from kitae.data.read.finding import Finding
 from kitae.data.same import looks_like_code
 
@@ -51,6 +51,15 @@ _BEGUN = re.compile(
 _BEGUN_LINE = re.compile(
     r"[a-z0-9)\"”][.!?][\"”]?\s*\n\s*(?:The|It|Its|This|These|He|She|They|However|But|And|If|When|Because)$"
 )
+_CODE_STRING = re.compile(
+    r"\"{3}[\s\S]*?\"{3}|'{3}[\s\S]*?'{3}|\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\\\n]|\\.)*'|`(?:[^`\\]|\\.)*`"
+)
+_CODE_NOTE = re.compile(r"//[^\n]*|#[^\n]*|/\*[\s\S]*?\*/|<!--[\s\S]*?-->")
+# Operators and words of programming languages after which something must follow.
+_WANTS_MORE = re.compile(
+    r"(?:[=&|<,(\[{\\]|(?<![+*/-])[+*-]|(?<![-\w])(?:in|is|not|and|or|if|elif|for|while|def|class|import|from|AS|ON|IN|AND|OR|WHERE|"
+    r"FROM|SELECT|BY|JOIN|SET|INTO|VALUES|new|const|let|var|function|public|private|static))$"
+)
 _NUMBERS = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _COUNTED = re.compile(
     r"\b(?:give|name|list|tell|provide|suggest)"
@@ -70,6 +79,7 @@ _BEFORE_LETTER = re.compile(
 )
 _FORMULA = re.compile(r"[=^]|\d\s*[+*/x]\s*\d|\b[b-hj-z]\b.*\b[b-hj-z]\b")
 _LEAST_WORDS, _FEW_WORDS = 5, 4
+_LONG, _LONG_UNSPACED = 7, 24  # words, or characters, of what reads as a sentence
 _SHORT = 12  # characters that an abbreviation may have
 _TAIL = 48  # characters at the end that are looked at for its last words
 _RARE, _PIECE = 3, 3
@@ -89,6 +99,8 @@ class Ends:
 
     seen: Counter[str]
     ending: Counter[str]
+    pairs: Counter[str] = field(default_factory=Counter)  # of characters, where words have no spaces
+    pairs_ending: Counter[str] = field(default_factory=Counter)
 
     @staticmethod
     def none() -> Ends:
@@ -97,18 +109,28 @@ class Ends:
     def add(self, texts: Iterable[str]) -> None:
         for text in texts:
             self.seen.update(_SPACED.findall(text))
+            if not text.isascii() and _UNSPACED.search(text):
+                some = text[:_SOME]
+                self.pairs.update(_PAIRS.findall(some))
+                self.pairs_ending.update(_PAIRS_ENDING.findall(some))
             self.ending.update(word for piece in _SENTENCES.split(text) if (word := _last_word(piece)))
 
     def merge(self, other: Ends, most: int) -> None:
         """Of the rarest words nothing is remembered once there are too many."""
         self.seen.update(other.seen)
         self.ending.update(other.ending)
+        self.pairs.update(other.pairs)
+        self.pairs_ending.update(other.pairs_ending)
         if len(self.seen) > most:
             self.seen = Counter({word: count for word, count in self.seen.items() if count > 1})
             self.ending = Counter({word: count for word, count in self.ending.items() if word in self.seen})
 
 
 _SENTENCES = re.compile(r"[.!?;。！？\n]+")
+_UNSPACED = re.compile("[぀-ヿ一-鿿]")
+_PAIRS = re.compile("(?=([぀-ヿ一-鿿]{2}))")
+_PAIRS_ENDING = re.compile("([぀-ヿ一-鿿]{2})(?=[。！？!?.\n])")
+_SOME = 600  # characters of a text
 
 
 def _last_word(piece: str) -> str:
@@ -127,6 +149,8 @@ class OpenEnd:
     one_letter: bool  # and no name of anything
     listed: bool  # among names
     shown: str
+    shape: str = ""
+    pair: str = ""  # its last two characters, where words have no spaces
 
 
 class Words:
@@ -179,20 +203,20 @@ class Words:
         return others >= (least if seen <= 1 else 100 * seen)
 
 
-def find(talk: Talk) -> Iterator[Finding]:
+def find(view: RowView) -> Iterator[Finding]:
     """What the row alone gives away."""
-    chat = len(talk.exchanges) >= _CHAT
-    for exchange in talk.exchanges:
+    chat = len(view.exchanges) >= _CHAT
+    for exchange in view.exchanges:
         kind = _kind(exchange)
         if kind and not (kind == "hanging" and chat and _ANY_JAPANESE_END.search(exchange.answer.rstrip()[-1:])):
             yield Finding(GATE, kind, _shown(exchange.answer))
 
 
-def open_end(talk: Talk) -> OpenEnd | None:
+def open_end(view: RowView) -> OpenEnd | None:
     """What only the set can tell: of the last answer."""
-    if not talk.exchanges:
+    if not view.exchanges:
         return None
-    exchange = talk.exchanges[-1]
+    exchange = view.exchanges[-1]
     text = exchange.answer.rstrip()
     found = _LAST_WORD.search(text, max(0, len(text) - _TAIL))
     if found is None or _is_code(exchange):
@@ -207,7 +231,17 @@ def open_end(talk: Talk) -> OpenEnd | None:
     else:
         longer = next((other for other in others if _goes_on_as(word, other)), "")
     letter = word.islower() and bool(_BEFORE_LETTER.search(last[-_TAIL:])) and not _FORMULA.search(f"{exchange.asked} {text}")
-    return OpenEnd(word, goes_on, longer, len(text.split()), letter, last.count(",") >= 3, _shown(text))
+    chat = len(view.exchanges) >= _CHAT
+    pair = text[-2:] if _PAIRS.search(text[-2:]) else ""
+    long = len(last) >= _LONG_UNSPACED if pair else len(last.split()) > _LONG
+    shape = "" if chat else "sentence" if goes_on else "long" if long else "short"
+    return OpenEnd(word, goes_on, longer, len(text.split()), letter, last.count(",") >= 3, _shown(text), shape, pair)
+
+
+def is_long(view: RowView) -> bool:
+    """Whether the last answer has the length of a sentence."""
+    text = view.exchanges[-1].answer if view.exchanges else ""
+    return len(text.split(None, _LONG)) > _LONG or (not text.isascii() and len(text) >= _LONG_UNSPACED)
 
 
 def _goes_on_as(word: str, other: str) -> bool:
@@ -231,7 +265,9 @@ def _kind(exchange: Exchange) -> str | None:
         return "open-fence"
     if _breaks_off_lines(text) or _is_half_an_object(text):
         return "unclosed"
-    if _is_code(exchange) or text.endswith(_ENDED) or not (text[-1].isalnum() or _HANGING.search(text[-_TAIL:])):
+    if _is_code(exchange):
+        return _in_code(text)
+    if text.endswith(_ENDED) or not (text[-1].isalnum() or _HANGING.search(text[-_TAIL:])):
         return None
     last = text.rsplit("\n", 1)[-1]
     words = len(text.split()) if " " in text else len(text) // 2
@@ -249,6 +285,18 @@ def _kind(exchange: Exchange) -> str | None:
     if _leaves_out(exchange.asked, text) or _too_few(exchange.asked, text):
         return "unanswered"
     return None
+
+
+def _in_code(text: str) -> str | None:
+    """Brackets that nothing closes, or an operator that wants another side. What is fenced ends with its fence."""
+    if "```" in text or text[-1] in ".!?":
+        return None
+    if _WANTS_MORE.search(text[-_TAIL:]):
+        return "hanging"
+    bare = _CODE_STRING.sub("", text)
+    without_notes = _CODE_NOTE.sub("", bare)
+    opened = (all(code.count(pair[0]) > code.count(pair[1]) for code in (text, bare, without_notes)) for pair in ("()", "[]", "{}"))
+    return "unclosed" if any(opened) else None
 
 
 def _goes_on(text: str, last: str) -> bool:
