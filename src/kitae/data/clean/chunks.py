@@ -26,8 +26,8 @@ from kitae.chat import Conversation
 from kitae.core.errors import InputError, KitaeError, first_line
 from kitae.core.files import JsonDict, staged_file
 from kitae.core.formats import Format
+from kitae.data.clean.rules.endings import Ends, OpenEnd
 from kitae.data.clean.rules.leftovers import Labels
-from kitae.data.clean.rules.truncated import Ends, OpenEnd
 from kitae.data.clean.survey import CountTexts, CountTokens, Look, Rules, Survey, look
 from kitae.data.read.entries import UNREADABLE, Entry, as_line, reason_of
 from kitae.data.read.finding import Finding
@@ -257,11 +257,7 @@ def _save(folder: Path, number: int, survey: Survey, entries: list[Entry], offse
         "files": [(file, sum(1 for _ in found)) for file, found in groupby(entry.file for entry in entries)],
         "habits": survey.habits,
         "open_ends": {row: asdict(end) for row, end in survey.open_ends.items()},
-        "seen": survey.ends.seen,
-        "ending": survey.ends.ending,
-        "pairs": survey.ends.pairs,
-        "pairs_ending": survey.ends.pairs_ending,
-        "long": survey.long,
+        "ends": vars(survey.ends),
         "labels": survey.labels.plain(),
         "languages": survey.languages,
         "unread": survey.unread,
@@ -281,12 +277,15 @@ def _load(
         **found,
         habits={int(row): names for row, names in told["habits"].items()},
         open_ends={int(row): OpenEnd(**end) for row, end in told["open_ends"].items()},
-        ends=Ends(*(Counter(told[name]) for name in ("seen", "ending", "pairs", "pairs_ending"))),
+        ends=_ends_of(told["ends"]),
         labels=Labels.of_plain(told["labels"]),
-        long=told["long"],
         languages=Counter(told["languages"]),
         unread=Counter(told["unread"]),
         count=told["count"],
         unreadable=told["unreadable"],
     )
     return survey, told["places"], told["files"], offsets
+
+
+def _ends_of(told: JsonDict) -> Ends:
+    return Ends(*(Counter(told[name]) for name in ("seen", "ending", "pairs", "pairs_ending")), told["long"], told["answers"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,11 +14,11 @@ from kitae.core.errors import InputError
 from kitae.core.formats import NEAR, Action, Format
 from kitae.data.clean.leaks import Evaluations
 from kitae.data.clean.rules import GATES, RowView, findings, repaired
-from kitae.data.clean.rules.endings import SHAPES, Endings, cut_off, prior_of
+from kitae.data.clean.rules.endings import Ends, OpenEnd, cut_off
 from kitae.data.clean.rules.language import language_of
 from kitae.data.clean.rules.leftovers import Labels
 from kitae.data.clean.rules.tags import GATE as TAGS
-from kitae.data.clean.rules.truncated import GATE as TRUNCATED, Ends, OpenEnd, Words, is_long, open_end
+from kitae.data.clean.rules.truncated import GATE as TRUNCATED, is_long, open_end
 from kitae.data.read.finding import Finding
 from kitae.data.read.shapes import Record, conversation
 from kitae.data.same import BANDS, Bands, Parts, bands, twins, untidiness, whole
@@ -30,7 +30,6 @@ ACTIONS: dict[str, Action] = {gate: "repair" if gate in ("data.encoding", "data.
 _HABIT = 0.5  # of all rows: what so many have was meant
 _FEWEST = 8  # rows of which anything is a habit
 _WORDS = 2_000_000  # different words remembered
-_SURE = 0.9  # that an answer was cut off, before it is rejected
 KEPT, DROPPED, HABITUAL = 0, 1, 2
 
 
@@ -127,9 +126,8 @@ class Survey:
     learned: list[NDArray[np.uint32]] = field(default_factory=list)  # tokens of answers
     habits: dict[int, list[str]] = field(default_factory=dict)
     open_ends: dict[int, OpenEnd] = field(default_factory=dict)
-    ends: Ends = field(default_factory=Ends.none)
+    ends: Ends = field(default_factory=Ends)
     labels: Labels = field(default_factory=Labels)
-    long: int = 0  # answers of the length of a sentence
     languages: Counter[str] = field(default_factory=Counter)
     unread: Counter[str] = field(default_factory=Counter)  # fields that nobody reads, and in how many rows
     count: int = 0
@@ -163,7 +161,8 @@ class Survey:
             if of_rows:
                 survey.ends.add(m.content for m in seen.row.messages)
                 survey.labels.add(i, view := RowView(seen.row))
-                survey.long += is_long(view)
+                survey.ends.long += is_long(view)
+                survey.ends.answers += 1
             if seen.open_end is not None:
                 survey.open_ends[i] = seen.open_end
         keys[list(parts)] = bands(list(parts.values()))
@@ -182,7 +181,6 @@ class Survey:
         self.open_ends.update({self.count + i: end for i, end in other.open_ends.items()})
         self.ends.merge(other.ends, _WORDS)
         self.labels.extend(other.labels, self.count)
-        self.long += other.long
         self.languages.update(other.languages)
         self.unread.update(other.unread)
         self.count += other.count
@@ -218,14 +216,8 @@ def decide(survey: Survey, rules: Rules, parts_of: Callable[[int], Parts], name_
     for row, leftover in survey.labels.leftovers().items():
         if alive[row]:
             judge(row, Finding(TAGS, "leftover", leftover.shown))
-    words = Words(survey.ends)
-    for row, end in survey.open_ends.items():
-        kind = words.kind(end) if alive[row] else None
-        if kind:
-            judge(row, Finding(TRUNCATED, kind, end.shown))
-    for row in _cut_off(survey):
-        if alive[row]:
-            judge(row, Finding(TRUNCATED, "cut-off", survey.open_ends[row].shown))
+    for row, kind in cut_off(survey.ends, {row: end for row, end in survey.open_ends.items() if alive[row]}).items():
+        judge(row, Finding(TRUNCATED, kind, survey.open_ends[row].shown))
     if survey.state:
         wholes, keys, untidy = np.concatenate(survey.wholes), np.concatenate(survey.bands), np.concatenate(survey.untidiness)
         survey.bands.clear()  # which would be held twice, and are most of what is held
@@ -234,19 +226,6 @@ def decide(survey: Survey, rules: Rules, parts_of: Callable[[int], Parts], name_
             share = "" if twin.exact else f" ({twin.likeness:.0%})"
             judge(twin.row, Finding(DUPLICATES, kind, f"{'=' if twin.exact else '≈'} {name_of(twin.stays)}{share}"))
     return Decision(~alive, against, noticed, habits)
-
-
-def _cut_off(survey: Survey) -> Iterator[int]:
-    """Rows whose ends are no ends, by all the ends of the set."""
-    ends = survey.ends
-    endings = Endings(ends.seen, ends.ending, ends.pairs, ends.pairs_ending)
-    for shape in SHAPES:
-        rows = [row for row, end in survey.open_ends.items() if end.shape == shape]
-        prior = prior_of(shape, len(rows), survey.long)
-        odds = [endings.odds(survey.open_ends[row].word, survey.open_ends[row].pair) for row in rows]
-        for row, share in zip(rows, cut_off(odds, prior), strict=True):
-            if share >= _SURE:
-                yield row
 
 
 def _habits(survey: Survey) -> dict[str, int]:
