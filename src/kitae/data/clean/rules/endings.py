@@ -7,22 +7,26 @@ no sentence, then answers of that shape were cut, and the others with them. No l
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import accumulate
+from pathlib import Path
 
 # How many of a set's answers are expected to be cut, by the shape of their ends.
-_EXPECTED = {"sentence": 0.02, "long": 0.01, "short": 0.004, "names": 0.002}
+_EXPECTED = {"sentence": 0.02, "long": 0.01, "short": 0.004, "names": 0.003}
 _MOST = 0.8  # of those without a mark, before any was looked at
 _FIRM = 6.0  # answers that this expectation weighs
 _LIKELY = 0.5  # that an answer was cut off, at least, before it is rejected
 _LIKELIER = 0.8  # if its own end tells little, and the others say it
 _WRONGLY = 0.01  # of all rows: how many of those that are rejected may be whole
 _DOUBT = 8.0  # times a word must be seen before it speaks for itself
+_KNOWN = 60.0  # times of which the same is known from other texts
 _ROUNDS = 30
 _MIDDLE = 0.4  # of cuts that are within words
 _NAME = 2.0  # what a word weighs at most that may be a name: they hold any word
@@ -156,12 +160,14 @@ class _Endings:
     def after(self, end: OpenEnd) -> float:
         """By how often others end there."""
         if end.pair:
-            last = _share(self._last_ending[end.pair[-1]] - 1, self._last[end.pair[-1]], self._pair_share, _DOUBT)
+            usual, doubt = _common()["characters"].get(end.pair[-1], (self._pair_share, _DOUBT))
+            last = _share(self._last_ending[end.pair[-1]] - 1, self._last[end.pair[-1]], usual, doubt)
             return _odds(_share(self._pairs_ending[end.pair] - 1, self._pairs[end.pair], last, _DOUBT), self._pair_share)
         word = end.word.lower()
         if len(word) == 1 or self._seen[word] <= 1:  # letters end many a line of formulas; of what is seen nowhere else nothing is known
             return 1.0
-        odds = _odds(_share(self._ending[word] - 1, self._seen[word], self._share, _DOUBT), self._share)
+        usual, doubt = _common()["words"].get(word, (self._share, _DOUBT))
+        odds = _odds(_share(self._ending[word] - 1, self._seen[word], usual, doubt), self._share)
         return min(_NAME, odds) if end.word[0].isupper() and end.shape != "sentence" or end.shape == "names" else odds
 
     def within(self, end: OpenEnd) -> float:
@@ -208,6 +214,14 @@ class _Endings:
         many: Counter[int] = Counter(min(len(word), _LONGEST) for word in words)
         look: Counter[int] = Counter(min(len(word), _LONGEST) for word in words if self._begins(word))
         return {size: (look[size] + _DOUBT * min(1, 2 ** (1.5 - size))) / (many[size] + _DOUBT) for size in range(_LONGEST + 1)}
+
+
+@cache
+def _common() -> dict[str, dict[str, tuple[float, float]]]:
+    """What is known of the commonest words and characters before any row was seen, and how firmly."""
+    told = json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8"))
+    words = {word: (float(share), _KNOWN) for share, some in told["words"].items() for word in some.split()}
+    return {"words": words, "characters": {char: (float(share), _KNOWN) for share, some in told["characters"].items() for char in some}}
 
 
 def _share(count: int, total: int, prior: float, doubt: float) -> float:
