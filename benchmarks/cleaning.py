@@ -1,7 +1,8 @@
-"""How well `kitae data clean` finds known defects: python benchmarks/cleaning.py --rows FILE... --labels FILE [--evaluation FILE]
+"""How well `kitae data clean` finds known defects: python benchmarks/cleaning.py --rows FILE... --labels FILE
 
-Each file of rows is cleaned as a set of its own, as a person would clean it. FILE of labels has `_id` and `label` of each row, and `of` where a row is a copy. Labels that begin with `clean` must survive: a
-row of them that is rejected counts as killed, unless one of its copies stays. Of a pair of copies one has to go, whichever.
+Each file of rows is cleaned as a set of its own, as a person would clean it. FILE of labels has `_id` and `label` of each row,
+and `of` where a row is a copy. Labels that begin with `clean` must survive: a row of them that is rejected counts as killed,
+unless one of its copies stays. Of a pair of copies one has to go, whichever.
 """
 
 from __future__ import annotations

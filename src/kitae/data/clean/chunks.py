@@ -258,7 +258,7 @@ def _save(folder: Path, number: int, survey: Survey, entries: list[Entry], offse
         "habits": survey.habits,
         "open_ends": {row: asdict(end) for row, end in survey.open_ends.items()},
         "ends": vars(survey.ends),
-        "labels": survey.labels.plain(),
+        "labels": survey.labels.pruned().plain(),
         "languages": survey.languages,
         "unread": survey.unread,
     }
@@ -288,4 +288,5 @@ def _load(
 
 
 def _ends_of(told: JsonDict) -> Ends:
-    return Ends(*(Counter(told[name]) for name in ("seen", "ending", "pairs", "pairs_ending")), told["long"], told["answers"])
+    seen, ending, pairs, pairs_ending = (Counter[str](told[name]) for name in ("seen", "ending", "pairs", "pairs_ending"))
+    return Ends(seen, ending, pairs, pairs_ending, told["long"], told["answers"])

@@ -1,8 +1,9 @@
-"""Which answers without a closing mark were cut off, told by the set alone.
+"""Which answers without a closing mark were cut off, told by the set.
 
-Every sentence of a set shows which words may end one, and which go on. Answers that lack a closing mark are a mixture: some were
-cut off anywhere, others only lack the mark. The words that they end with tell how large each part is: if most of them could end
-no sentence, then answers of that shape were cut, and the others with them. No list of words is needed, so it holds in any language.
+Every sentence of a set shows which words may end one, and which go on. Answers that lack a closing mark are a mixture: some
+were cut off anywhere, others only lack the mark. The words that they end with tell how large each part is: if most of them
+could end no sentence, then answers of that shape were cut, and the others with them. What few rows can't tell of the commonest
+words and characters is borrowed from `endings.json`; all else comes from the set, in any language.
 """
 
 from __future__ import annotations
@@ -19,11 +20,15 @@ from itertools import accumulate
 from pathlib import Path
 
 # How many of a set's answers are expected to be cut, by the shape of their ends.
-_EXPECTED = {"sentence": 0.02, "long": 0.01, "short": 0.004, "names": 0.003}
-_MOST = 0.8  # of those without a mark, before any was looked at
+_EXPECTED = {"sentence": 0.02, "long": 0.01, "short": 0.004, "names": 0.003, "lines": 0.003}
+# How many may lack their mark for no reason: what more there are were cut.
+_CARELESS = {"sentence": 0.02, "long": 0.06, "short": 1.0, "names": 1.0, "lines": 1.0}
+_ONE = 0.5  # answer that may lack it in any set
+_LISTED = ("names", "lines")
+_MOST = 0.88  # of those without a mark, before any was looked at
 _FIRM = 6.0  # answers that this expectation weighs
 _LIKELY = 0.5  # that an answer was cut off, at least, before it is rejected
-_LIKELIER = 0.8  # if its own end tells little, and the others say it
+_LIKELIER, _LIKELIEST = 0.8, 0.9  # if its own end tells little, or nothing, and the others say it
 _WRONGLY = 0.01  # of all rows: how many of those that are rejected may be whole
 _DOUBT = 8.0  # times a word must be seen before it speaks for itself
 _KNOWN = 60.0  # times of which the same is known from other texts
@@ -36,7 +41,7 @@ _LETTER = 0.06  # of cuts that leave one letter
 _PIECE = 3
 _LEAST_PIECES = 400  # words of a set from which on the ends of words are known
 _LONGEST = 12  # characters of a beginning that are told apart
-_STRONG = 30.0  # what one sign may weigh at most
+_STRONG, _STRONGEST = 30.0, 100.0  # what one sign may weigh at most; and that a longer word of the same row begins so
 _ENDINGS = "s es ed d er ers r rs ing ings ly y ie ies n ns en al ic ist ists ism ment ness 's ’s e able ful less tion"
 INFLECTIONS = frozenset(_ENDINGS.split())
 
@@ -50,7 +55,7 @@ _SOME = 600  # characters of a text without spaces
 
 @dataclass
 class Ends:
-    """How often each word of a set is seen, and how often at the end of a sentence or line; of texts without spaces, two characters."""
+    """How often each word of a set is seen, and how often at the end of a sentence or line. Without spaces: two characters."""
 
     seen: Counter[str] = field(default_factory=Counter)
     ending: Counter[str] = field(default_factory=Counter)
@@ -89,7 +94,7 @@ class OpenEnd:
 
     word: str
     pair: str  # its last two characters, where words have no spaces
-    shape: str  # of what it ends: "sentence" after others, a "long" one alone, "short", or "names" in a row
+    shape: str  # what it ends: a "sentence" after others, a "long" or "short" text, "names" in a row, "lines" of few words
     begins: bool  # a longer word of the same row begins with it
     letter: bool  # one letter that names nothing
     shown: str
@@ -104,11 +109,13 @@ def cut_off(ends: Ends, open_ends: Mapping[int, OpenEnd]) -> dict[int, str]:
     for shape, expected in _EXPECTED.items():
         rows = [row for row, end in open_ends.items() if end.shape == shape]
         odds = [(telling.after(open_ends[row]), telling.within(open_ends[row])) for row in rows]
-        prior = min(_MOST, expected * max(1, ends.long) / max(1, len(rows)))
+        answers, many = max(1, ends.long, len(rows)), max(1, len(rows))
+        careless = (_CARELESS[shape] * answers + _ONE) / many
+        prior = min(_MOST, max(expected * answers / many, 1 - careless))
         for row, share, (after, within) in zip(rows, _shares([a * b for a, b in odds], prior), odds, strict=True):
             kind = "within-word" if within > 2 else "within-sentence" if shape == "sentence" else "hanging"
             own = after * within
-            if own >= _LITTLE and share >= (_LIKELY if own >= _TELLING else _LIKELIER):
+            if share >= (_LIKELY if own >= _TELLING else _LIKELIER if own >= _LITTLE else _LIKELIEST):
                 judged.append((share, row, kind))
     found: dict[int, str] = {}
     left = max(1.0, _WRONGLY * ends.answers)
@@ -164,30 +171,33 @@ class _Endings:
             last = _share(self._last_ending[end.pair[-1]] - 1, self._last[end.pair[-1]], usual, doubt)
             return _odds(_share(self._pairs_ending[end.pair] - 1, self._pairs[end.pair], last, _DOUBT), self._pair_share)
         word = end.word.lower()
-        if len(word) == 1 or self._seen[word] <= 1:  # letters end many a line of formulas; of what is seen nowhere else nothing is known
+        if (
+            len(word) == 1 or self._seen[word] <= 1
+        ):  # letters end many a line of formulas; of a word seen nowhere else nothing is known
             return 1.0
         usual, doubt = _common()["words"].get(word, (self._share, _DOUBT))
         odds = _odds(_share(self._ending[word] - 1, self._seen[word], usual, doubt), self._share)
-        return min(_NAME, odds) if end.word[0].isupper() and end.shape != "sentence" or end.shape == "names" else odds
+        name = end.shape in _LISTED or (end.word[0].isupper() and end.shape != "sentence")
+        return min(_NAME, odds) if name else odds
 
     def within(self, end: OpenEnd) -> float:
         """By what it would be the beginning of."""
         word = end.word.lower()
         if end.letter:
             return _STRONG
-        if end.pair or (len(word) == 1 and (end.shape == "names" or not word.isascii())):
+        if end.pair or (len(word) == 1 and (end.shape in _LISTED or not word.isascii())):
             return 1.0
         if len(word) == 1:
             return min(_STRONG, max(1.0, _LETTER / self._letters))
-        if self._seen[word] > 1 and end.shape == "names":
+        if self._seen[word] > 1 and end.shape in _LISTED:
             return 1.0
         if self._seen[word] > 1:
             ending = _share(self._ending[word] - 1, self._seen[word], self._share, _DOUBT) * self._seen[word]
             return 1 + min(_STRONG, _MIDDLE * self._longer(word) / ending * self._ending.total() / self._seen.total())
-        prose = word == end.word and end.shape != "names"
+        prose = word == end.word and end.shape not in _LISTED
         odds = min(_UNKNOWN, max(1.0, (_MIDDLE + (1 - _MIDDLE) * self._once) / self._once_ending)) if prose else 1.0
         if end.begins:
-            odds *= min(_STRONG, len(word) ** 2)
+            odds *= min(_STRONGEST, len(word) ** 4 / 10)
         elif self._begins(word):
             odds *= min(_STRONG, 0.6 / self._by_chance[min(len(word), _LONGEST)])
         if prose and len(self._known) >= _LEAST_PIECES:
@@ -221,7 +231,10 @@ def _common() -> dict[str, dict[str, tuple[float, float]]]:
     """What is known of the commonest words and characters before any row was seen, and how firmly."""
     told = json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8"))
     words = {word: (float(share), _KNOWN) for share, some in told["words"].items() for word in some.split()}
-    return {"words": words, "characters": {char: (float(share), _KNOWN) for share, some in told["characters"].items() for char in some}}
+    return {
+        "words": words,
+        "characters": {char: (float(share), _KNOWN) for share, some in told["characters"].items() for char in some},
+    }
 
 
 def _share(count: int, total: int, prior: float, doubt: float) -> float:

@@ -18,24 +18,34 @@ from kitae.data.clean.rules.finding import RowView
 _LABEL = r"/?\w(?:[\w ./'’-]{0,28}?\w)??"
 _SIGNS = r"[^\w\s]{1,6}"
 _CLOSING = r"[>\]})＞】》〉」』|%~:=#@*→»]{1,6}"
-_BEGUN = rf"{_SIGNS} ?/?\w[\w ./'’-]{{0,28}}? ?{_CLOSING}|(?:{_SIGNS} ?)?{_LABEL} ?{_SIGNS}|[^\w\s.,]{{1,6}}{_LABEL}\b"
+_BRACKETED = r"[<\[{(＜【《〈「«‹]{1,3}[^<>\[\](){}＜＞【】「」\n]{1,40}[>\]})＞】》〉」»›]{1,3}"
+_BEGUN = (
+    rf"{_BRACKETED}|{_SIGNS} ?/?\w[\w ./'’-]{{0,28}}? ?{_CLOSING}|"
+    rf"(?:{_SIGNS} ?)?{_LABEL} ?{_SIGNS}|[^\w\s.,]{{1,6}}{_LABEL}\b"
+)
 _HEAD = re.compile(rf"\s*({_BEGUN})[ \t]*(\n?)")
 _LINE = re.compile(rf"\n[ \t]*({_BEGUN})")
-_ENDING = re.compile(r"[^\w\s.。!?！？,、;)\"”’'…]{1,6} ?/?\w[\w ./'’-]{0,28} ?[^\w\s]{0,6}\s*$|\b\w{2,20}[^\w\s.。!?！？,、;)\"”’'…]{2,6}\s*$")
+_ENDING = re.compile(
+    rf"{_BRACKETED}\s*$|"
+    r"[^\w\s.。!?！？,、;)\"”’'…]{1,6} ?/?\w[\w ./'’-]{0,28} ?[^\w\s]{0,6}\s*$|\b\w{2,20}[^\w\s.。!?！？,、;)\"”’'…]{2,6}\s*$"
+)
 _NAME = re.compile(r"[^\W\d][\w '’-]*[:：]")
 _MASK = re.compile(r"\[(?:KEY|MAIL|CARD|ACCOUNT|IDENTITY|PASSWORD|PHONE|ADDRESS)\]")  # that private data were replaced by
 _TAIL = 48  # characters at the end that are looked at
 _LINES = 40  # of an answer
 _DIGITS = re.compile(r"\d+")
-# Signs of ordinary writing: with these alone a label is a word, an item, a heading or a remark; unless they stand on both sides.
+# Signs of ordinary writing: with these alone a label is a word, an item, a heading or a remark, unless on both its sides.
 _ORDINARY = frozenset(".,!?;:'\"’‘“”。、，；：！？…()（）-–—*#`・•·‣「」『』/&+ _")
-_ENCLOSED = re.compile(r"([(（「~%:#=]{1,6}|[^\w\s*\"“'`$]{2,6}|\*{3,}) ?/?\w[\w ./'’-]*[^\w\s]+|[^\w\s]{2,6}\w+|\w+(?:::|--|=>|->|>+)")
+_ENCLOSED = re.compile(
+    r"([(（「~%:#=]{1,6}|[^\w\s*\"“'`$]{2,6}|\*{3,}) ?/?\w[\w ./'’-]*[^\w\s]+|[^\w\s]{2,6}\w+|\w+(?:::|--|=>|->|>+)"
+)
 _SUBJECT = re.compile(r"[a-z][a-z+#]{2,}|[一-鿿]{2,}|[ァ-ヶー]{3,}")
 _SUBJECTS = 24  # words of a question
 _ASKED = 600  # characters of it
 _SAMPLE = 128  # questions of a chunk that tell how often words are asked about
 _LEAST = 3  # answers
 _SHARE = 0.002  # of all answers
+_MANY = 500  # answers of which a single one is less than that share
 _NAMED_SHARE = 0.02  # of a word and a colon alone, which may also name a part: "Note:"
 _HABIT = 0.5
 _USUAL = 0.9  # of all answers: how these begin, or end, is usual
@@ -94,6 +104,14 @@ class Labels:
         self.questions += other.questions
         self.answers += other.answers
 
+    def pruned(self) -> Labels:
+        """Of many answers: without the labels of a single row, which would fill the memory and make no share of them."""
+        if self.answers >= _MANY:
+            rows_with = Counter(label for found in self.rows.values() for label in {(each.place, each.label) for each in found})
+            kept = {row: [each for each in found if rows_with[each.place, each.label] > 1] for row, found in self.rows.items()}
+            self.rows = {row: found for row, found in kept.items() if found}
+        return self
+
     def plain(self) -> list[Any]:
         """For JSON; `of_plain` reads it."""
         rows = [(row, [[*astuple(leftover)] for leftover in found]) for row, found in self.rows.items()]
@@ -102,7 +120,7 @@ class Labels:
     @staticmethod
     def of_plain(told: list[Any]) -> Labels:
         rows, edges, asked, questions, answers = told
-        found = {row: [Leftover(*parts, tuple(subjects)) for *parts, subjects in each] for row, each in rows}
+        found = {row: [Leftover(place, label, edge, tuple(about)) for place, label, edge, about in each] for row, each in rows}
         return Labels(found, Counter(edges), Counter(asked), questions, answers)
 
     def leftovers(self) -> dict[int, Leftover]:
@@ -114,7 +132,11 @@ class Labels:
         verdicts: dict[int, Leftover] = {}
         for (place, label), found_in in carriers.items():
             least = max(_LEAST, (_NAMED_SHARE if _NAME.fullmatch(label) else _SHARE) * self.answers)
-            if least <= len(found_in) < _HABIT * self.answers and self._detaches(place, found_in) and self._is_about(found_in) is None:
+            if (
+                least <= len(found_in) < _HABIT * self.answers
+                and self._detaches(place, found_in)
+                and self._is_about(found_in) is None
+            ):
                 verdicts.update(found_in)
         return verdicts
 
@@ -158,15 +180,18 @@ def _candidates(text: str) -> Iterator[tuple[str, str, str]]:
 def _named(place: str, label: str, edge: str) -> Iterator[tuple[str, str, str]]:
     label = _DIGITS.sub("0", label.strip())
     signs = [char for char in label if not char.isalnum()]
-    if _MASK.search(label):
+    if sum(map(str.isalpha, label)) < 2 or _MASK.search(label) or not _is_whole(place, label):
         return
-    if sum(map(str.isalpha, label)) >= 2 and (any(char not in _ORDINARY for char in signs) or _ENCLOSED.fullmatch(label) or (place != "tail" and _NAME.fullmatch(label))) and _is_whole(place, label):
+    named = place != "tail" and _NAME.fullmatch(label)
+    if named or _ENCLOSED.fullmatch(label) or any(char not in _ORDINARY for char in signs):
         yield place, label, edge
 
 
 def _is_whole(place: str, label: str) -> bool:
     """Not cut out of `Dear [Name]`; nor the end of an element that began within the answer."""
-    return all(label.count(pair[0]) == label.count(pair[1]) for pair in ("[]", "{}", "()")) and not (place == "line" and label[1:2] == "/")
+    return all(label.count(pair[0]) == label.count(pair[1]) for pair in ("[]", "{}", "()")) and not (
+        place == "line" and label[1:2] == "/"
+    )
 
 
 def _kind(character: str) -> str:

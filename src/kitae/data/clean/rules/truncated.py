@@ -49,9 +49,7 @@ _BEGUN = re.compile(
 _BEGUN_LINE = re.compile(
     r"[a-z0-9)\"”][.!?][\"”]?\s*\n\s*(?:The|It|Its|This|These|He|She|They|However|But|And|If|When|Because)$"
 )
-_CODE_STRING = re.compile(
-    r"\"{3}[\s\S]*?\"{3}|'{3}[\s\S]*?'{3}|\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\\\n]|\\.)*'|`(?:[^`\\]|\\.)*`"
-)
+_CODE_STRING = re.compile(r"\"{3}[\s\S]*?\"{3}|'{3}[\s\S]*?'{3}|\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\\\n]|\\.)*'|`(?:[^`\\]|\\.)*`")
 _CODE_NOTE = re.compile(r"//[^\n]*|#[^\n]*|/\*[\s\S]*?\*/|<!--[\s\S]*?-->")
 # Operators and words of programming languages after which something must follow.
 _WANTS_MORE = re.compile(
@@ -79,6 +77,7 @@ _FEW_WORDS = 4
 _LONG, _LONG_UNSPACED = 7, 24  # words, or characters, of what reads as a sentence
 _SHORT = 12  # characters that an abbreviation may have
 _TAIL = 48  # characters at the end that are looked at for its last words
+_ABOVE = 6  # lines before the last that are looked at
 _LISTED, _FEW_NAMES = 3, 3  # commas of a line of names; words of an answer that may be one
 
 # "Tell me whether these are fish: cod, whale" wants to know it of each.
@@ -118,11 +117,23 @@ def open_end(view: RowView) -> OpenEnd | None:
     words = len(text.split())
     if word.islower() and words == 1 and not pair and not begins:  # what fills a gap
         return None
+    above = [line.rstrip() for line in text.split("\n")[-_ABOVE:-1] if line.strip()]
+    unmarked = any(line[-1].isalnum() for line in above)  # lines of a list or of verse, which need no mark
     names = _SENTENCE_END.split(last)[-1].count(",") >= _LISTED or words <= _FEW_NAMES
     long = len(last) >= _LONG_UNSPACED if pair else len(last.split()) > _LONG
     goes_on = goes_on and (long or bool(_SENTENCE_END.search(last)))  # and does not sign a letter
-    shape = "names" if names and not pair else "sentence" if goes_on else "long" if long else "short"
-    return None if pair and shape == "short" else OpenEnd(word, pair, shape, begins, letter, _shown(text))
+    shape = (
+        "lines"
+        if unmarked and len(last.split()) <= _FEW_NAMES
+        else "names"
+        if names and not pair
+        else "sentence"
+        if goes_on
+        else "long"
+        if long and not unmarked
+        else "short"
+    )
+    return None if pair and shape in ("short", "lines") else OpenEnd(word, pair, shape, begins, letter, _shown(text))
 
 
 def is_long(view: RowView) -> bool:
