@@ -177,8 +177,9 @@ class _Endings:
             return 1.0
         usual, doubt = _common()["words"].get(word, (self._share, _DOUBT))
         odds = _odds(_share(self._ending[word] - 1, self._seen[word], usual, doubt), self._share)
-        name = end.shape in _LISTED or (end.word[0].isupper() and end.shape != "sentence")
-        return min(_NAME, odds) if name else odds
+        if end.shape in _LISTED:
+            return min(1.0, odds)
+        return min(_NAME, odds) if end.word[0].isupper() and end.shape != "sentence" else odds
 
     def within(self, end: OpenEnd) -> float:
         """By what it would be the beginning of."""
