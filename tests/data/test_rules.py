@@ -16,6 +16,7 @@ from kitae.chat import Conversation
 from kitae.core.i18n import catalogue
 from kitae.data.clean.rules import GATES, RowView, findings, repaired
 from kitae.data.clean.rules.encoding import mended
+from kitae.data.clean.rules.patterns import any_of, table
 from kitae.data.clean.rules.private import masked
 from kitae.data.clean.rules.truncated import open_end
 
@@ -100,6 +101,14 @@ CONTAMINATED = [
 @pytest.mark.parametrize("answer", CONTAMINATED)
 def test_markup_of_another_format(answer: str) -> None:
     assert "data.tags" in gates(ASKED, answer)
+
+
+@pytest.mark.parametrize(("group", "entry"), [(group, entry) for group, entries in table().items() for entry in entries])
+def test_each_pattern_finds_what_it_is_for_and_nothing_else(group: str, entry: dict[str, str]) -> None:
+    alone = re.compile(entry["pattern"])
+    assert alone.search(entry["for"]) and not any_of(group).search(entry["against"])
+    others = [other["pattern"] for other in table()[group] if other is not entry]
+    assert not any(re.search(other, entry["for"]) for other in others)  # or one of them is not needed
 
 
 @pytest.mark.parametrize(
