@@ -53,8 +53,8 @@ _CODE_STRING = re.compile(r"\"{3}[\s\S]*?\"{3}|'{3}[\s\S]*?'{3}|\"(?:[^\"\\\n]|\
 _CODE_NOTE = re.compile(r"//[^\n]*|#[^\n]*|/\*[\s\S]*?\*/|<!--[\s\S]*?-->")
 # Operators and words of programming languages after which something must follow.
 _WANTS_MORE = re.compile(
-    r"(?:[=&|<,(\[{\\]|(?<![+*/-])[+*-]|(?<![-\w])(?:in|is|not|and|or|if|elif|for|while|def|class|import|from|AS|ON|IN|AND|OR|WHERE|"
-    r"FROM|SELECT|BY|JOIN|SET|INTO|VALUES|new|const|let|var|function|public|private|static))$"
+    r"(?:[=&|<(\[{\\]|(?<=\w),|(?<=\w )[+*/-]|(?<![-\w])(?<!end )(?<!END )(?:in|is|not|and|or|if|elif|for|while|def|class|"
+    r"import|from|AS|ON|IN|AND|OR|WHERE|FROM|SELECT|BY|JOIN|SET|INTO|VALUES|new|const|let|var|function|public|private|static))$"
 )
 _NUMBERS = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _COUNTED = re.compile(
@@ -72,6 +72,9 @@ _LAST_WORD = re.compile(r"(?<![\w@/.#'’])([^\W\d_]+)$")
 _BEFORE_LETTER = re.compile(
     r"\b(?:the|an?|and|or|of|with|from|to|in|on|is|are|was|were|has|have|that|for|by|at) \w$", re.IGNORECASE
 )
+# An item of a list within a line, and who said what is quoted.
+_NAMED = re.compile(r"(?:\S \d{1,3}[.)] ?[A-Z]\S*(?: \S+){0,2}|[-–—] ?[A-Z]\w+(?: [A-Z]\w+){1,3})$")
+_HIRAGANA = re.compile("[ぁ-ゖ]")
 _FORMULA = re.compile(r"[=^]|\d\s*[+*/x]\s*\d|\b[b-hj-z]\b.*\b[b-hj-z]\b")
 _FEW_WORDS = 4
 _LONG, _LONG_UNSPACED = 7, 24  # words, or characters, of what reads as a sentence
@@ -119,7 +122,7 @@ def open_end(view: RowView) -> OpenEnd | None:
         return None
     above = [line.rstrip() for line in text.split("\n")[-_ABOVE:-1] if line.strip()]
     unmarked = any(line[-1].isalnum() for line in above)  # lines of a list or of verse, which need no mark
-    names = _SENTENCE_END.split(last)[-1].count(",") >= _LISTED or words <= _FEW_NAMES
+    names = _SENTENCE_END.split(last)[-1].count(",") >= _LISTED or words <= _FEW_NAMES or bool(_NAMED.search(last[-_TAIL:]))
     long = len(last) >= _LONG_UNSPACED if pair else len(last.split()) > _LONG
     goes_on = goes_on and (long or bool(_SENTENCE_END.search(last)))  # and does not sign a letter
     shape = (
@@ -133,7 +136,9 @@ def open_end(view: RowView) -> OpenEnd | None:
         if long and not unmarked
         else "short"
     )
-    return None if pair and shape in ("short", "lines") else OpenEnd(word, pair, shape, begins, letter, _shown(text))
+    if pair and (shape in ("short", "lines") or not _HIRAGANA.search(last)):  # without any, it is a name and no sentence
+        return None
+    return OpenEnd(word, pair, shape, begins, letter, _shown(text))
 
 
 def is_long(view: RowView) -> bool:
