@@ -98,9 +98,9 @@ _ROLES = re.compile(
 )
 
 
-def find(talk: RowView) -> Iterator[Finding]:
-    suspects = [text for text in talk.texts if any(_possible(text))]
-    code = bool(suspects) and any(exchange.is_about_code for exchange in talk.exchanges)
+def find(view: RowView) -> Iterator[Finding]:
+    suspects = [text for text in view.texts if any(_possible(text))]
+    code = bool(suspects) and any(exchange.is_about_code for exchange in view.exchanges)
     for text in suspects:
         for kind, start, end in _places(text, code):
             shown = f"{text[:start]}{text[start : start + 3]}…{text[end:]}"  # reports are passed on
