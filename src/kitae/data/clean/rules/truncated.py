@@ -192,7 +192,7 @@ def _kind(exchange: Exchange) -> str | None:
 
 def _in_code(text: str) -> str | None:
     """Brackets that nothing closes, or an operator that wants another side. What is fenced ends with its fence."""
-    if "```" in text or text[-1] in ".!?":
+    if "```" in text or text.endswith((".", "!", "?", "$", "\\]")):  # prose, or formulas
         return None
     if _WANTS_MORE.search(text[-_TAIL:]):
         return "hanging"
