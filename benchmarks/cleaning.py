@@ -1,7 +1,8 @@
-"""How well `kitae data clean` finds known defects: python benchmarks/cleaning.py --rows FILE --labels FILE [--evaluation FILE]
+"""How well `kitae data clean` finds known defects: python benchmarks/cleaning.py --rows FILE... --labels FILE
 
-FILE of labels has `_id` and `label` of each row, and `of` where a row is a copy. Labels that begin with `clean` must survive: a
-row of them that is rejected counts as killed, unless one of its copies stays. Of a pair of copies one has to go, whichever.
+Each file of rows is cleaned as a set of its own, as a person would clean it. FILE of labels has `_id` and `label` of each row,
+and `of` where a row is a copy. Labels that begin with `clean` must survive: a row of them that is rejected counts as killed,
+unless one of its copies stays. Of a pair of copies one has to go, whichever.
 """
 
 from __future__ import annotations
@@ -27,21 +28,35 @@ NO_RULE = ("wrong_pair", "eval_leak_rephrased")  # what no rule for the text of 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=Path, required=True)
+    parser.add_argument("--rows", type=Path, required=True, nargs="+")
     parser.add_argument("--labels", type=Path, required=True)
     parser.add_argument("--evaluation", type=Path, action="append", default=[])
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     labels = {row["_id"]: row for row in lines(options.labels)}
-    with tempfile.TemporaryDirectory() as name:
-        out = Path(name) / "out"
-        began = time.monotonic()
-        report = clean_data([options.rows], out, CleaningOptions(evaluations=options.evaluation))
-        seconds = time.monotonic() - began
-        rejected = {row["_id"]: row["_reasons"] for row in lines(out / "rejected.jsonl")}
-        repaired = {row["after"]["_id"] for row in lines(out / "repaired.jsonl")}
+    rejected: dict[str, Any] = {}
+    repaired: set[str] = set()
+    count, seconds = 0, 0.0
+    for path in options.rows:
+        with tempfile.TemporaryDirectory() as name:
+            out = Path(name) / "out"
+            began = time.monotonic()
+            report = clean_data([path], out, CleaningOptions(evaluations=options.evaluation))
+            seconds += time.monotonic() - began
+            count += report["rows"]
+            rejected |= {row["_id"]: row["_reasons"] for row in lines(out / "rejected.jsonl")}
+            repaired |= {row["after"]["_id"] for row in lines(out / "repaired.jsonl")}
     rows = table(labels, rejected, repaired)
-    result = {"machine": machine(), "count": report["rows"], "seconds": round(seconds, 1), "rows": rows, "ratios": shares(rows)}
+    killed = sum(round(row["found"] * row["rows"]) for row in rows if row["label"].startswith("clean"))
+    clean = sum(row["rows"] for row in rows if row["label"].startswith("clean"))
+    result = {
+        "machine": machine(),
+        "count": count,
+        "seconds": round(seconds, 2),
+        "rows": rows,
+        "clean_killed": [killed, clean],
+        "ratios": shares(rows),
+    }
     if options.json:
         print(json.dumps(result))
         return
@@ -51,6 +66,7 @@ def main() -> None:
         goal = "–" if row["goal"] is None else f"{row['goal']:.1%}"
         print(f"{row['label']:22} {row['rows']:>6} {row['rejected']:>9} {row['repaired']:>9} {found:>7} {goal:>6}")
     print(json.dumps(result["ratios"]))
+    print(f"clean rows killed: {killed} of {clean}; {count} rows in {seconds:.2f} s ({count / seconds:.0f} rows/s)")
 
 
 def lines(path: Path) -> list[dict[str, Any]]:

@@ -14,8 +14,9 @@ from tests.machine_speed import slowness
 import kitae.data
 from kitae.chat import Conversation
 from kitae.core.i18n import catalogue
-from kitae.data.clean.rules import GATES, Talk, findings, repaired
+from kitae.data.clean.rules import GATES, RowView, findings, repaired
 from kitae.data.clean.rules.encoding import mended
+from kitae.data.clean.rules.patterns import any_of, table
 from kitae.data.clean.rules.private import masked
 from kitae.data.clean.rules.truncated import open_end
 
@@ -28,7 +29,7 @@ def row(asked: str, answer: str) -> Conversation:
 
 
 def gates(asked: str, answer: str, *languages: str) -> set[str]:
-    return {finding.gate for finding in findings(Talk(row(asked, answer)), languages)}
+    return {finding.gate for finding in findings(RowView(row(asked, answer)), languages)}
 
 
 CONTAMINATED = [
@@ -100,6 +101,14 @@ CONTAMINATED = [
 @pytest.mark.parametrize("answer", CONTAMINATED)
 def test_markup_of_another_format(answer: str) -> None:
     assert "data.tags" in gates(ASKED, answer)
+
+
+@pytest.mark.parametrize(("group", "entry"), [(group, entry) for group, entries in table().items() for entry in entries])
+def test_each_pattern_finds_what_it_is_for_and_nothing_else(group: str, entry: dict[str, str]) -> None:
+    alone = re.compile(entry["pattern"])
+    assert alone.search(entry["for"]) and not any_of(group).search(entry["against"])
+    others = [other["pattern"] for other in table()[group] if other is not entry]
+    assert not any(re.search(other, entry["for"]) for other in others)  # or one of them is not needed
 
 
 @pytest.mark.parametrize(
@@ -377,7 +386,7 @@ def test_garbled_text_that_a_row_is_about() -> None:
     assert "data.encoding" not in gates("HTMLで著作権マークを表示するには？", "&copy; と書くと © になります。")
     assert "data.encoding" not in gates("How do I write a copyright sign?", "Type `&copy;` in your page.")
     text = 'printf("One\\n\\nTwo"); puts("A\\nB");\n<pre>a &lt; b</pre>'
-    assert not findings(Talk(Conversation.of_text(text, "r:1")), ())
+    assert not findings(RowView(Conversation.of_text(text, "r:1")), ())
     assert "data.encoding" not in gates("Print two lines in Python", 'print("One\\n\\nTwo")')
 
 
@@ -605,7 +614,7 @@ def test_answers_that_end(asked: str, answer: str) -> None:
 def test_people_who_talk_leave_off_with_any_word() -> None:
     def kinds(turns: int) -> set[str]:
         said = [("user", "旅行は好きですか?"), ("assistant", "好きです。でもお金が")] * turns
-        talk = Talk(Conversation.of([{"role": role, "content": text} for role, text in said], "r:1"))
+        talk = RowView(Conversation.of([{"role": role, "content": text} for role, text in said], "r:1"))
         return {finding.gate for finding in findings(talk)}
 
     assert "data.truncated" in kinds(1)
@@ -685,7 +694,7 @@ def test_only_wanted_languages() -> None:
 @pytest.mark.parametrize("text", [TRUE, *PRIVATE, *GARBLED, *CONTAMINATED])
 def test_what_is_repaired_needs_no_second_repair(text: str) -> None:
     def again(record: dict[str, Any]) -> dict[str, Any]:
-        talk = Talk(row(ASKED, record["a"]))
+        talk = RowView(row(ASKED, record["a"]))
         return repaired(record, findings(talk), talk)
 
     once = again({"a": text, "b": [{"c": text}], "_id": text, "n": 3})
@@ -695,7 +704,7 @@ def test_what_is_repaired_needs_no_second_repair(text: str) -> None:
 
 def test_only_texts_at_fault_lose_their_tags() -> None:
     code, bad = "<App>\n<Row/>\n</App>", TRUE + "<|im_end|>"
-    talk = Talk(Conversation.of([{"role": role, "content": text} for role, text in (
+    talk = RowView(Conversation.of([{"role": role, "content": text} for role, text in (
         ("user", "Write a React component"), ("assistant", code), ("user", ASKED), ("assistant", bad))]))  # fmt: skip
     record = {"messages": [{"content": code}, {"content": bad}], "title": "<response>"}
     mended = repaired(record, findings(talk), talk)
@@ -723,7 +732,7 @@ def test_no_text_takes_long(text: str) -> None:
     """Each is what some model has written."""
     began = time.process_time()
     for asked, answer in ((ASKED, text), (text, TRUE)):
-        talk = Talk(row(asked, answer))
+        talk = RowView(row(asked, answer))
         found = findings(talk)
         open_end(talk)
         repaired({"a": answer, "b": asked}, found, talk)
@@ -779,7 +788,7 @@ def test_letters_that_an_encoding_had_not() -> None:
 
 def test_every_kind_has_its_words() -> None:
     texts = [*CONTAMINATED, *GARBLED, *PRIVATE]
-    found = {(finding.gate, finding.kind) for text in texts for finding in findings(Talk(row(ASKED, text)), ())}
+    found = {(finding.gate, finding.kind) for text in texts for finding in findings(RowView(row(ASKED, text)), ())}
     assert len(found) > 15
     assert not [f"finding.{gate}.{kind}" for gate, kind in found if f"finding.{gate}.{kind}" not in catalogue()]
 

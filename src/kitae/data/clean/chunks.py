@@ -26,7 +26,8 @@ from kitae.chat import Conversation
 from kitae.core.errors import InputError, KitaeError, first_line
 from kitae.core.files import JsonDict, staged_file
 from kitae.core.row_options import Format
-from kitae.data.clean.rules.truncated import Ends, OpenEnd
+from kitae.data.clean.rules.endings import Ends, OpenEnd
+from kitae.data.clean.rules.leftovers import Labels
 from kitae.data.clean.survey import CountTexts, CountTokens, Look, Rules, Survey, look
 from kitae.data.read.entries import UNREADABLE, Entry, as_line, reason_of
 from kitae.data.read.finding import Finding
@@ -256,8 +257,8 @@ def _save(folder: Path, number: int, survey: Survey, entries: list[Entry], offse
         "files": [(file, sum(1 for _ in found)) for file, found in groupby(entry.file for entry in entries)],
         "habits": survey.habits,
         "open_ends": {row: asdict(end) for row, end in survey.open_ends.items()},
-        "seen": survey.ends.seen,
-        "ending": survey.ends.ending,
+        "ends": vars(survey.ends),
+        "labels": survey.labels.pruned().plain(),
         "languages": survey.languages,
         "unread": survey.unread,
     }
@@ -276,10 +277,16 @@ def _load(
         **found,
         habits={int(row): names for row, names in told["habits"].items()},
         open_ends={int(row): OpenEnd(**end) for row, end in told["open_ends"].items()},
-        ends=Ends(Counter(told["seen"]), Counter(told["ending"])),
+        ends=_ends_of(told["ends"]),
+        labels=Labels.of_plain(told["labels"]),
         languages=Counter(told["languages"]),
         unread=Counter(told["unread"]),
         count=told["count"],
         unreadable=told["unreadable"],
     )
     return survey, told["places"], told["files"], offsets
+
+
+def _ends_of(told: JsonDict) -> Ends:
+    seen, ending, pairs, pairs_ending = (Counter[str](told[name]) for name in ("seen", "ending", "pairs", "pairs_ending"))
+    return Ends(seen, ending, pairs, pairs_ending, told["long"], told["answers"])

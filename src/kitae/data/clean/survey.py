@@ -13,9 +13,12 @@ from kitae.chat import Conversation
 from kitae.core.errors import InputError
 from kitae.core.row_options import NEAR, Action, Format
 from kitae.data.clean.leaks import Evaluations
-from kitae.data.clean.rules import GATES, Talk, findings, repaired
+from kitae.data.clean.rules import GATES, RowView, findings, repaired
+from kitae.data.clean.rules.endings import Ends, OpenEnd, cut_off
 from kitae.data.clean.rules.language import language_of
-from kitae.data.clean.rules.truncated import GATE as TRUNCATED, Ends, OpenEnd, Words, open_end
+from kitae.data.clean.rules.leftovers import Labels
+from kitae.data.clean.rules.tags import GATE as TAGS
+from kitae.data.clean.rules.truncated import GATE as TRUNCATED, is_long, open_end
 from kitae.data.read.finding import Finding
 from kitae.data.read.shapes import Record, conversation
 from kitae.data.same import BANDS, Bands, Parts, bands, twins, untidiness, whole
@@ -69,7 +72,7 @@ def look(row: Conversation, rules: Rules, record: Record | None = None, form: Fo
         against, repairs = against + repairs, []
     elif repairs and record is not None:
         try:
-            better = repaired(record, repairs, Talk(row))
+            better = repaired(record, repairs, RowView(row))
             mended = conversation(better, form, row.source, row.source)
         except InputError:  # without what is hidden, no row is left
             return _looked(row, against + repairs, noticed, None, [], rules)
@@ -96,14 +99,14 @@ def _looked(
     repairs: list[Finding],
     rules: Rules,
 ) -> Look:
-    end = open_end(Talk(row)) if rules.of_rows else None
+    end = open_end(RowView(row)) if rules.of_rows else None
     return Look(row, list(dict.fromkeys(against)), noticed, better, repairs, end)
 
 
 def _found(row: Conversation, rules: Rules) -> list[Finding]:
     if not rules.of_rows:
         return []
-    found = findings(Talk(row), rules.languages)
+    found = findings(RowView(row), rules.languages)
     leak = rules.evaluations.find(row) if rules.evaluations else None
     return [*found, leak] if leak else found
 
@@ -123,7 +126,8 @@ class Survey:
     learned: list[NDArray[np.uint32]] = field(default_factory=list)  # tokens of answers
     habits: dict[int, list[str]] = field(default_factory=dict)
     open_ends: dict[int, OpenEnd] = field(default_factory=dict)
-    ends: Ends = field(default_factory=Ends.none)
+    ends: Ends = field(default_factory=Ends)
+    labels: Labels = field(default_factory=Labels)
     languages: Counter[str] = field(default_factory=Counter)
     unread: Counter[str] = field(default_factory=Counter)  # fields that nobody reads, and in how many rows
     count: int = 0
@@ -156,6 +160,9 @@ class Survey:
             parts[i] = Parts.of(seen.row)
             if of_rows:
                 survey.ends.add(m.content for m in seen.row.messages)
+                survey.labels.add(i, view := RowView(seen.row))
+                survey.ends.long += is_long(view)
+                survey.ends.answers += 1
             if seen.open_end is not None:
                 survey.open_ends[i] = seen.open_end
         keys[list(parts)] = bands(list(parts.values()))
@@ -173,6 +180,7 @@ class Survey:
         self.habits.update({self.count + i: names for i, names in other.habits.items()})
         self.open_ends.update({self.count + i: end for i, end in other.open_ends.items()})
         self.ends.merge(other.ends, _WORDS)
+        self.labels.extend(other.labels, self.count)
         self.languages.update(other.languages)
         self.unread.update(other.unread)
         self.count += other.count
@@ -205,11 +213,11 @@ def decide(survey: Survey, rules: Rules, parts_of: Callable[[int], Parts], name_
             against.setdefault(row, []).append(finding)
             alive[row] = False
 
-    words = Words(survey.ends)
-    for row, end in survey.open_ends.items():
-        kind = words.kind(end) if alive[row] else None
-        if kind:
-            judge(row, Finding(TRUNCATED, kind, end.shown))
+    for row, leftover in survey.labels.leftovers().items():
+        if alive[row]:
+            judge(row, Finding(TAGS, "leftover", leftover.shown))
+    for row, kind in cut_off(survey.ends, {row: end for row, end in survey.open_ends.items() if alive[row]}).items():
+        judge(row, Finding(TRUNCATED, kind, survey.open_ends[row].shown))
     if survey.state:
         wholes, keys, untidy = np.concatenate(survey.wholes), np.concatenate(survey.bands), np.concatenate(survey.untidiness)
         survey.bands.clear()  # which would be held twice, and are most of what is held

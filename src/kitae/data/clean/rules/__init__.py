@@ -7,29 +7,29 @@ from typing import Any, get_args
 
 from kitae.core.row_options import RowGate
 from kitae.data.clean.rules import empty, encoding, language, private, repetition, tags, truncated
-from kitae.data.clean.rules.finding import Talk
+from kitae.data.clean.rules.finding import RowView
 from kitae.data.read.finding import Finding
 
-__all__ = ["GATES", "Talk", "findings", "repaired"]
+__all__ = ["GATES", "RowView", "findings", "repaired"]
 
 GATES: tuple[RowGate, ...] = get_args(RowGate)
 
 
-def findings(talk: Talk, languages: Sequence[str] = ()) -> list[Finding]:
+def findings(view: RowView, languages: Sequence[str] = ()) -> list[Finding]:
     """What the row alone gives away."""
     found: list[Finding] = []
     for rule in (empty, encoding, tags, repetition, private, truncated):
-        found += rule.find(talk)
-    found += language.find(talk, languages)
+        found += rule.find(view)
+    found += language.find(view, languages)
     return found
 
 
-def repaired(record: Mapping[str, Any], found: Collection[Finding], talk: Talk) -> dict[str, Any]:
+def repaired(record: Mapping[str, Any], found: Collection[Finding], view: RowView) -> dict[str, Any]:
     """A copy in which every text is mended. Fields that begin with an underscore are somebody's notes, and stay."""
     gates = {finding.gate for finding in found}
-    tagged = tags.found_in(talk) if tags.GATE in gates else set()
-    code = any(exchange.is_about_code for exchange in talk.exchanges)
-    escapes = encoding.GATE in gates and not encoding.may_be_escaped(talk)
+    tagged = tags.found_in(view) if tags.GATE in gates else set()
+    code = any(exchange.is_about_code for exchange in view.exchanges)
+    escapes = encoding.GATE in gates and not encoding.may_be_escaped(view)
 
     def mend(value: Any) -> Any:
         if isinstance(value, str):

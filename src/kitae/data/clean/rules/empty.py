@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 
-from kitae.data.clean.rules.finding import Exchange, Talk
+from kitae.data.clean.rules.finding import Exchange, RowView
 from kitae.data.read.finding import Finding
 
 GATE = "data.empty"
@@ -72,14 +72,14 @@ _ABOUT_ERRORS = re.compile(
 _ABOUT_SPACE = re.compile(r"\b(?:spaces?|lines?|breaks?|entit(?:y|ies))\b|改行|空白", re.IGNORECASE)
 
 
-def find(talk: Talk) -> Iterator[Finding]:
-    if talk.is_text:
+def find(view: RowView) -> Iterator[Finding]:
+    if view.is_text:
         return
-    if not any(_says_something(text) for text in talk.said):
-        yield Finding(GATE, "no-question", repr(talk.said[-1][:40]) if talk.said else "–")
-    if not talk.exchanges:
-        yield Finding(GATE, "no-answer", repr(talk.said[-1][-40:]) if talk.said else "–")
-    for exchange in talk.exchanges:
+    if not any(_says_something(text) for text in view.said):
+        yield Finding(GATE, "no-question", repr(view.said[-1][:40]) if view.said else "–")
+    if not view.exchanges:
+        yield Finding(GATE, "no-answer", repr(view.said[-1][-40:]) if view.said else "–")
+    for exchange in view.exchanges:
         if _is_placeholder(exchange) or not (_says_something(exchange.answer) or _is_asked_for(exchange)):
             yield Finding(GATE, "no-answer", repr(exchange.answer[:60]))
 

@@ -10,7 +10,7 @@ from html import unescape
 from html.entities import html5
 from string import ascii_letters
 
-from kitae.data.clean.rules.finding import Talk, excerpt
+from kitae.data.clean.rules.finding import RowView, excerpt
 from kitae.data.read.finding import Finding
 from kitae.data.same import looks_like_code
 
@@ -98,21 +98,21 @@ _HALF = re.compile(r"[\x80-\x84\x86-\x9f]")  # nobody writes these; what holds t
 _ROUNDS = 3  # some texts were read wrongly more than once
 
 
-def find(talk: Talk) -> Iterator[Finding]:
-    found = [finding for text in talk.texts if (finding := _finding(text) or _escapes(text))]
-    if any(finding.kind == "escaped" for finding in found) and may_be_escaped(talk):
+def find(view: RowView) -> Iterator[Finding]:
+    found = [finding for text in view.texts if (finding := _finding(text) or _escapes(text))]
+    if any(finding.kind == "escaped" for finding in found) and may_be_escaped(view):
         found = [finding for finding in found if finding.kind != "escaped"]
-    if found and not any(_ABOUT.search(text) for text in talk.said):
+    if found and not any(_ABOUT.search(text) for text in view.said):
         yield from found
 
 
-def may_be_escaped(talk: Talk) -> bool:
+def may_be_escaped(view: RowView) -> bool:
     """Whether escapes may be what a row is about."""
-    if talk.is_text:
-        return looks_like_code(talk.said[0]) or bool(_ESCAPE_ASKED.search(talk.said[0]))
+    if view.is_text:
+        return looks_like_code(view.said[0]) or bool(_ESCAPE_ASKED.search(view.said[0]))
     return any(
         exchange.is_about_code or exchange.is_about_markup or _ESCAPE_ASKED.search(exchange.asked)
-        for exchange in talk.exchanges
+        for exchange in view.exchanges
     )
 
 

@@ -30,7 +30,7 @@ class Exchange:
         return bool(_MARKUP_ASKED.search(self.asked))
 
 
-class Talk:
+class RowView:
     def __init__(self, row: Conversation) -> None:
         self.row = row
         self.is_text = row.is_text

@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
-from kitae.data.clean.rules.finding import Exchange, Talk, excerpt
+from kitae.data.clean.rules.finding import Exchange, RowView, excerpt
 from kitae.data.read.finding import Finding
 
 GATE = "data.language"
@@ -148,13 +148,13 @@ def _latin(text: str) -> str | None:
     return best[0][0] if len(best) == 1 or best[0][1] >= 1.6 * best[1][1] else None
 
 
-def find(talk: Talk, wanted: Sequence[str] = ()) -> Iterator[Finding]:
+def find(view: RowView, wanted: Sequence[str] = ()) -> Iterator[Finding]:
     """`wanted`: languages that a set is meant to be in; without any, the one that was asked in."""
-    if wanted and talk.is_text:
-        spoken = language_of(talk.row.messages[0].content)
+    if wanted and view.is_text:
+        spoken = language_of(view.row.messages[0].content)
         if spoken is not None and spoken not in wanted:
-            yield Finding(GATE, "unwanted", f"{spoken}: {excerpt(talk.row.messages[0].content, 0, 40)}")
-    for exchange in talk.exchanges:
+            yield Finding(GATE, "unwanted", f"{spoken}: {excerpt(view.row.messages[0].content, 0, 40)}")
+    for exchange in view.exchanges:
         if finding := _finding(exchange, wanted):
             yield finding
 

@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import re
 
-CONTROL = re.compile(
-    r"<\|[^<>|\s][^<>|\n]{0,40}\|>|<｜[^<>｜\n]{1,40}｜>|\[/?INST\]|<</?SYS>>|</?(?:start|end)_of_\w{2,12}>"
-    r"|\[/?(?:BOS|EOS|PAD|EOT|EOM|CLS|SEP|UNK)\]|<(?:bos|eos|pad|unk|sep|cls|eod|eot|eom|endoftext|bot|reserved_\d+|extra_id_\d{1,3})>"
-    r"|[<\[](?:END|STOP|EOT|EOS|BOS)[>\]]\s*$|\[(?:BEGIN|START|END) OF "
-    r"(?:TURN|DIALOGUE?|CONVERSATION|ANSWER|RESPONSE|OUTPUT|SEQUENCE|CHAT|REPLY)\]"
-    r"|(?i:[\[({*#=-]+[ ]?end of (?:turn|dialogue?|conversation|answer|response|output|chat|reply)[ ]?[\])}*#=-]+\s*$)"
-    r"|\[\|(?:AI|Human|User|Assistant|System)\|\]|<0x[0-9A-F]{2}>|(?:▁\w+){2,}|\wĠ\w|^\s*<s>|</s>\s*$"
-)
+from kitae.data.clean.rules import patterns
+
+CONTROL = patterns.any_of("control-token")
 QUOTES = "`'\"“”‘’「」"
 _ROLES = (
     r"instructions?|inputs?|responses?|outputs?|human|user|assistant|system|prompt|completion|answer"

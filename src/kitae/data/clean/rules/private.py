@@ -6,8 +6,8 @@ import re
 from bisect import bisect_left
 from collections.abc import Iterator
 
-from kitae.data.clean.rules import national
-from kitae.data.clean.rules.finding import Talk, excerpt
+from kitae.data.clean.rules import national, patterns
+from kitae.data.clean.rules.finding import RowView, excerpt
 from kitae.data.read.finding import Finding
 
 GATE = "data.private"
@@ -17,14 +17,7 @@ _BUILDING = (
     r"[^\s、。:：-]{0,12}|\d{1,4}号室?))?"
 )
 _KINDS: dict[str, re.Pattern[str]] = {
-    "key": re.compile(
-        r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?:[\s\S]{0,8000}?-----END [A-Z ]*PRIVATE KEY-----)?"
-        r"|\b(?:sk|pk|rk)[-_](?:live_|test_|proj-|ant-|or-)?[A-Za-z0-9_-]{20,}|\bA(?:KIA|SIA)[0-9A-Z]{16}\b|\bgh[pousr]_[A-Za-z0-9]{30,}"
-        r"|\bgithub_pat_\w{30,}|\bglpat-[\w-]{20,}|\bxox[abprs]-[\w-]{10,}|\bAIza[\w-]{35}|\bhf_[A-Za-z0-9]{30,}|\bnpm_[A-Za-z0-9]{36}"
-        r"|\bSG\.[\w-]{16,}\.[\w-]{16,}|\b\d{8,10}:[A-Za-z0-9_-]{35}\b|discord(?:app)?\.com/api/webhooks/\d+/[\w-]+"
-        r"|(?<=://)[^\s/:@]{1,64}:[^\s/@]{3,64}(?=@)"
-        r"|\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}"
-    ),
+    "key": patterns.any_of("key"),
     "mail": re.compile(
         r"(?<![A-Za-z0-9.+-])[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}[@＠](?:[A-Za-z0-9-]{1,63}[.．]){1,5}[A-Za-z]{2,24}(?![A-Za-z0-9_@])"
     ),
@@ -105,9 +98,9 @@ _ROLES = re.compile(
 )
 
 
-def find(talk: Talk) -> Iterator[Finding]:
-    suspects = [text for text in talk.texts if any(_possible(text))]
-    code = bool(suspects) and any(exchange.is_about_code for exchange in talk.exchanges)
+def find(view: RowView) -> Iterator[Finding]:
+    suspects = [text for text in view.texts if any(_possible(text))]
+    code = bool(suspects) and any(exchange.is_about_code for exchange in view.exchanges)
     for text in suspects:
         for kind, start, end in _places(text, code):
             shown = f"{text[:start]}{text[start : start + 3]}…{text[end:]}"  # reports are passed on

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from kitae.data.clean.rules.finding import Exchange, Talk, excerpt
+from kitae.data.clean.rules.finding import Exchange, RowView, excerpt
 from kitae.data.read.finding import Finding
 
 GATE = "data.repetition"
@@ -37,12 +37,12 @@ _LEAST_ITEMS = 10  # of a list, in which short answers to as many questions may 
 _WORDS, _CHARS = 4, 8  # length of a piece that may come again
 
 
-def find(talk: Talk) -> Iterator[Finding]:
-    if talk.is_text:
-        found = circles(talk.row.messages[0].content)
+def find(view: RowView) -> Iterator[Finding]:
+    if view.is_text:
+        found = circles(view.row.messages[0].content)
         if found:
             yield Finding(GATE, *found)
-    for exchange in talk.exchanges:
+    for exchange in view.exchanges:
         found = circles(exchange.answer)
         if found and not _is_meant(exchange, found[0]):
             yield Finding(GATE, *found)

@@ -12,26 +12,26 @@ import re
 from collections.abc import Iterator
 
 from kitae.data.clean.rules import markup
-from kitae.data.clean.rules.finding import Exchange, Talk, excerpt
+from kitae.data.clean.rules.finding import Exchange, RowView, excerpt
 from kitae.data.read.finding import Finding
 
 GATE = "data.tags"
 
 
-def find(talk: Talk) -> Iterator[Finding]:
-    for _, finding in _found(talk):
+def find(view: RowView) -> Iterator[Finding]:
+    for _, finding in _found(view):
         yield finding
 
 
-def found_in(talk: Talk) -> set[str]:
+def found_in(view: RowView) -> set[str]:
     """The texts that are at fault."""
-    return {text for text, _ in _found(talk)}
+    return {text for text, _ in _found(view)}
 
 
-def _found(talk: Talk) -> Iterator[tuple[str, Finding]]:
-    for text in talk.said:
+def _found(view: RowView) -> Iterator[tuple[str, Finding]]:
+    for text in view.said:
         yield from ((text, finding) for finding in _in_prompt(text))
-    for exchange in talk.exchanges:
+    for exchange in view.exchanges:
         yield from ((exchange.answer, finding) for finding in _in_answer(exchange))
 
 

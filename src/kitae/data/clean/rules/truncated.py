@@ -7,12 +7,10 @@ a longer word and no word itself. So the rule for rows says what an end might be
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
-from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 
-from kitae.data.clean.rules.finding import Exchange, Talk
+from kitae.data.clean.rules.endings import INFLECTIONS, SPACED, UNSPACED, OpenEnd
+from kitae.data.clean.rules.finding import Exchange, RowView
 from kitae.data.read.finding import Finding
 from kitae.data.same import looks_like_code
 
@@ -51,6 +49,13 @@ _BEGUN = re.compile(
 _BEGUN_LINE = re.compile(
     r"[a-z0-9)\"”][.!?][\"”]?\s*\n\s*(?:The|It|Its|This|These|He|She|They|However|But|And|If|When|Because)$"
 )
+_CODE_STRING = re.compile(r"\"{3}[\s\S]*?\"{3}|'{3}[\s\S]*?'{3}|\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\\\n]|\\.)*'|`(?:[^`\\]|\\.)*`")
+_CODE_NOTE = re.compile(r"//[^\n]*|#[^\n]*|/\*[\s\S]*?\*/|<!--[\s\S]*?-->")
+# Operators and words of programming languages after which something must follow.
+_WANTS_MORE = re.compile(
+    r"(?:[=&|<(\[{\\]|(?<=\w),|(?<=\w )[+*/-]|(?<![-\w])(?<!end )(?<!END )(?:in|is|not|and|or|if|elif|for|while|def|class|"
+    r"import|from|AS|ON|IN|AND|OR|WHERE|FROM|SELECT|BY|JOIN|SET|INTO|VALUES|new|const|let|var|function|public|private|static))$"
+)
 _NUMBERS = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _COUNTED = re.compile(
     r"\b(?:give|name|list|tell|provide|suggest)"
@@ -63,136 +68,39 @@ _OBJECT = re.compile(r"\s*[\[{][\[{\s]*\"\w+\"\s*:")
 _STRING = re.compile(r"\"(?:[^\"\\]|\\.)*\"")
 _ITEM = re.compile(r"^\s*(?:[-*•‣·–—]|\(?\d{1,3}[.):]|[a-zA-Z][.)]|#+)\s*")
 _WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
-_SPACED = re.compile(r"[^\W\d_぀-ヿ一-鿿가-힣]+(?:['’-][^\W\d_぀-ヿ一-鿿가-힣]+)*")  # words that have spaces around them
 _LAST_WORD = re.compile(r"(?<![\w@/.#'’])([^\W\d_]+)$")
 _BEFORE_LETTER = re.compile(
     r"\b(?:the|an?|and|or|of|with|from|to|in|on|is|are|was|were|has|have|that|for|by|at) \w$", re.IGNORECASE
 )
+# An item of a list within a line, and who said what is quoted.
+_NAMED = re.compile(r"(?:\S \d{1,3}[.)] ?[A-Z]\S*(?: \S+){0,2}|[-–—] ?[A-Z]\w+(?: [A-Z]\w+){1,3})$")
+_HIRAGANA = re.compile("[ぁ-ゖ]")
 _FORMULA = re.compile(r"[=^]|\d\s*[+*/x]\s*\d|\b[b-hj-z]\b.*\b[b-hj-z]\b")
-_LEAST_WORDS, _FEW_WORDS = 5, 4
+_FEW_WORDS = 4
+_LONG, _LONG_UNSPACED = 7, 24  # words, or characters, of what reads as a sentence
 _SHORT = 12  # characters that an abbreviation may have
 _TAIL = 48  # characters at the end that are looked at for its last words
-_RARE, _PIECE = 3, 3
-_FEW, _OFTEN = 2, 10  # times that longer words are seen
-_ENOUGH = 50_000  # words of a set that lacks none of the common ones
-_COMMON = 30  # times a word is seen before it tells anything that it hardly ever ends a sentence
-_ENDINGS = "s es ed d er ers r rs ing ings ly y ie ies n ns en al ic ist ists ism ment ness 's ’s e able ful less tion"
-_INFLECTIONS = frozenset(_ENDINGS.split())
+_ABOVE = 6  # lines before the last that are looked at
+_LISTED, _FEW_NAMES = 3, 3  # commas of a line of names; words of an answer that may be one
 
 # "Tell me whether these are fish: cod, whale" wants to know it of each.
 _EACH_ASKED = re.compile(r"\b(?:whether|classify|categori[sz]e|each|label|sort|identify which\b.*\bor)\b", re.IGNORECASE)
 
 
-@dataclass
-class Ends:
-    """How often each word of a set is seen, and how often at the end of a sentence or line."""
-
-    seen: Counter[str]
-    ending: Counter[str]
-
-    @staticmethod
-    def none() -> Ends:
-        return Ends(Counter(), Counter())
-
-    def add(self, texts: Iterable[str]) -> None:
-        for text in texts:
-            self.seen.update(_SPACED.findall(text))
-            self.ending.update(word for piece in _SENTENCES.split(text) if (word := _last_word(piece)))
-
-    def merge(self, other: Ends, most: int) -> None:
-        """Of the rarest words nothing is remembered once there are too many."""
-        self.seen.update(other.seen)
-        self.ending.update(other.ending)
-        if len(self.seen) > most:
-            self.seen = Counter({word: count for word, count in self.seen.items() if count > 1})
-            self.ending = Counter({word: count for word, count in self.ending.items() if word in self.seen})
-
-
-_SENTENCES = re.compile(r"[.!?;。！？\n]+")
-
-
-def _last_word(piece: str) -> str:
-    words = piece.rsplit(None, 1)
-    return words[-1].strip("'\"()”’“‘*_")[:40] if words else ""
-
-
-@dataclass(frozen=True)
-class OpenEnd:
-    """The last word of an answer that ends without a mark."""
-
-    word: str
-    within_sentence: bool
-    longer: str  # a word of the same row that begins like it
-    words: int
-    one_letter: bool  # and no name of anything
-    listed: bool  # among names
-    shown: str
-
-
-class Words:
-    """What the words of a set tell of open ends."""
-
-    def __init__(self, ends: Ends) -> None:
-        self._seen, self._ending = ends.seen, ends.ending
-        self._many = ends.seen.total() >= _ENOUGH
-        self._known = sorted({word for word, count in ends.seen.items() if count > 1})
-        self._inside: Counter[str] = Counter()
-        self._at_end: Counter[str] = Counter()
-        for word in {word.lower() for word in self._known}:
-            self._inside.update({word[i : i + _PIECE] for i in range(len(word) - _PIECE + 1)})
-            self._at_end[word[-_PIECE:]] += 1
-
-    def kind(self, end: OpenEnd) -> str | None:
-        word = end.word
-        if end.words == 1 and word.islower() and not end.longer:  # what fills a gap
-            return None
-        seen = max(self._seen[word], self._seen[word.lower()])
-        if len(word) == 1:
-            return "within-word" if end.one_letter else None
-        if seen <= 1 and end.longer and (end.within_sentence or len(word) > _PIECE):
-            return "within-word"
-        if self._begins_others(word, seen, _FEW if end.within_sentence or self._many else _OFTEN):
-            return "within-word"
-        if seen <= _RARE and word.islower() and not end.listed and self._ends_like_none(word):
-            return "within-word"
-        elsewhere = self._ending[word] + self._ending[word.lower()] * (word != word.lower()) - 1  # this very end is one of them
-        if end.within_sentence and ((seen > 3 and elsewhere <= 0) or (seen >= _COMMON and elsewhere * 20 < seen)):
-            return "within-sentence"
-        if end.words >= _LEAST_WORDS and word.islower() and not end.listed and seen >= _COMMON and elsewhere * 50 < seen:
-            return "hanging"
-        return None
-
-    def _ends_like_none(self, word: str) -> bool:
-        """Its last letters are often seen within words, and hardly ever at their end."""
-        piece = word.lower()[-_PIECE:]
-        return len(word) >= _PIECE and self._inside[piece] >= 8 and self._at_end[piece] * 25 < self._inside[piece]
-
-    def _begins_others(self, word: str, seen: int, least: int) -> bool:
-        """Words that begin like it, and are no form of it, are seen far more often."""
-        others = 0
-        for form in {word, word.lower()}:
-            at = bisect_right(self._known, form)
-            while at < len(self._known) and self._known[at].startswith(form):
-                if self._known[at][len(form) :] not in _INFLECTIONS:
-                    others += self._seen[self._known[at]]
-                at += 1
-        return others >= (least if seen <= 1 else 100 * seen)
-
-
-def find(talk: Talk) -> Iterator[Finding]:
+def find(view: RowView) -> Iterator[Finding]:
     """What the row alone gives away."""
-    chat = len(talk.exchanges) >= _CHAT
-    for exchange in talk.exchanges:
+    chat = len(view.exchanges) >= _CHAT
+    for exchange in view.exchanges:
         kind = _kind(exchange)
         if kind and not (kind == "hanging" and chat and _ANY_JAPANESE_END.search(exchange.answer.rstrip()[-1:])):
             yield Finding(GATE, kind, _shown(exchange.answer))
 
 
-def open_end(talk: Talk) -> OpenEnd | None:
+def open_end(view: RowView) -> OpenEnd | None:
     """What only the set can tell: of the last answer."""
-    if not talk.exchanges:
+    if not view.exchanges:
         return None
-    exchange = talk.exchanges[-1]
+    exchange = view.exchanges[-1]
     text = exchange.answer.rstrip()
     found = _LAST_WORD.search(text, max(0, len(text) - _TAIL))
     if found is None or _is_code(exchange):
@@ -201,18 +109,47 @@ def open_end(talk: Talk) -> OpenEnd | None:
     others = _WORD.findall(f"{exchange.asked}\n{text[: found.start()]}")
     last = text.rsplit("\n", 1)[-1]
     goes_on = _goes_on(text, last)
+    pair = text[-2:] if UNSPACED.fullmatch(text[-2:]) else ""
     # Where words have no spaces around them, a longer piece of text may begin with a word, which alone is a whole answer.
-    if word in others or word.lower() in others or not _SPACED.fullmatch(word):
-        longer = ""
-    else:
-        longer = next((other for other in others if _goes_on_as(word, other)), "")
-    letter = word.islower() and bool(_BEFORE_LETTER.search(last[-_TAIL:])) and not _FORMULA.search(f"{exchange.asked} {text}")
-    return OpenEnd(word, goes_on, longer, len(text.split()), letter, last.count(",") >= 3, _shown(text))
+    known = word in others or word.lower() in others or not SPACED.fullmatch(word)
+    begins = not known and any(_goes_on_as(word, other) for other in others)
+    formula = bool(_FORMULA.search(f"{exchange.asked} {text}"))
+    letter = word.islower() and not formula and bool(_BEFORE_LETTER.search(last[-_TAIL:]))
+    if len(view.exchanges) >= _CHAT or (len(word) == 1 and not pair and formula):
+        return None
+    words = len(text.split())
+    if word.islower() and words == 1 and not pair and not begins:  # what fills a gap
+        return None
+    above = [line.rstrip() for line in text.split("\n")[-_ABOVE:-1] if line.strip()]
+    unmarked = any(line[-1].isalnum() for line in above)  # lines of a list or of verse, which need no mark
+    names = _SENTENCE_END.split(last)[-1].count(",") >= _LISTED or words <= _FEW_NAMES or bool(_NAMED.search(last[-_TAIL:]))
+    long = len(last) >= _LONG_UNSPACED if pair else len(last.split()) > _LONG
+    goes_on = goes_on and (long or bool(_SENTENCE_END.search(last)))  # and does not sign a letter
+    shape = (
+        "lines"
+        if unmarked and len(last.split()) <= _FEW_NAMES
+        else "names"
+        if names and not pair
+        else "sentence"
+        if goes_on
+        else "long"
+        if long and not unmarked
+        else "short"
+    )
+    if pair and (shape in ("short", "lines") or not _HIRAGANA.search(last)):  # without any, it is a name and no sentence
+        return None
+    return OpenEnd(word, pair, shape, begins, letter, _shown(text))
+
+
+def is_long(view: RowView) -> bool:
+    """Whether the last answer has the length of a sentence."""
+    text = view.exchanges[-1].answer if view.exchanges else ""
+    return len(text.split(None, _LONG)) > _LONG or (not text.isascii() and len(text) >= _LONG_UNSPACED)
 
 
 def _goes_on_as(word: str, other: str) -> bool:
     rest = other[len(word) :]
-    return len(word) >= 3 and other.lower().startswith(word.lower()) and len(rest) >= 2 and rest not in _INFLECTIONS
+    return len(word) >= 3 and other.lower().startswith(word.lower()) and len(rest) >= 2 and rest not in INFLECTIONS
 
 
 def _is_code(exchange: Exchange) -> bool:
@@ -231,7 +168,9 @@ def _kind(exchange: Exchange) -> str | None:
         return "open-fence"
     if _breaks_off_lines(text) or _is_half_an_object(text):
         return "unclosed"
-    if _is_code(exchange) or text.endswith(_ENDED) or not (text[-1].isalnum() or _HANGING.search(text[-_TAIL:])):
+    if _is_code(exchange):
+        return _in_code(text)
+    if text.endswith(_ENDED) or not (text[-1].isalnum() or _HANGING.search(text[-_TAIL:])):
         return None
     last = text.rsplit("\n", 1)[-1]
     words = len(text.split()) if " " in text else len(text) // 2
@@ -249,6 +188,23 @@ def _kind(exchange: Exchange) -> str | None:
     if _leaves_out(exchange.asked, text) or _too_few(exchange.asked, text):
         return "unanswered"
     return None
+
+
+def _in_code(text: str) -> str | None:
+    """Brackets that nothing closes, or an operator that wants another side. What is fenced ends with its fence."""
+    if "```" in text or text.endswith((".", "!", "?", "$", "\\]")):  # prose, or formulas
+        return None
+    if _WANTS_MORE.search(text[-_TAIL:]):
+        return "hanging"
+    bare = _CODE_STRING.sub("", text)
+    without_notes = _CODE_NOTE.sub("", bare)
+    opened = (all(_open(code, *pair) for code in (text, bare, without_notes)) for pair in (("([", ")]"), ("{", "}")))
+    return "unclosed" if any(opened) else None
+
+
+def _open(code: str, opening: str, closing: str) -> bool:
+    """Both kinds together, since an interval may begin with one and end with the other."""
+    return sum(map(code.count, opening)) > sum(map(code.count, closing))
 
 
 def _goes_on(text: str, last: str) -> bool:
