@@ -42,6 +42,10 @@ TopP = Annotated[float, typer.Option(min=0.0, max=1.0, help=t("help.top-p"))]
 TopK = Annotated[int, typer.Option(min=0, help=t("help.top-k"))]
 MinP = Annotated[float, typer.Option(min=0.0, max=1.0, help=t("help.min-p"))]
 Penalty = Annotated[float, typer.Option(min=0.1, help=t("help.repetition-penalty"))]
+TypicalP = Annotated[float, typer.Option(min=0.0, max=1.0, help=t("help.typical-p"))]
+Presence = Annotated[float, typer.Option("--presence-penalty", min=-2.0, max=2.0, help=t("help.presence-penalty"))]
+Frequency = Annotated[float, typer.Option("--frequency-penalty", min=-2.0, max=2.0, help=t("help.frequency-penalty"))]
+Dry = Annotated[float, typer.Option("--dry", min=0.0, help=t("help.dry"))]
 Seed = Annotated[int | None, typer.Option(min=0, help=t("help.seed"))]
 Template = Annotated[str | None, typer.Option("--chat-template", metavar="FILE|NAME", help=t("help.chat-template"))]
 Raw = Annotated[bool, typer.Option("--raw", help=t("help.raw"))]
@@ -277,6 +281,10 @@ def generate(
     top_k: TopK = 0,
     min_p: MinP = 0.0,
     repetition_penalty: Penalty = 1.0,
+    typical_p: TypicalP = 1.0,
+    presence: Presence = 0.0,
+    frequency: Frequency = 0.0,
+    dry: Dry = 0.0,
     seed: Seed = None,
     stop: Stop = None,
     chat_template: Template = None,
@@ -286,7 +294,10 @@ def generate(
     from kitae.cli.chat import say_answer
     from kitae.generate import Settings
 
-    settings = Settings(max_tokens, temperature, top_k, top_p, min_p, repetition_penalty, seed, tuple(stop or ()))
+    settings = Settings(
+        max_tokens, temperature, top_k, top_p, min_p, repetition_penalty, seed, tuple(stop or ()),
+        typical_p=typical_p, presence_penalty=presence, frequency_penalty=frequency, dry_multiplier=dry,
+    )  # fmt: skip
     return Result(say_answer(target, prompt, system, settings, RAW if raw else chat_template))
 
 
@@ -300,6 +311,10 @@ def chat(
     top_k: TopK = 0,
     min_p: MinP = 0.0,
     repetition_penalty: Penalty = 1.0,
+    typical_p: TypicalP = 1.0,
+    presence: Presence = 0.0,
+    frequency: Frequency = 0.0,
+    dry: Dry = 0.0,
     seed: Seed = None,
     stop: Stop = None,
     chat_template: Template = None,
@@ -309,7 +324,10 @@ def chat(
     from kitae.cli.chat import chat
     from kitae.generate import Settings
 
-    settings = Settings(max_tokens, temperature, top_k, top_p, min_p, repetition_penalty, seed, tuple(stop or ()))
+    settings = Settings(
+        max_tokens, temperature, top_k, top_p, min_p, repetition_penalty, seed, tuple(stop or ()),
+        typical_p=typical_p, presence_penalty=presence, frequency_penalty=frequency, dry_multiplier=dry,
+    )  # fmt: skip
     return Result({"messages": chat(target, system, settings, RAW if raw else chat_template)})
 
 
