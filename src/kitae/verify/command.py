@@ -5,28 +5,23 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
 
-from kitae.chat import RAW, ChatCodec
+from kitae.chat import RAW
 from kitae.core.errors import InputError
-from kitae.core.quants import file_type, numbered
 from kitae.data import Rows
-from kitae.models import Target, check_folder, folder_facts, is_adapter, locate, open_codec, open_tokenizer, read_gguf_header
+from kitae.models import Target, check_folder, folder_facts, is_adapter, open_codec, open_tokenizer, read_gguf_header
 from kitae.runs import Run
 from kitae.targets import resolve, run_named, trained_target
 from kitae.train import prepare
 from kitae.verify import behaviour, equal, files, gguf, weights
-from kitae.verify.before import BeforeTraining, bos_once, stop_token_trainable, stop_tokens
+from kitae.verify.alone import FolderAlone, GgufAlone, Stages, codec_of, quant_of
+from kitae.verify.before import BeforeTraining, stop_token_trainable
 from kitae.verify.exam import Exam, general_exam
 from kitae.verify.gate import Gate, Verdict, chosen, in_order, skipped, with_missing
 from kitae.verify.observe import Observation
-from kitae.verify.registry import GATES, When, compared_in, gates_of, needs_answers
+from kitae.verify.registry import GATES, When, gates_of, needs_answers
 from kitae.verify.run import RunVerifier
-
-Stages = Iterator[tuple[Iterable[str], Iterable[Gate]]]  # what gates there may be, and these, measured one after another
-
-_PLAIN = ("F32", "F16", "BF16")
 
 
 def verify_target(target: str, against: str | None = None, only: Sequence[str] = (), template: str | None = None) -> Verdict:
@@ -45,7 +40,7 @@ def verify_target(target: str, against: str | None = None, only: Sequence[str] =
             stages = _run(run, scratch)
         else:
             form = _form(target, template)
-            stages = (_GgufAlone if form.kind == "gguf" else _FolderAlone)(form, scratch, answers).stages()
+            stages = (GgufAlone if form.kind == "gguf" else FolderAlone)(form, scratch, answers).stages()
         gates = list(chosen(stages, only))
     gates += [skipped(name, "not-applicable") for name in only if name not in {gate.id for gate in gates}]
     return Verdict(in_order(gates))
@@ -66,106 +61,6 @@ def _has_template(form: Target) -> bool:
     if form.kind == "gguf":
         return bool(read_gguf_header(form.path).facts.get("tokenizer.chat_template"))
     return bool(open_tokenizer(form.folder).chat_template)
-
-
-class _Alone:
-    """What can be said about a model without knowing what it was meant to be. The rest is not compared, which is no fault."""
-
-    def __init__(self, form: Target, scratch: Path, answers: bool) -> None:
-        self._form, self._scratch, self._answers = form, scratch, answers
-
-    @cached_property
-    def _codec(self) -> ChatCodec:
-        return _codec(self._form)
-
-    @cached_property
-    def _exam(self) -> Exam:
-        return replace(general_exam(self._codec, None), rows=())  # there is nothing to compare distributions with
-
-    @cached_property
-    def _seen(self) -> Observation:
-        return self._exam.ask(self._form, self._scratch, self._answers)
-
-    def _behaviour(self, gate: str) -> Iterator[Gate]:
-        yield behaviour.rambles(gate, self._seen, self._exam.limits)
-        yield behaviour.loops_off_task("hf.loops", self._seen, self._exam.limits)
-
-    def _not_compared(self, *gates: str) -> Iterator[Gate]:
-        for gate in gates:
-            yield skipped(gate, "no-reference")
-
-
-class _FolderAlone(_Alone):
-    """A model folder, or an adapter and its base."""
-
-    def stages(self) -> Stages:
-        compared = compared_in("merge", "folder")
-        if self._form.kind == "folder":
-            whole = weights.complete(self._form.path)
-            yield ["merge.complete"], [whole]
-            if whole.verdict != "pass":
-                left = gates_of("folder")
-                yield left, (skipped(name, "not-whole") for name in left)
-                return
-        else:
-            compared.append("merge.complete")
-        yield ["chat.bos-once"], self._bos()
-        yield ["chat.stop-tokens"], self._stop_tokens()
-        yield ["hf.modelfile"], [files.modelfile(self._form.path / "Modelfile", self._codec)]
-        yield ["hf.defaults", "hf.tokenizer"], self._files()
-        yield ["hf.stops", "hf.loops"], self._behaviour("hf.stops")
-        yield compared, self._not_compared(*compared)
-
-    def _stop_tokens(self) -> Iterator[Gate]:
-        if self._form.template == RAW:
-            yield skipped("chat.stop-tokens", "no-template")
-            return
-        facts = folder_facts(self._form.folder, self._codec)
-        yield stop_tokens(self._codec, facts.stop_tokens, facts.stops)
-
-    def _bos(self) -> Iterator[Gate]:
-        yield bos_once(self._codec, [self._codec.prompt(row.prompt) for row in self._exam.prompts])
-
-    def _files(self) -> Iterator[Gate]:
-        yield files.defaults(self._seen)
-        yield files.tokenizer(self._seen)
-
-
-class _GgufAlone(_Alone):
-    def stages(self) -> Stages:
-        quant = _quant(self._form.path)
-        gate = "gguf.stops" if quant is None else "quant.stops"
-        compared = compared_in("gguf", "f16" if quant is None else "quant")
-        if quant is not None:
-            yield ["quant.types"], [gguf.types(self._form.path, quant)]
-        yield ["chat.stop-tokens"], self._stop_tokens()
-        yield ["hf.modelfile"], [files.modelfile(self._form.path.with_name("Modelfile"), self._codec, self._form.path.name)]
-        yield ["hf.defaults", "chat.bos-once"], self._facts()
-        yield [gate, "hf.loops"], self._behaviour(gate)
-        yield compared, self._not_compared(*compared)
-
-    @cached_property
-    def _codec(self) -> ChatCodec:
-        return self._told[0]
-
-    @cached_property
-    def _told(self) -> tuple[ChatCodec, set[int], dict[str, int]]:
-        """Its codec, where llama.cpp stops, and what the file says of that."""
-        from kitae.generate import LlamaEngine
-
-        engine = LlamaEngine(self._form.path, self._form.template)
-        return engine.codec, engine.stop_tokens, engine.model.facts["stops"]  # the codec reads with the open file
-
-    def _stop_tokens(self) -> Iterator[Gate]:
-        if self._form.template == RAW:
-            yield skipped("chat.stop-tokens", "no-template")
-            return
-        codec, stops, places = self._told
-        yield stop_tokens(codec, stops, {name: [token] for name, token in places.items()})
-
-    def _facts(self) -> Iterator[Gate]:
-        yield files.defaults(self._seen)
-        yield gguf.bos(self._seen)
 
 
 def _run(run: Run, scratch: Path) -> Stages:
@@ -240,7 +135,7 @@ def _pair(target: str, against: str, scratch: Path, template: str | None) -> Sta
         reference, exam = verifier.trained, verifier.exam
     else:
         reference = _form(against, template)
-        exam = general_exam(_codec(reference), _context(reference))
+        exam = general_exam(codec_of(reference), _context(reference))
     path, made = Path(target).expanduser(), run_named(target)
     if path.is_dir() and made is None and (is_adapter(path) or reference.kind != "gguf"):
         yield gates_of("merge", "folder"), _folder_pair(path.absolute(), reference, verifier, exam, scratch, template)
@@ -252,7 +147,7 @@ def _pair(target: str, against: str, scratch: Path, template: str | None) -> Sta
         [*gates_of("merge", "folder", "gguf", "f16", "quant"), "chat.bos-once"],
         _file_pair(form, reference, verifier, exam, scratch),
     )
-    if verifier is None and form.kind == "gguf" and _quant(form.path) is not None:
+    if verifier is None and form.kind == "gguf" and quant_of(form.path) is not None:
         yield _own_task("quant.task")
 
 
@@ -267,7 +162,7 @@ def _inputs(verifier: RunVerifier) -> Iterator[Gate]:
 
 def _file_pair(form: Target, reference: Target, verifier: RunVerifier | None, exam: Exam, scratch: Path) -> Iterator[Gate]:
     """At least one of them is a GGUF file, or both are folders of which one is a run's."""
-    quant = _quant(form.path) if form.kind == "gguf" else None
+    quant = quant_of(form.path) if form.kind == "gguf" else None
     if quant is not None:
         yield gguf.types(form.path, quant)
     seen = exam.ask(form, scratch, answers=exam.own_task or form.kind == "gguf")
@@ -333,12 +228,6 @@ def _folder_pair(
         yield equal.equivalent("merge.equivalent", ours, theirs, exam.limits, rounded)
 
 
-def _codec(form: Target) -> ChatCodec:
-    if form.kind == "gguf":
-        return open_codec(locate(str(form.path)), form.template)
-    return open_codec(form.folder, form.template)
-
-
 def _context(form: Target) -> int | None:
     if form.kind == "gguf":
         return read_gguf_header(form.path).fact("context_length", 0) or None
@@ -348,9 +237,3 @@ def _context(form: Target) -> int | None:
 
 def _moment(quant: str) -> When:
     return "f16" if quant == "F16" else "quant"
-
-
-def _quant(path: Path) -> str | None:
-    """The quantisation a GGUF file declares, or None if it is not quantised."""
-    named = numbered(read_gguf_header(path).facts.get("general.file_type", file_type("F16").number)).name
-    return None if named in _PLAIN else named
