@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import math
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -11,8 +14,9 @@ import numpy as np
 from kitae.core.errors import ContextFull
 from kitae.generate.engine import Engine
 from kitae.generate.pieces import token_bytes
+from kitae.generate.repetition import Circles
 from kitae.generate.sampling import Wish, choose_all
-from kitae.generate.settings import Chunk, Settings
+from kitae.generate.settings import Chunk, Finish, Settings
 from kitae.generate.stops import TextStream
 
 
@@ -27,9 +31,29 @@ class Running:
     left: int  # tokens that it may still get
     asked: int  # tokens of the prompt
     text: TextStream = field(init=False)
+    said: str = ""  # the text so far, if somebody wants to see it
+    circles: Circles | None = None
+    until: float = math.inf  # by the clock
 
     def __post_init__(self) -> None:
         self.text = TextStream(self.settings.stop)
+        self.circles = Circles() if self.settings.stop_repeating else None
+        if self.settings.max_seconds is not None:
+            self.until = time.monotonic() + self.settings.max_seconds
+
+    def why_end(self, token: int, text: str) -> Finish | None:
+        """After a token that is no stop, and the text that it made certain."""
+        if self.text.stopped:
+            return "stop"
+        if self.circles is not None and self.circles.goes_on(token):
+            return "repetition"
+        if self.settings.stop_when is not None:
+            self.said += text
+            if self.settings.stop_when(self.said):
+                return "callable"
+        if not self.left:
+            return "length"
+        return "time" if time.monotonic() >= self.until else None
 
 
 class Scheduler:
@@ -93,7 +117,8 @@ class Scheduler:
         to, self._next = self._next, self._next + 1
         self._decoder.fork(number, to)
         again = Running(to, list(first.history), first.settings, first.random.spawn(1)[0], first.left, first.asked)
-        again.text = first.text.fork()
+        again.text, again.said, again.until = first.text.fork(), first.said, first.until
+        again.circles = copy.deepcopy(first.circles)
         self._running[to] = again
         self._fed[to] = self._fed[number]
         return to
@@ -114,12 +139,13 @@ class Scheduler:
             del self._running[number]
 
     def _grown(self, sequence: Running, token: int) -> Chunk:
-        if token in self._engine.stop_tokens:
+        if token in self._engine.stop_tokens or token in sequence.settings.stop_tokens:
             return Chunk(sequence.number, sequence.text.flush(), (token,), "stop")
         sequence.history.append(token)
         sequence.left -= 1
         text = sequence.text.feed(self._piece(token))
-        if not sequence.text.stopped and not sequence.left:
-            text += sequence.text.flush()
-            return Chunk(sequence.number, text, (token,), "stop" if sequence.text.stopped else "length")
-        return Chunk(sequence.number, text, (token,), "stop" if sequence.text.stopped else None)
+        why = sequence.why_end(token, text)
+        if why is not None and why != "stop":
+            text += sequence.text.flush()  # in which a stop string may turn up
+            why = "stop" if sequence.text.stopped else why
+        return Chunk(sequence.number, text, (token,), why)

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
+
+# stop: a stop token or string · length: max_tokens or the context ran out · repetition, time, callable: see Settings
+Finish = Literal["stop", "length", "repetition", "time", "callable"]
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,10 @@ class Settings:
     dry_allowed: int = 2  # tokens in a row that may be said again
     logit_bias: tuple[tuple[int, float], ...] = ()
     bans: tuple[int, ...] = ()  # tokens that are never chosen
+    stop_tokens: tuple[int, ...] = ()  # beside those of the model
+    stop_repeating: bool = False  # end an answer that goes round in circles
+    max_seconds: float | None = None  # from when it is asked, waiting included
+    stop_when: Callable[[str], bool] | None = None  # asked with the text so far, after each token
 
     @property
     def filters(self) -> bool:
@@ -37,11 +46,11 @@ class Chunk:
     row: int
     text: str
     tokens: tuple[int, ...] = ()
-    finish: str | None = None  # "stop": a stop token or string; "length": max_tokens or the context ran out
+    finish: Finish | None = None
 
 
 @dataclass(frozen=True)
 class Completion:
     text: str
     tokens: tuple[int, ...]
-    finish: str
+    finish: Finish
