@@ -33,7 +33,8 @@ def patient_threads() -> dict[str, str]:
     """Settings by which OpenMP's threads soon sleep while they wait. They are read when a library is loaded.
 
     By default they spin for milliseconds, in which a thread that they wait for can't run where other work needs the processors
-    too: `kitae verify` then took more than ten minutes instead of one and a half. docs/benchmarks.md has the numbers.
+    too: `kitae verify` then took more than ten minutes instead of one and a half, and training twice as long. On a quiet
+    machine training is 5 % slower for it. docs/benchmarks.md has the numbers.
     """
     chosen = "OMP_WAIT_POLICY" in os.environ or "GOMP_SPINCOUNT" in os.environ
     return {} if chosen else {"GOMP_SPINCOUNT": "1000"}

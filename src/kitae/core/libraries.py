@@ -1,4 +1,5 @@
-"""Libraries that print on stdout or draw bars would break `--json` and the progress line."""
+"""Settings of libraries, which they read when they are loaded. Some print on stdout or draw bars, which would break `--json`
+and the progress line."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ import warnings
 
 from kitae.core import paths
 from kitae.core.console import console
+from kitae.core.hardware import patient_threads
 
 
 def quiet_libraries() -> None:
@@ -17,6 +19,7 @@ def quiet_libraries() -> None:
     # On a CPU each size of matrices leaves half a megabyte of prepared program behind, and by default a thousand are kept.
     for cache in ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"):
         os.environ.setdefault(cache, "128")
+    os.environ.update(patient_threads())
     if paths.offline():
         os.environ["HF_HUB_OFFLINE"] = "1"
     if not console.debug:

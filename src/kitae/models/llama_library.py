@@ -236,7 +236,7 @@ def _check(params: c.Structure, defaults: Mapping[str, object]) -> None:
 
 @contextlib.contextmanager
 def _patient_threads() -> Iterator[None]:
-    """The setting is taken back at once: torch, where it trains, has many short parallel regions and wants to spin longer."""
+    """Also in a program that calls functions and has torch loaded already, whose settings stay its own."""
     settings = patient_threads()
     os.environ.update(settings)
     try:
