@@ -418,3 +418,16 @@ def test_a_chunk_that_nobody_waits_for_is_left(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(chunks._Stopped):
         chunks._work(0, entries, chunks.Looking(tmp_path, Rules(), "auto", None))
     assert [path.name for path in tmp_path.iterdir()] == ["rows.jsonl"]
+
+
+def test_rows_that_cannot_be_read_are_told_apart_by_reason(tmp_path: Path) -> None:
+    source = tmp_path / "in.jsonl"
+    bad = [
+        *("not json" for _ in range(3)),
+        *(json.dumps({"x": number}) for number in range(2)),
+        '{"messages": [{"role": "robot"}]}',
+    ]
+    source.write_text("\n".join([*(json.dumps(row) for row in rows(20)), *bad]), encoding="utf-8")
+    reasons = clean_data([source], tmp_path / "out", CleaningOptions())["gates"]["data.unreadable"]["reasons"]
+    assert sorted(reason["rows"] for reason in reasons.values()) == [1, 2, 3]
+    assert {reason["where"].rpartition(":")[2] for reason in reasons.values()} == {"21", "24", "26"}

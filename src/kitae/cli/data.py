@@ -156,7 +156,12 @@ def _gates(report: CleanReport) -> str:
     head = [t("data.report.gate"), t("data.report.kind"), t("data.report.rows"), t("data.report.example")]
     rows = []
     for gate, entry in report["gates"].items():
+        for reason in sorted(entry.get("reasons", {}).values(), key=lambda reason: -reason["rows"]):
+            example = f"{reason['where'].rpartition('/')[2]}  {reason['why']}"
+            rows.append([gate, t(f"finding.{gate}.unreadable"), reason["rows"], example[:70]])
         for kind, count in sorted(entry["kinds"].items(), key=lambda item: -item[1]):
+            if "reasons" in entry:
+                continue
             first = next(found for found in entry["examples"] if found["kind"] == kind)
             example = f"{first['where'].rpartition('/')[2]}  {first['evidence']}"
             rows.append([gate, t(f"finding.{gate}.{kind}"), count, example[:70]])

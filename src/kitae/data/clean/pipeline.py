@@ -7,6 +7,7 @@ decided, so memory holds a few hundred bytes a row and the words of the set, and
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -31,6 +32,7 @@ from kitae.data.read.places import contents
 KEPT, REPAIRED, REPORT, PAGE = "kept.jsonl", "repaired.jsonl", "report.json", "report.html"
 _EXAMPLES = 5  # of each kind, in the report
 _BARS = 24
+_REASONS = 12  # why rows can't be read, told apart
 
 
 @dataclass(frozen=True)
@@ -154,6 +156,11 @@ def _count(gates: dict[str, JsonDict], found: Sequence[Finding], done: str, wher
     for gate in dict.fromkeys(finding.gate for finding in found):
         entry = gates.setdefault(gate, {"rejected": 0, "repaired": 0, "noticed": 0, "kinds": {}, "examples": []})
         entry[done] += 1
+        if gate == UNREADABLE:  # for as many reasons as there are kinds of rows
+            why = next(finding.evidence for finding in found if finding.gate == gate)
+            reasons, alike = entry.setdefault("reasons", {}), re.sub(r"\d+", "0", why.partition("|")[0])
+            key = alike if alike in reasons or len(reasons) < _REASONS else why.partition(":")[0]
+            reasons.setdefault(key, {"rows": 0, "where": where, "why": why})["rows"] += 1
         for finding in {finding.kind: finding for finding in found if finding.gate == gate}.values():
             entry["kinds"][finding.kind] = entry["kinds"].get(finding.kind, 0) + 1
             if entry["kinds"][finding.kind] <= _EXAMPLES:
