@@ -6,7 +6,7 @@ import json
 import time
 
 import pytest
-from tests.pace import slowness
+from tests.machine_speed import slowness
 
 from kitae.chat import Conversation
 from kitae.data.clean.rules import RowView
