@@ -268,6 +268,7 @@ def test_a_prompt_may_come_in_pieces() -> None:
     torch.testing.assert_close(rest, network(ids).logits[:, 25:], atol=1e-4, rtol=0)
 
 
+@pytest.mark.slow(14)
 def test_saved_and_loaded_by_transformers_that_know_it(tmp_path: Path) -> None:
     network = model()
     for weights in network.parameters():  # nothing is as it was made, so nothing may be made anew

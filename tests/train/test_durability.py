@@ -24,6 +24,8 @@ from kitae.train.prepared import prepare
 from kitae.train.trainer import KitaeTrainer
 from kitae.workflows.rows import gather_rows
 
+pytestmark = pytest.mark.slow(5)
+
 POINTS = int(os.environ.get("KITAE_KILLS", "2"))  # at which each method is killed
 RECIPE = """\
 name: small

@@ -26,6 +26,8 @@ from kitae.workflows import check_recipe
 from kitae.workflows.rows import gather_rows
 from kitae.workflows.tokenizer import train_tokenizer
 
+pytestmark = pytest.mark.slow(6)
+
 RECIPE = """\
 name: small
 model: {source: new, new: {arch: newllm, tokenizer: tokenizer, hidden_size: 16}}

@@ -143,6 +143,7 @@ def spoken(codec: ChatCodec, seed: int) -> list[Encoded]:
     return found
 
 
+@pytest.mark.slow(9)
 @pytest.mark.skipif(not computes_in_bf16("auto"), reason="only where bf16 is what training uses; elsewhere it takes minutes")
 def test_rounding_alone_keeps_no_row_out_of_a_strip(starter: Path, codec: ChatCodec, monkeypatch: pytest.MonkeyPatch) -> None:
     """A real model in half precision, whose attention rounds in other places than the usual one does."""
