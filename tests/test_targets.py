@@ -21,7 +21,7 @@ from kitae.generate.scheduler import Scheduler
 from kitae.models import Target, open_codec
 from kitae.recipe import load_recipe, recipe_yaml
 from kitae.runs import Run, create_run
-from kitae.targets import base_target, resolve, run_named, trained_target
+from kitae.targets import Address, address_named, base_target, resolve, run_named, trained_target
 from kitae.verify.run import RunVerifier
 from kitae.workflows.evaluation import evaluate
 from tests.conftest import Tiny
@@ -139,3 +139,11 @@ def test_what_names_stand_for(model: Path, run: Run, tmp_path: Path) -> None:
     with pytest.raises(InputError) as told:
         resolve(run.id)
     assert told.value.kind == "run-untrained"
+
+
+def test_an_address_names_its_model() -> None:
+    assert address_named("http://localhost:1/v1#some/model") == Address("http://localhost:1/v1", "some/model")
+    assert address_named("owner/model") is None and address_named("file.gguf") is None
+    with pytest.raises(InputError) as told:
+        address_named("http://localhost:1/v1")
+    assert (told.value.kind, told.value.where) == ("endpoint-model", "http://localhost:1/v1")

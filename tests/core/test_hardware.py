@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,6 +13,7 @@ from transformers import AutoModelForCausalLM
 import kitae.core.hardware
 from kitae.core.errors import InputError, KitaeError
 from kitae.core.hardware import computes_in_bf16, ran_out_of_memory
+from kitae.core.libraries import quiet_libraries
 from kitae.generate.open import device_for
 from kitae.models import open_model, peek
 
@@ -78,3 +80,14 @@ def test_a_model_that_a_gpu_has_no_room_for_answers_on_the_cpu(
             torch, "cuda", SimpleNamespace(is_available=lambda there=there: there, mem_get_info=lambda free=free: (free, 0))
         )
         assert device_for(starter, dtype) == wanted
+
+
+def test_threads_are_patient_before_libraries_are_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+        monkeypatch.setenv(name, "")  # which is put back
+        monkeypatch.delenv(name)
+    quiet_libraries()
+    assert os.environ["GOMP_SPINCOUNT"] == "1000"
+    monkeypatch.setenv("GOMP_SPINCOUNT", "7")
+    quiet_libraries()
+    assert os.environ["GOMP_SPINCOUNT"] == "7"

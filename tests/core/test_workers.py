@@ -130,3 +130,11 @@ def test_how_far_it_is_can_be_seen_from_outside(monkeypatch: pytest.MonkeyPatch,
     assert re.search(r"stepping [234]/5 0:0[0-3]", said), said
     run_fresh(worker_tasks.takes_steps, "0.01", label="working")
     assert "stepping" not in capsys.readouterr().err
+
+
+def test_threads_of_fresh_processes_are_patient_unless_somebody_wants_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+        monkeypatch.delenv(name, raising=False)
+    assert run_fresh(worker_tasks.prints_variable, "GOMP_SPINCOUNT")[1] == "1000\n"
+    monkeypatch.setenv("OMP_WAIT_POLICY", "active")
+    assert run_fresh(worker_tasks.prints_variable, "GOMP_SPINCOUNT")[1] == "None\n"

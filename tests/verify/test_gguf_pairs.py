@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from itertools import pairwise
 from pathlib import Path
-from typing import get_args
+from types import SimpleNamespace
+from typing import Any, get_args
 
 import pytest
 
+from kitae.chat import RAW
 from kitae.core.quants import FILE_TYPES, QUANTS, Quant, larger_than
 from kitae.ship import to_gguf
+from kitae.verify import gguf
 from kitae.workflows import export
 
 from ..journeys.breaking import rewrite_gguf
@@ -66,3 +69,11 @@ def test_one_table_of_types() -> None:
     for larger, smaller in pairwise(FILE_TYPES):
         assert larger.bits >= smaller.bits and larger.usual_kld <= smaller.usual_kld
     assert len({type.number for type in FILE_TYPES}) == len(FILE_TYPES)
+
+
+@pytest.mark.parametrize(("template", "verdict"), [(None, "warn"), (RAW, "pass")])
+def test_who_writes_the_bos(template: str | None, verdict: str) -> None:
+    """Without a template it is Kitae that begins with one, and nobody else will."""
+    job = SimpleNamespace(target=SimpleNamespace(template=template))
+    seen: Any = SimpleNamespace(facts={"bos": 1, "adds_bos": True}, chat_ids=[[1, 5, 6]], job=job)
+    assert gguf.bos(seen).verdict == verdict

@@ -19,7 +19,7 @@ from .probes import (
     probe_answers as probe_answers,
     probe_texts as probe_texts,
 )
-from .registry import GATES as GATES, gates_of as gates_of
+from .registry import gates_of as gates_of
 from .rights import (
     claims_of as claims_of,
     licence_gate as licence_gate,
