@@ -8,7 +8,7 @@ from tests.conftest import Tiny
 
 from kitae.chat import Message
 from kitae.generate import Settings, complete, open_engine
-from kitae.generate.engine import Engine
+from kitae.generate.engine import Engine, Part
 from kitae.generate.prefix import common_prefix
 from kitae.models import Target, starter_file
 
@@ -35,9 +35,11 @@ def test_first_and_second_tokens_have_the_probabilities_that_they_have_alone(eng
     asked = prompts(engine)
     decoder = engine.open(3, 100)
     try:
-        first = decoder.add(dict(enumerate(asked))).copy()
+        for number, prompt in enumerate(asked):
+            decoder.begin(number, prompt)
+        first = decoder.read([Part(number, prompt) for number, prompt in enumerate(asked)]).copy()
         tokens = first.argmax(1).tolist()
-        second = decoder.feed(dict(enumerate(tokens))).copy()
+        second = decoder.read([Part(number, [token]) for number, token in enumerate(tokens)]).copy()
     finally:
         decoder.close()
     for number, (prompt, token) in enumerate(zip(asked, tokens, strict=True)):

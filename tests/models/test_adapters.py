@@ -16,6 +16,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from kitae.chat import Message
 from kitae.core.errors import InputError
 from kitae.generate import Settings, complete, open_engine
+from kitae.generate.engine import Part
 from kitae.models import (
     Target,
     add_lora,
@@ -57,11 +58,14 @@ def test_an_engine_says_what_peft_says(model: Path, tmp_path: Path, kind: str) -
     np.testing.assert_allclose(engine.logits(ids, 2), expected[2:-1], atol=1e-4)
     assert np.abs(plain.logits(ids, 2) - expected[2:-1]).max() > 0.01
     decoder = engine.open(4, 20)
-    found = decoder.add({7: ids, 8: ids[:3], 9: ids[:4]})
+    texts = {7: ids, 8: ids[:3], 9: ids[:4]}
+    for number, text in texts.items():
+        assert decoder.begin(number, text) == 0
+    found = decoder.read([Part(number, text) for number, text in texts.items()])
     np.testing.assert_allclose(found, [expected[5], expected[2], expected[3]], atol=1e-4)
-    np.testing.assert_allclose(decoder.feed({7: 1, 8: ids[3], 9: ids[4]})[1:], [expected[3], expected[4]], atol=1e-4)
+    np.testing.assert_allclose(decoder.read([Part(7, [1]), Part(8, [ids[3]]), Part(9, [ids[4]])])[1:], [expected[3], expected[4]], atol=1e-4)
     decoder.drop([7, 8])
-    np.testing.assert_allclose(decoder.feed({9: ids[5]}), [expected[5]], atol=1e-4)
+    np.testing.assert_allclose(decoder.read([Part(9, [ids[5]])]), [expected[5]], atol=1e-4)
     assert engine.context == plain.context - 6
     prompts = [engine.codec.prompt([Message("user", text)]) for text in ("one", "a longer one")]
     together = complete(engine, prompts, Settings(max_tokens=5))

@@ -2,24 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Collection, Sequence
+from typing import NamedTuple, Protocol
 
 from kitae.chat import ChatCodec
 from kitae.generate.sampling import Logits
 
 
+class Part(NamedTuple):
+    """What a sequence reads next, behind all that it has read."""
+
+    sequence: int
+    tokens: Sequence[int]
+    wanted: int = 1  # of so many of the last ones: what follows them. None is wanted before a prompt has been read to its end.
+
+
 class Decoder(Protocol):
-    """Sequences that are decoded together. They are named by whoever adds them, and come and go while the others go on."""
+    """Sequences that are decoded together. They are named by whoever begins them, and come and go while the others go on."""
 
     joins: bool  # whether those that come later are decoded together with the others, and not beside them
+    shares: bool  # whether what a sequence has read can be cut, and taken over by others that begin alike
+    chunk: int  # tokens of prompts that are best read in one go
 
-    def add(self, prompts: Mapping[int, Sequence[int]]) -> Logits:
-        """Reads the prompts of new sequences. What follows each is in one row of the result, in their order."""
+    def begin(self, sequence: int, prompt: Sequence[int], owner: str = "") -> int:
+        """A new sequence. How many tokens of its prompt are known from another sequence of the same owner, that is there or was,
+        and need not be read; never all of them. Tokens are compared, so nothing is taken for what it is not."""
         ...
 
-    def feed(self, tokens: Mapping[int, int]) -> Logits:
-        """The token chosen for each sequence; what follows it, in their order."""
+    def read(self, parts: Sequence[Part]) -> Logits:
+        """What follows the tokens that were wanted, in their order. The rows may be overwritten by the next call. Every sequence
+        whose prompt has been read is part of every call."""
+        ...
+
+    def cut(self, sequence: int, length: int) -> None:
+        """Forgets all but the first tokens; only where `shares`."""
         ...
 
     def fork(self, sequence: int, to: int) -> None:

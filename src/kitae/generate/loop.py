@@ -9,7 +9,7 @@ import numpy as np
 from kitae.core.errors import ContextFull
 from kitae.generate.engine import Engine
 from kitae.generate.scheduler import Scheduler
-from kitae.generate.settings import Chunk, Completion, Settings
+from kitae.generate.settings import Chunk, Completion, Settings, TokenLogprob
 
 
 def stream(engine: Engine, prompts: Sequence[Sequence[int]], settings: Settings) -> Iterator[Chunk]:
@@ -41,14 +41,16 @@ def complete(
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))  # those of like length lie best together
     texts = [""] * len(prompts)
     tokens: list[list[int]] = [[] for _ in prompts]
+    logprobs: list[list[TokenLogprob]] = [[] for _ in prompts]
     answers: dict[int, Completion] = {}
     behind = 0
     for chunk in stream(engine, [prompts[i] for i in order], settings):
         index = order[chunk.row]
         texts[index] += chunk.text
         tokens[index] += chunk.tokens
+        logprobs[index] += chunk.logprobs
         if chunk.finish is not None:
-            answers[index] = Completion(texts[index], tuple(tokens[index]), chunk.finish)
+            answers[index] = Completion(texts[index], tuple(tokens[index]), chunk.finish, tuple(logprobs[index]))
         behind += len(chunk.tokens) if chunk.finish is None else settings.max_tokens - len(tokens[index]) + 1
         on_progress(len(answers), behind / (len(prompts) * settings.max_tokens))
     return [answers[i] for i in range(len(prompts))]

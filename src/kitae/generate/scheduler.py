@@ -2,150 +2,231 @@
 
 from __future__ import annotations
 
-import copy
-import math
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 
 import numpy as np
 
 from kitae.core.errors import ContextFull
-from kitae.generate.engine import Engine
+from kitae.generate.engine import Engine, Part
 from kitae.generate.pieces import token_bytes
-from kitae.generate.repetition import Circles
-from kitae.generate.sampling import Wish, choose_all
-from kitae.generate.settings import Chunk, Finish, Settings
-from kitae.generate.stops import TextStream
+from kitae.generate.prefix import same_beginning
+from kitae.generate.queue import Queue
+from kitae.generate.running import Running
+from kitae.generate.sampling import choose_all
+from kitae.generate.settings import Chunk, Settings
+from kitae.generate.speculation import Speculation
 
-
-@dataclass
-class Running:
-    """A sequence: what was asked, what came of it so far."""
-
-    number: int
-    history: list[int]
-    settings: Settings
-    random: np.random.Generator
-    left: int  # tokens that it may still get
-    asked: int  # tokens of the prompt
-    text: TextStream = field(init=False)
-    said: str = ""  # the text so far, if somebody wants to see it
-    circles: Circles | None = None
-    until: float = math.inf  # by the clock
-
-    def __post_init__(self) -> None:
-        self.text = TextStream(self.settings.stop)
-        self.circles = Circles() if self.settings.stop_repeating else None
-        if self.settings.max_seconds is not None:
-            self.until = time.monotonic() + self.settings.max_seconds
-
-    def why_end(self, token: int, text: str) -> Finish | None:
-        """After a token that is no stop, and the text that it made certain."""
-        if self.text.stopped:
-            return "stop"
-        if self.circles is not None and self.circles.goes_on(token):
-            return "repetition"
-        if self.settings.stop_when is not None:
-            self.said += text
-            if self.settings.stop_when(self.said):
-                return "callable"
-        if not self.left:
-            return "length"
-        return "time" if time.monotonic() >= self.until else None
+_WORTH_WAITING = 16  # tokens that another sequence is about to read, too
+_BESIDE = 4  # while others answer, prompts are read in pieces of this part of what is read best at a time
 
 
 class Scheduler:
-    def __init__(self, engine: Engine, length: int | None = None, sequences: int | None = None) -> None:
+    def __init__(
+        self, engine: Engine, length: int | None = None, sequences: int | None = None, speculation: Speculation | None = None
+    ) -> None:
         """`length`: tokens that a sequence may have, with its prompt. `sequences`: how many are decoded at a time; others
         wait for their turn."""
         self._engine = engine
-        self._length = min(length or engine.context, engine.context)
-        self._places = min(sequences or engine.width, engine.width)
-        self._decoder = engine.open(self._places, self._length)
+        self.length = min(length or engine.context, engine.context)
+        self.places = min(sequences or engine.width, engine.width)
+        self._decoder = engine.open(self.places, self.length)
+        self._speculation = speculation if self._decoder.shares else None  # what was guessed wrongly has to be cut out
         self._piece: Callable[[int], bytes] = token_bytes(engine.codec.vocabulary)
-        self._queue: deque[Running] = deque()
+        self._queue = Queue()
         self._running: dict[int, Running] = {}
-        self._fed: dict[int, int] = {}  # what was chosen last, and has to be read before more can be
         self._next = 0
+        self.known = 0  # tokens of prompts that were known from others
 
-    def add(self, prompt: Sequence[int], settings: Settings, random: np.random.Generator | None = None) -> int:
-        """A new sequence's number. It begins with the next step, or when there is a place for it."""
-        left = min(settings.max_tokens, self._length - len(prompt))
+    def add(
+        self, prompt: Sequence[int], settings: Settings, random: np.random.Generator | None = None, owner: str = ""
+    ) -> int:
+        """A new sequence's number. It begins with the next step, or when there is a place for it. What one owner's sequences
+        have read is never taken over by another's, and owners take turns."""
+        left = min(settings.max_tokens, self.length - len(prompt))
         if left <= 0:
-            raise ContextFull("context-full", tokens=len(prompt), limit=self._length)
+            raise ContextFull("context-full", tokens=len(prompt), limit=self.length)
+        if settings.ignore_stops:
+            settings = replace(settings, bans=(*settings.bans, *self._engine.stop_tokens))
+        matcher = None if settings.constraint is None else self._engine.grammars.begin(settings.constraint)
         number, self._next = self._next, self._next + 1
-        self._queue.append(
-            Running(number, list(prompt), settings, random or np.random.default_rng(settings.seed), left, len(prompt))
-        )
+        random = random or np.random.default_rng(settings.seed)
+        self._queue.add(Running(number, list(prompt), settings, random, left, len(prompt), owner, matcher))
         return number
 
     @property
     def busy(self) -> bool:
         return bool(self._queue or self._running)
 
+    @property
+    def waiting(self) -> int:
+        return len(self._queue)
+
+    @property
+    def running(self) -> int:
+        return len(self._running)
+
     def step(self) -> list[Chunk]:
-        """One more token of each sequence that has a place."""
-        rows: list[tuple[Running, np.ndarray[tuple[int], np.dtype[np.float32]]]] = []
-        if self._fed:
-            rows += zip((self._running[number] for number in self._fed), self._decoder.feed(self._fed), strict=True)
-        new = self._admitted()
-        if new:
-            rows = [(sequence, row.copy()) for sequence, row in rows]  # where these lie, others are written now
-            rows += zip(new, self._decoder.add({sequence.number: sequence.history for sequence in new}), strict=True)
-        tokens = choose_all([row for _, row in rows], [Wish(s.settings, s.history, s.random, s.asked) for s, _ in rows])
-        chunks = [self._grown(sequence, token) for (sequence, _), token in zip(rows, tokens, strict=True)]
-        ended = [chunk.row for chunk in chunks if chunk.finish is not None]
-        self._fed = {chunk.row: chunk.tokens[-1] for chunk in chunks if chunk.finish is None}
-        self._leave(ended)
+        """One more token of each sequence that has a place; more, where some were guessed."""
+        chunks = self._late()
+        self._admit()
+        began = time.monotonic()
+        guesses = self._guesses()
+        parts = [*self._next_tokens(guesses), *self._next_prompts()]
+        if not parts:
+            return chunks
+        rows = self._decoder.read(parts)
+        for part in parts:
+            self._running[part.sequence].read += len(part.tokens)
+        places = iter(np.cumsum([0, *(part.wanted for part in parts)]).tolist())
+        live = [(self._running[part.sequence], place) for part, place in zip(parts, places, strict=False) if part.wanted]
+        right = 0
+        while live:
+            tokens = choose_all([rows[place] for _, place in live], [sequence.wish for sequence, _ in live])
+            grown = [self._grown(sequence, token, rows[place]) for (sequence, place), token in zip(live, tokens, strict=True)]
+            chunks += grown
+            live = [
+                (sequence, place + 1)
+                for (sequence, place), chunk in zip(live, grown, strict=True)
+                if chunk.finish is None and self._guessed(sequence, guesses, chunk.tokens[0])
+            ]
+            right += len(live)
+        self._cut(guesses)
+        if self._speculation is not None:
+            self._speculation.heard(time.monotonic() - began, len(parts), sum(map(len, guesses.values())), right)
+        self._leave([chunk.row for chunk in chunks if chunk.finish is not None])
         return chunks
 
     def drop(self, number: int) -> None:
         """Whoever asked is no longer there."""
         if number in self._running:
-            self._fed.pop(number, None)
             self._leave([number])
         else:
-            self._queue = deque(waiting for waiting in self._queue if waiting.number != number)
+            self._queue.drop(number)
 
     def fork(self, number: int) -> int:
         """A new sequence that has read and said what a running one has, and goes on by itself."""
-        if len(self._running) == self._places:
+        if len(self._running) == self.places:
             raise RuntimeError("all places are taken")
         first = self._running[number]
         to, self._next = self._next, self._next + 1
         self._decoder.fork(number, to)
-        again = Running(to, list(first.history), first.settings, first.random.spawn(1)[0], first.left, first.asked)
-        again.text, again.said, again.until = first.text.fork(), first.said, first.until
-        again.circles = copy.deepcopy(first.circles)
-        self._running[to] = again
-        self._fed[to] = self._fed[number]
+        self._running[to] = first.fork(to)
+        self._queue.come(first.owner)
         return to
 
     def close(self) -> None:
         self._decoder.close()
+        if self._speculation is not None:
+            self._speculation.close()
 
-    def _admitted(self) -> list[Running]:
-        free = self._places - len(self._running) if self._decoder.joins or not self._running else 0
-        new = [self._queue.popleft() for _ in range(min(free, len(self._queue)))]
-        self._running |= {sequence.number: sequence for sequence in new}
-        return new
+    def _late(self) -> list[Chunk]:
+        """Those whose time was up before they had a turn, or while their prompts were read."""
+        now = time.monotonic()
+        late = [sequence for sequence in [*self._queue, *self._running.values()] if sequence.until <= now]
+        late = [sequence for sequence in late if not sequence.answering]
+        for sequence in late:
+            self.drop(sequence.number)
+        return [Chunk(sequence.number, "", (), "time") for sequence in late]
+
+    def _admit(self) -> None:
+        free = self.places - len(self._running) if self._decoder.joins or not self._running else 0
+        passed: list[Running] = []
+        while free and (sequence := self._queue.next()) is not None:
+            if self._is_being_read(sequence):
+                passed.append(sequence)  # of what it begins with, the next step knows more
+                continue
+            sequence.read = self._decoder.begin(sequence.number, sequence.history, sequence.owner)
+            self.known += sequence.read
+            self._running[sequence.number] = sequence
+            self._queue.charge(sequence.owner, sequence.asked - sequence.read)
+            free -= 1
+        for sequence in passed:
+            self._queue.put_back(sequence)
+
+    def _is_being_read(self, newcomer: Running) -> bool:
+        if not self._decoder.shares:
+            return False
+        beginning = newcomer.history[:-1]
+        return any(
+            same_beginning(other.history, beginning) - other.read >= _WORTH_WAITING
+            for other in self._running.values()
+            if not other.answering and other.owner == newcomer.owner
+        )
+
+    def _guesses(self) -> dict[int, list[int]]:
+        if self._speculation is None or not self._speculation.pays:
+            return {}
+        answering = [sequence for sequence in self._running.values() if sequence.answering and sequence.settings.speculate]
+        found = {}
+        for sequence in answering:
+            guessed = self._speculation.guess(sequence.number, sequence.history, sequence.left - 1)
+            if sequence.matcher is not None and guessed:
+                guessed = guessed[: sequence.matcher.accepts(guessed)]
+            if guessed:
+                found[sequence.number] = guessed
+        return found
+
+    def _next_tokens(self, guesses: dict[int, list[int]]) -> list[Part]:
+        answering = [sequence for sequence in self._running.values() if sequence.answering]
+        guessed = [guesses.get(sequence.number, []) for sequence in answering]
+        return [
+            Part(sequence.number, [sequence.history[-1], *more], 1 + len(more))
+            for sequence, more in zip(answering, guessed, strict=True)
+        ]
+
+    def _next_prompts(self) -> list[Part]:
+        """The one that came first always goes on; of the others those that need least, so that a short one needn't wait until
+        a long one has been read."""
+        reading = [sequence for sequence in self._running.values() if not sequence.answering]
+        if not reading:
+            return []
+        room = self._decoder.chunk // (_BESIDE if len(reading) < len(self._running) else 1)
+        first, *others = reading
+        counts = {first.number: min(first.unread, room // 2 if others else room)}
+        room -= counts[first.number]
+        for sequence in sorted(others, key=lambda sequence: sequence.unread):
+            if sequence.unread > room:
+                break
+            counts[sequence.number] = sequence.unread
+            room -= sequence.unread
+        counts[first.number] += min(room, first.unread - counts[first.number])
+        return [
+            Part(
+                number,
+                self._running[number].history[self._running[number].read :][:count],
+                1 if count == self._running[number].unread else 0,
+            )
+            for number, count in counts.items()
+        ]
+
+    def _grown(self, sequence: Running, token: int, logits: np.ndarray[tuple[int], np.dtype[np.float32]]) -> Chunk:
+        self._queue.charge(sequence.owner, 1)
+        stops = token in self._engine.stop_tokens or token in sequence.settings.stop_tokens
+        return sequence.grown(token, b"" if stops else self._piece(token), stops, logits)
+
+    @staticmethod
+    def _guessed(sequence: Running, guesses: dict[int, list[int]], token: int) -> bool:
+        """Whether the token that was chosen is the one that was guessed, so that what follows it is known already."""
+        guessed = guesses.get(sequence.number, [])
+        at = len(sequence.history) - 1 - (sequence.read - len(guessed))
+        return at < len(guessed) and guessed[at] == token
+
+    def _cut(self, guesses: dict[int, list[int]]) -> None:
+        """What was guessed and not said."""
+        for number in guesses:
+            sequence = self._running[number]
+            known = len(sequence.history) - 1  # the last one has not been read
+            if sequence.read > known:
+                self._decoder.cut(number, known)
+                sequence.read = known
 
     def _leave(self, numbers: Sequence[int]) -> None:
+        numbers = [number for number in numbers if number in self._running]
         if numbers:
             self._decoder.drop(numbers)
         for number in numbers:
-            del self._running[number]
-
-    def _grown(self, sequence: Running, token: int) -> Chunk:
-        if token in self._engine.stop_tokens or token in sequence.settings.stop_tokens:
-            return Chunk(sequence.number, sequence.text.flush(), (token,), "stop")
-        sequence.history.append(token)
-        sequence.left -= 1
-        text = sequence.text.feed(self._piece(token))
-        why = sequence.why_end(token, text)
-        if why is not None and why != "stop":
-            text += sequence.text.flush()  # in which a stop string may turn up
-            why = "stop" if sequence.text.stopped else why
-        return Chunk(sequence.number, text, (token,), why)
+            self._queue.leave(self._running.pop(number).owner)
+            if self._speculation is not None:
+                self._speculation.drop(number)

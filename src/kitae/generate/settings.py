@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from kitae.generate.constraints import Constraint
 
 # stop: a stop token or string · length: max_tokens or the context ran out · repetition, time, callable: see Settings
 Finish = Literal["stop", "length", "repetition", "time", "callable"]
@@ -32,11 +35,28 @@ class Settings:
     stop_repeating: bool = False  # end an answer that goes round in circles
     max_seconds: float | None = None  # from when it is asked, waiting included
     stop_when: Callable[[str], bool] | None = None  # asked with the text so far, after each token
+    ignore_stops: bool = False  # the model's own stop tokens are never chosen, so an answer has all of max_tokens
+    constraint: Constraint | None = None  # what the answer has to be
+    logprobs: int | None = None  # how many of the likeliest tokens are told of each, as the model itself sees them
+    n: int = 1  # answers to one prompt
+    best_of: int | None = None  # so many are written, of which the n likeliest count
+    beams: int = 1  # more: the likeliest answers are searched for, instead of chosen token by token
+    length_penalty: float = 1.0  # of a beam: its logprob is divided by its length to this power
+    priority: int = 0  # higher: its turn comes sooner
+    speculate: bool = True  # guesses of what comes next may be checked several at a time, where the engine is given a guesser
 
     @property
     def filters(self) -> bool:
         """Whether any token is left out."""
         return self.top_k > 0 or self.typical_p < 1.0 or self.top_p < 1.0 or self.min_p > 0.0
+
+
+class TokenLogprob(NamedTuple):
+    """As the model itself sees it, before settings change anything."""
+
+    token: int
+    logprob: float
+    top: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -47,6 +67,7 @@ class Chunk:
     text: str
     tokens: tuple[int, ...] = ()
     finish: Finish | None = None
+    logprobs: tuple[TokenLogprob, ...] = ()  # of its tokens, where they were asked for
 
 
 @dataclass(frozen=True)
@@ -54,3 +75,4 @@ class Completion:
     text: str
     tokens: tuple[int, ...]
     finish: Finish
+    logprobs: tuple[TokenLogprob, ...] = ()

@@ -101,6 +101,8 @@ _FUNCTIONS: dict[str, tuple[Any, Sequence[Any]]] = {
     "llama_model_meta_val_str": (_I, (_P, _S, _S, c.c_size_t)),
     "llama_model_n_params": (_U, (_P,)),
     "llama_model_n_ctx_train": (_I, (_P,)),
+    "llama_model_is_recurrent": (_B, (_P,)),
+    "llama_model_is_hybrid": (_B, (_P,)),
     "llama_vocab_n_tokens": (_I, (_P,)),
     "llama_vocab_bos": (_I, (_P,)),
     "llama_vocab_eos": (_I, (_P,)),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ import psutil
 from kitae.chat import ChatCodec, ChatTemplate, template_text
 from kitae.core.errors import InputError, KitaeError
 from kitae.core.hardware import free_memory
-from kitae.generate.prefix import common_prefix
+from kitae.generate.engine import Part
+from kitae.generate.prefix import common_prefix, same_beginning
 from kitae.generate.sampling import Logits
 from kitae.models import LlamaModel, library
 
@@ -77,73 +79,70 @@ class LlamaEngine:
         self._model.close()
 
 
+@dataclass
+class _Slot:
+    """Cells of one sequence after another. What the last one has read stays until somebody else needs the place."""
+
+    tokens: list[int] = field(default_factory=list)
+    owner: str = ""
+
+
 class LlamaDecoder:
     """Each sequence has a slot, with cells of its own."""
 
     joins = True
+    chunk = _BATCH
 
     def __init__(self, lib: Any, model: LlamaModel, sequences: int, length: int) -> None:
         self._context = _Context(lib, model, sequences, length)
-        self._free = list(range(sequences - 1, -1, -1))
-        self._slots: dict[int, int] = {}
-        self._read: dict[int, list[int]] = {}  # by slot: its tokens
+        self.shares = self._context.cuts
+        self._slots = [_Slot() for _ in range(sequences)]
+        self._free = list(range(sequences))  # whose sequence ended longest ago comes first
+        self._taken: dict[int, int] = {}  # by sequence: its slot
 
-    def add(self, prompts: Mapping[int, Sequence[int]]) -> Logits:
-        """What new prompts begin with is read once for all of them, or not at all if a sequence that is there has read it."""
-        texts = list(prompts.values())
-        shared = common_prefix(texts) if len(texts) > 1 else 0
-        first = self._free[-1]
-        known = self._take_over(first, texts[0][: shared if len(texts) > 1 else len(texts[0]) - 1])
-        self._context.decode_all([(texts[0][at], first, at, False) for at in range(known, shared)])
-        begun = max(shared, known)
+    def begin(self, sequence: int, prompt: Sequence[int], owner: str = "") -> int:
+        prompt = list(prompt[:-1])
+        shared = [same_beginning(slot.tokens, prompt) if slot.owner == owner and self.shares else 0 for slot in self._slots]
+        best = max(range(len(shared)), key=shared.__getitem__)
+        known = shared[best] if shared[best] >= _WORTH_COPYING else 0
+        # A slot that has much besides is left as it is: whoever said that may go on with it.
+        mostly = best in self._free and 2 * known >= len(self._slots[best].tokens)
+        number = best if known and mostly else self._free[0]
+        self._free.remove(number)
+        if known and number != best:
+            self._context.copy(best, number)
+        self._context.forget(number, known)
+        self._slots[number] = _Slot(prompt[:known], owner)
+        self._taken[sequence] = number
+        return known
+
+    def read(self, parts: Sequence[Part]) -> Logits:
         entries = []
-        for sequence, text in prompts.items():
-            slot = self._free.pop()
-            if slot != first:
-                self._context.copy(first, slot)
-            self._slots[sequence], self._read[slot] = slot, list(text)
-            entries += [(text[at], slot, at, at == len(text) - 1) for at in range(begun, len(text))]
-        return self._context.decode_all(entries)
+        for part in parts:
+            number = self._taken[part.sequence]
+            tokens = self._slots[number].tokens
+            first_wanted = len(part.tokens) - part.wanted
+            entries += [(token, number, len(tokens) + i, i >= first_wanted) for i, token in enumerate(part.tokens)]
+            tokens += part.tokens
+        return self._context.decode(entries) if len(entries) <= _BATCH else self._context.decode_all(entries)
 
-    def _take_over(self, slot: int, beginning: Sequence[int]) -> int:
-        """How many of these tokens a slot has now, without reading them."""
-        shared = {other: _same(tokens, beginning) for other, tokens in self._read.items()}
-        best = max(shared, key=shared.__getitem__, default=slot)
-        if shared.get(best, 0) < _WORTH_COPYING:
-            return 0
-        self._context.copy(best, slot)
-        if self._context.forget(slot, shared[best]):
-            return shared[best]
-        self._context.forget(slot)  # a model that carries a state can only begin again
-        return 0
-
-    def feed(self, tokens: Mapping[int, int]) -> Logits:
-        entries = []
-        for sequence, token in tokens.items():
-            read = self._read[self._slots[sequence]]
-            entries.append((token, self._slots[sequence], len(read), True))
-            read.append(token)
-        return self._context.decode(entries)
+    def cut(self, sequence: int, length: int) -> None:
+        number = self._taken[sequence]
+        self._context.forget(number, length)
+        del self._slots[number].tokens[length:]
 
     def fork(self, sequence: int, to: int) -> None:
-        slot, other = self._free.pop(), self._slots[sequence]
-        self._context.copy(other, slot)
-        self._slots[to], self._read[slot] = slot, list(self._read[other])
+        number, other = self._free.pop(0), self._taken[sequence]
+        self._context.forget(number)
+        self._context.copy(other, number)
+        self._slots[number] = replace(self._slots[other], tokens=list(self._slots[other].tokens))
+        self._taken[to] = number
 
     def drop(self, sequences: Collection[int]) -> None:
-        for sequence in sequences:
-            slot = self._slots.pop(sequence)
-            del self._read[slot]
-            self._context.forget(slot)
-            self._free.append(slot)
+        self._free += [self._taken.pop(sequence) for sequence in sequences]
 
     def close(self) -> None:
         self._context.close()
-
-
-def _same(one: Sequence[int], other: Sequence[int]) -> int:
-    length = min(len(one), len(other))
-    return next((i for i in range(length) if one[i] != other[i]), length)
 
 
 class _Context:
@@ -162,23 +161,24 @@ class _Context:
         self._handle = self._lib.llama_init_from_model(model.handle, params)
         if not self._handle:
             raise KitaeError("llama-context", where=str(model.path), why=f"n_ctx={params.n_ctx}")
+        self.cuts = not (lib.llama_model_is_recurrent(model.handle) or lib.llama_model_is_hybrid(model.handle))
         self._vocab = model.vocabulary.size
-        self._batch = self._lib.llama_batch_init(_BATCH, 0, 1)
+        batch = self._batch = self._lib.llama_batch_init(_BATCH, 0, 1)
+        of_all = (batch.token, batch.pos, batch.logits, batch.n_seq_id)
+        self._tokens, self._places, self._wanted, counts = (np.ctypeslib.as_array(array, (_BATCH,)) for array in of_all)
+        counts[:] = 1
 
     def decode(self, entries: Sequence[tuple[int, int, int, bool]]) -> Logits:
         """Feeds (token, sequence, position, wants logits); the logits that were wanted, in order, until the next call."""
-        batch = self._batch
-        batch.n_tokens = len(entries)
-        for i, (token, sequence, position, wanted) in enumerate(entries):
-            batch.token[i] = token
-            batch.pos[i] = position
-            batch.n_seq_id[i] = 1
-            batch.seq_id[i][0] = sequence
-            batch.logits[i] = wanted
-        status = self._lib.llama_decode(self._handle, batch)
+        count = self._batch.n_tokens = len(entries)
+        tokens, sequences, places, wanted = zip(*entries, strict=True)
+        self._tokens[:count], self._places[:count], self._wanted[:count] = tokens, places, wanted
+        for ids, sequence in zip(self._batch.seq_id[:count], sequences, strict=True):
+            ids[0] = sequence
+        status = self._lib.llama_decode(self._handle, self._batch)
         if status != 0:
             raise KitaeError("llama-decode", why=f"llama_decode: {status}")
-        wanted_rows = sum(entry[3] for entry in entries)
+        wanted_rows = sum(wanted)
         if not wanted_rows:
             return np.empty((0, self._vocab), np.float32)
         return np.ctypeslib.as_array(self._lib.llama_get_logits(self._handle), (wanted_rows, self._vocab))

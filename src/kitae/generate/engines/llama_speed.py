@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from kitae.generate.engine import Part
 from kitae.generate.engines.llama_engine import LlamaDecoder, LlamaEngine
 from kitae.generate.sampling import Logits
 
@@ -35,7 +36,7 @@ def _write(engine: LlamaEngine, count: int) -> float:
 
     def steps(found: Logits = logits) -> None:
         for _ in range(_STEPS):
-            found = decoder.feed(dict(enumerate(found.argmax(1).tolist())))
+            found = decoder.read([Part(number, [token]) for number, token in enumerate(found.argmax(1).tolist())])
 
     try:
         return _speed(count * _STEPS, steps)
@@ -45,7 +46,10 @@ def _write(engine: LlamaEngine, count: int) -> float:
 
 def _begun(engine: LlamaEngine, count: int) -> tuple[LlamaDecoder, Logits]:
     decoder = engine.open(count, _PROMPT + _STEPS)
-    return decoder, decoder.add(dict(enumerate(_prompts(count))))
+    prompts = _prompts(count)
+    for number, prompt in enumerate(prompts):
+        decoder.begin(number, prompt)
+    return decoder, decoder.read([Part(number, prompt) for number, prompt in enumerate(prompts)])
 
 
 def _speed(tokens: int, work: Callable[[], None]) -> float:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import sys
+from collections import deque
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,11 +14,16 @@ import torch
 from transformers import DynamicCache
 
 from kitae.chat import ChatCodec
-from kitae.generate.prefix import common_prefix
+from kitae.generate.engine import Part
+from kitae.generate.prefix import common_prefix, same_beginning
 from kitae.generate.sampling import Logits
 
 if TYPE_CHECKING:
     from transformers import Cache, PreTrainedModel
+
+_CHUNK = 4096  # tokens of prompts at a time
+_WORTH_COPYING = 16  # tokens that need not be read again
+_MOST_KEPT = 8  # sequences that ended
 
 
 class TorchEngine:
@@ -61,35 +69,89 @@ class TorchEngine:
         del self.model
 
 
+@dataclass
+class _Kept:
+    """What a sequence had read when it ended."""
+
+    tokens: list[int]
+    owner: str
+    cache: Cache
+
+
 class TorchDecoder:
-    """Sequences that were added together are one batch, and so are all whose keys and values can lie side by side."""
+    """All whose keys and values can lie side by side are one batch. A prompt is read beside it, and joins when it has been."""
 
     def __init__(self, model: PreTrainedModel, soft_prompt: Cache | None) -> None:
         self._model, self._soft_prompt = model, soft_prompt
-        self.joins = _attends(model, _copy(soft_prompt, model))
+        empty = _copy(soft_prompt, model)
+        self.shares = _attends(model, empty)
+        self.joins = self.shares or all(hasattr(layer, "join") for layer in empty.layers)  # New-LLM's states
+        self.chunk = _CHUNK if self.joins else sys.maxsize  # left padding of later chunks would be no padding to a window
         self._batches: list[_Batch] = []
+        self._unread: dict[int, _Batch] = {}  # whose prompts have been read in part
+        self._tokens: dict[int, list[int]] = {}
+        self._owners: dict[int, str] = {}
+        self._kept: deque[_Kept] = deque(maxlen=_MOST_KEPT)
 
-    def add(self, prompts: Mapping[int, Sequence[int]]) -> Logits:
-        batch, logits = _Batch.of(self._model, prompts, self._soft_prompt)
-        if self._batches and self.joins:
-            self._batches[0].join(batch)
+    def begin(self, sequence: int, prompt: Sequence[int], owner: str = "") -> int:
+        prompt = list(prompt[:-1])
+        self._tokens[sequence], self._owners[sequence] = [], owner
+        if not self.shares:
+            return 0
+        shared: dict[tuple[str, int], int] = {}
+        for other, tokens in self._tokens.items():
+            if self._owners[other] == owner:
+                shared["running", other] = same_beginning(tokens, prompt)
+        for place, kept in enumerate(self._kept):
+            if kept.owner == owner:
+                shared["kept", place] = same_beginning(kept.tokens, prompt)
+        (kind, which), known = max(shared.items(), key=lambda item: item[1])
+        if known < _WORTH_COPYING:  # among them the sequence itself, which has read nothing
+            return 0
+        length = known + _length(self._soft_prompt)
+        if kind == "kept":
+            cache = _first(self._model, self._kept[which].cache, 0, torch.arange(length))
         else:
-            self._batches.append(batch)
-        return logits
+            cache = self._batch_of(which).taken(which, length)
+        self._unread[sequence] = _Batch(self._model, [sequence], cache)
+        self._tokens[sequence] = prompt[:known]
+        return known
 
-    def feed(self, tokens: Mapping[int, int]) -> Logits:
+    def read(self, parts: Sequence[Part]) -> Logits:
+        texts = {part.sequence: part.tokens for part in parts}
+        for part in parts:
+            self._tokens[part.sequence] += part.tokens
+            if not part.wanted:
+                batch = self._unread.get(part.sequence) or self._empty([part.sequence])
+                batch.read([texts.pop(part.sequence)])
+                self._unread[part.sequence] = batch
+        wanted = max((part.wanted for part in parts), default=0)
         found: dict[int, Logits] = {}
         for batch in self._batches:
-            found |= zip(batch.sequences, batch.feed([tokens[sequence] for sequence in batch.sequences]), strict=True)
-        return np.stack([found[sequence] for sequence in tokens])
+            found |= _rows(batch, texts, wanted)
+        for batch in self._gathered([sequence for sequence in texts if sequence not in found]):
+            found |= _rows(batch, texts, wanted)
+            self._join(batch)
+        rows = [found[part.sequence][-part.wanted :] for part in parts if part.wanted]
+        return np.concatenate(rows) if rows else np.empty((0, self._model.config.get_text_config().vocab_size), np.float32)
+
+    def cut(self, sequence: int, length: int) -> None:
+        self._batch_of(sequence).cut(sequence, len(self._tokens[sequence]) - length)
+        del self._tokens[sequence][length:]
 
     def fork(self, sequence: int, to: int) -> None:
-        batch = next(batch for batch in self._batches if sequence in batch.sequences)
-        rows = [*range(len(batch.sequences)), batch.sequences.index(sequence)]
-        batch.keep(rows)
+        batch = self._batch_of(sequence)
+        batch.keep([*range(len(batch.sequences)), batch.sequences.index(sequence)])
         batch.sequences[-1] = to
+        self._tokens[to], self._owners[to] = list(self._tokens[sequence]), self._owners[sequence]
 
     def drop(self, sequences: Collection[int]) -> None:
+        for sequence in sequences:
+            tokens, owner = self._tokens.pop(sequence), self._owners.pop(sequence)
+            if self.shares and len(tokens) >= _WORTH_COPYING:
+                length = len(tokens) + _length(self._soft_prompt)
+                self._kept.append(_Kept(tokens, owner, self._batch_of(sequence).taken(sequence, length)))
+            self._unread.pop(sequence, None)
         for batch in self._batches:
             left = [row for row, sequence in enumerate(batch.sequences) if sequence not in sequences]
             if left and len(left) < len(batch.sequences):
@@ -99,42 +161,74 @@ class TorchDecoder:
         self._batches = [batch for batch in self._batches if batch.sequences]
 
     def close(self) -> None:
-        self._batches = []
+        self._batches, self._unread = [], {}
+        self._kept.clear()
+
+    def _empty(self, sequences: list[int]) -> _Batch:
+        cache = _copy(self._soft_prompt, self._model)
+        if self._soft_prompt is not None and len(sequences) > 1:
+            cache.batch_repeat_interleave(len(sequences))
+        return _Batch(self._model, sequences, cache)
+
+    def _gathered(self, new: list[int]) -> list[_Batch]:
+        """Those that are read to their end now: the ones that have read before, and the ones that haven't."""
+        begun = [self._unread.pop(sequence) for sequence in new if sequence in self._unread]
+        there = {sequence for batch in begun for sequence in batch.sequences}
+        fresh = [sequence for sequence in new if sequence not in there]
+        if self.joins and len(begun) > 1:
+            begun[0].join(begun[1:])
+            del begun[1:]
+        return [*begun, *([self._empty(fresh)] if fresh else [])]
+
+    def _join(self, batch: _Batch) -> None:
+        if self._batches and self.joins:
+            self._batches[0].join([batch])
+        else:
+            self._batches.append(batch)
+
+    def _batch_of(self, sequence: int) -> _Batch:
+        if sequence in self._unread:
+            return self._unread[sequence]
+        return next(batch for batch in self._batches if sequence in batch.sequences)
 
 
 class _Batch:
-    """Left-padded rows over one cache."""
+    """Rows over one cache. What a row has not is masked, at its left or where something was cut out."""
 
-    def __init__(self, model: PreTrainedModel, sequences: list[int], cache: Cache, mask: torch.Tensor) -> None:
-        self._model, self.sequences, self.cache, self._mask = model, sequences, cache, mask
-
-    @staticmethod
-    @torch.inference_mode()
-    def of(model: PreTrainedModel, prompts: Mapping[int, Sequence[int]], soft_prompt: Cache | None) -> tuple[_Batch, Logits]:
-        texts = list(prompts.values())
-        cache = _copy(soft_prompt, model)
-        shared = common_prefix(texts) if len(texts) > 1 and _attends(model, cache) else 0
-        if shared:
-            beginning = torch.tensor([list(texts[0][:shared])], device=model.device)
-            model(input_ids=beginning, past_key_values=cache, use_cache=True, logits_to_keep=1)
-        read = shared + _length(soft_prompt)
-        if read and len(texts) > 1:
-            cache.batch_repeat_interleave(len(texts))
-        width = max(map(len, texts)) - shared
-        ids = torch.zeros(len(texts), width, dtype=torch.long, device=model.device)
-        own = torch.zeros_like(ids)
-        for i, text in enumerate(texts):
-            rest = text[shared:]
-            ids[i, width - len(rest) :] = torch.tensor(list(rest), device=model.device)
-            own[i, width - len(rest) :] = 1
-        batch = _Batch(model, list(prompts), cache, torch.nn.functional.pad(own, (read, 0), value=1))
-        return batch, batch._forward(ids, read + (own.cumsum(-1) - 1).clamp(min=0))
+    def __init__(self, model: PreTrainedModel, sequences: list[int], cache: Cache) -> None:
+        self._model, self.sequences, self.cache = model, sequences, cache
+        self._mask = torch.ones(len(sequences), _length(cache), dtype=torch.long, device=model.device)
 
     @torch.inference_mode()
-    def feed(self, tokens: Sequence[int]) -> Logits:
-        self._mask = torch.nn.functional.pad(self._mask, (0, 1), value=1)
-        ids = torch.tensor(list(tokens), device=self._mask.device)[:, None]
-        return self._forward(ids, self._mask.sum(-1, keepdim=True) - 1)
+    def read(self, texts: Sequence[Sequence[int]], wanted: int = 0) -> Logits:
+        """Of each row the logits at the last `wanted` tokens (those of padding among them where a text is shorter)."""
+        width = max(map(len, texts))
+        ids = torch.tensor([[0] * (width - len(text)) + list(text) for text in texts], device=self._mask.device)
+        own = torch.tensor([[0] * (width - len(text)) + [1] * len(text) for text in texts], device=self._mask.device)
+        positions = self._mask.sum(-1, keepdim=True) + (own.cumsum(-1) - 1).clamp(min=0)
+        self._mask = torch.cat([self._mask, own], dim=-1)
+        found = self._model(
+            input_ids=ids,
+            attention_mask=self._mask,
+            position_ids=positions,
+            past_key_values=self.cache,
+            use_cache=True,
+            logits_to_keep=max(1, min(wanted, width)),
+        )
+        return _array(found.logits)
+
+    @torch.inference_mode()
+    def cut(self, sequence: int, count: int) -> None:
+        """The last tokens of a row."""
+        row = self.sequences.index(sequence)
+        places = self._mask[row].nonzero()[:, 0]
+        self._mask[row, places[len(places) - count :]] = 0
+
+    @torch.inference_mode()
+    def taken(self, sequence: int, length: int) -> Cache:
+        """A copy of the first tokens of a row."""
+        row = self.sequences.index(sequence)
+        return _first(self._model, self.cache, row, self._mask[row].nonzero()[:length, 0])
 
     @torch.inference_mode()
     def keep(self, rows: Sequence[int]) -> None:
@@ -150,30 +244,36 @@ class _Batch:
                 layer.keys, layer.values = layer.keys[:, :, used], layer.values[:, :, used]
 
     @torch.inference_mode()
-    def join(self, other: _Batch) -> None:
-        """Takes in another's rows."""
-        length = max(self._mask.shape[1], other._mask.shape[1])
+    def join(self, others: Sequence[_Batch]) -> None:
+        """Takes in the rows of others."""
+        every = [self, *others]
+        length = max(batch._mask.shape[1] for batch in every)
 
         def padded(tensor: torch.Tensor, at: int) -> torch.Tensor:
             missing = [0, 0] * (tensor.dim() - 1 - at) + [length - tensor.shape[at], 0]
             return torch.nn.functional.pad(tensor, missing)
 
-        self._mask = torch.cat([padded(self._mask, 1), padded(other._mask, 1)])
-        for mine, theirs in zip(self.cache.layers, other.cache.layers, strict=True):
-            mine.keys = torch.cat([padded(mine.keys, 2), padded(theirs.keys, 2)])
-            mine.values = torch.cat([padded(mine.values, 2), padded(theirs.values, 2)])
-        self.sequences += other.sequences
+        for first, *rest in zip(*(batch.cache.layers for batch in every), strict=True):
+            if hasattr(first, "join"):
+                first.join(rest)
+            elif first.is_initialized:
+                first.keys = torch.cat([padded(layer.keys, 2) for layer in (first, *rest)])
+                first.values = torch.cat([padded(layer.values, 2) for layer in (first, *rest)])
+        self._mask = torch.cat([padded(batch._mask, 1) for batch in every])
+        self.sequences = [sequence for batch in every for sequence in batch.sequences]
 
-    def _forward(self, ids: torch.Tensor, positions: torch.Tensor) -> Logits:
-        found = self._model(
-            input_ids=ids,
-            attention_mask=self._mask,
-            position_ids=positions,
-            past_key_values=self.cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        return _array(found.logits[:, -1])
+
+def _rows(batch: _Batch, texts: Mapping[int, Sequence[int]], wanted: int) -> dict[int, Logits]:
+    return dict(zip(batch.sequences, batch.read([texts[sequence] for sequence in batch.sequences], wanted), strict=True))
+
+
+def _first(model: PreTrainedModel, cache: Cache, row: int, places: torch.Tensor) -> Cache:
+    """A copy of one row, at these places."""
+    copied = _copy(None, model)
+    for index, layer in enumerate(cache.layers):
+        if layer.is_initialized:
+            copied.update(layer.keys[row : row + 1, :, places], layer.values[row : row + 1, :, places], index)
+    return copied
 
 
 def _copy(soft_prompt: Cache | None, model: PreTrainedModel) -> Cache:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -47,6 +47,13 @@ class ContextLayer(CacheLayerMixin):  # type: ignore[misc]
 
     def batch_repeat_interleave(self, repeats: int) -> None:
         self._change(lambda part: part.repeat_interleave(repeats, dim=0))
+
+    def join(self, others: Sequence[ContextLayer]) -> None:
+        """Takes in their rows. A state has no length, so they need not have read as much."""
+        states = [layer.state for layer in (self, *others) if layer.state is not None]
+        context = torch.cat([state.context for state in states])
+        memories = [state.memory for state in states if state.memory is not None]
+        self.state = State(context, torch.cat(memories) if memories else None)
 
     def offload(self) -> None:
         self._change(lambda part: part.to("cpu"))

@@ -1,0 +1,122 @@
+"""Guesses of what comes next. Several are checked in the time of one token, and only those that the model would have chosen
+itself are kept: the answer is the same, whoever guesses. Where guessing costs more than it saves, it stops by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from kitae.generate.engine import Engine, Part
+from kitae.generate.prefix import same_beginning
+
+_MOST = 8  # tokens that are guessed at a time
+_LONGEST, _SHORTEST = 4, 2  # tokens at the end that are looked for in what was said before
+_LOOKED_AT = 4096  # of the latest tokens
+_TRIAL = 24  # steps with guesses, after which it is seen whether they pay
+_PAUSE = 400  # steps without any, after they did not
+_PLAIN = 8  # every so many steps nothing is guessed, to know what that costs
+
+
+class Guesser(Protocol):
+    def guess(self, sequence: int, history: Sequence[int], count: int) -> list[int]: ...
+
+    def drop(self, sequence: int) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class PromptLookup:
+    """What followed the last time that the same tokens were said: answers often repeat what was asked."""
+
+    def guess(self, sequence: int, history: Sequence[int], count: int) -> list[int]:
+        recent = list(history[-_LOOKED_AT:])
+        for length in range(_LONGEST, _SHORTEST - 1, -1):
+            end = recent[-length:]
+            for at in range(len(recent) - length - 1, -1, -1):
+                if recent[at] == end[0] and recent[at : at + length] == end:
+                    return recent[at + length : at + length + count]
+        return []
+
+    def drop(self, sequence: int) -> None:
+        """It keeps nothing of a sequence."""
+
+    def close(self) -> None:
+        """Nor anything else."""
+
+
+class DraftModel:
+    """A smaller model with the same vocabulary."""
+
+    def __init__(self, engine: Engine, sequences: int, length: int) -> None:
+        self._engine = engine
+        self._decoder = engine.open(sequences, min(length, engine.context))
+        self._length = min(length, engine.context)
+        self._read: dict[int, list[int]] = {}
+
+    def guess(self, sequence: int, history: Sequence[int], count: int) -> list[int]:
+        history = list(history)
+        count = min(count, self._length - len(history))
+        if count <= 0:
+            return []
+        if sequence not in self._read:
+            known = self._decoder.begin(sequence, history)
+            self._read[sequence] = history[:known]
+        read = self._read[sequence]
+        same = min(same_beginning(read, history), len(history) - 1)
+        if same < len(read):
+            self._decoder.cut(sequence, same)
+            del read[same:]
+        guessed: list[int] = []
+        unread = history[same:]
+        while len(guessed) < count:
+            for begin in range(0, len(unread), self._decoder.chunk):
+                piece = unread[begin : begin + self._decoder.chunk]
+                rows = self._decoder.read([Part(sequence, piece, 1)])
+            read += unread
+            unread = [int(rows[-1].argmax())]
+            guessed += unread
+        return guessed
+
+    def drop(self, sequence: int) -> None:
+        if self._read.pop(sequence, None) is not None:
+            self._decoder.drop([sequence])
+
+    def close(self) -> None:
+        self._decoder.close()
+        self._engine.close()
+
+
+class Speculation:
+    def __init__(self, guesser: Guesser, count: int = _MOST) -> None:
+        self._guesser, self._count = guesser, count
+        self._step = self._pause = 0
+        self._plain, self._plain_tokens = 0.0, 0.0
+        self._spent, self._said, self._steps = 0.0, 0, 0
+        self.guessed = self.right = 0
+
+    @property
+    def pays(self) -> bool:
+        return self._pause == 0 and self._step % _PLAIN != 0
+
+    def guess(self, sequence: int, history: Sequence[int], room: int) -> list[int]:
+        return self._guesser.guess(sequence, history, min(self._count, room)) if room > 0 else []
+
+    def heard(self, seconds: float, sequences: int, guessed: int, right: int) -> None:
+        """What a step took, and what came of the guesses in it."""
+        self._step += 1
+        self._pause = max(0, self._pause - 1)
+        self.guessed, self.right = self.guessed + guessed, self.right + right
+        if not guessed:
+            self._plain, self._plain_tokens = 0.9 * self._plain + seconds, 0.9 * self._plain_tokens + sequences
+            return
+        self._spent, self._said, self._steps = self._spent + seconds, self._said + sequences + right, self._steps + 1
+        if self._steps >= _TRIAL and self._plain_tokens:
+            if self._spent / self._said > self._plain / self._plain_tokens:
+                self._pause = _PAUSE
+            self._spent, self._said, self._steps = 0.0, 0, 0
+
+    def drop(self, sequence: int) -> None:
+        self._guesser.drop(sequence)
+
+    def close(self) -> None:
+        self._guesser.close()
