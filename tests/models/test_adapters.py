@@ -63,7 +63,9 @@ def test_an_engine_says_what_peft_says(model: Path, tmp_path: Path, kind: str) -
         assert decoder.begin(number, text) == 0
     found = decoder.read([Part(number, text) for number, text in texts.items()])
     np.testing.assert_allclose(found, [expected[5], expected[2], expected[3]], atol=1e-4)
-    np.testing.assert_allclose(decoder.read([Part(7, [1]), Part(8, [ids[3]]), Part(9, [ids[4]])])[1:], [expected[3], expected[4]], atol=1e-4)
+    np.testing.assert_allclose(
+        decoder.read([Part(7, [1]), Part(8, [ids[3]]), Part(9, [ids[4]])])[1:], [expected[3], expected[4]], atol=1e-4
+    )
     decoder.drop([7, 8])
     np.testing.assert_allclose(decoder.read([Part(9, [ids[5]])]), [expected[5]], atol=1e-4)
     assert engine.context == plain.context - 6

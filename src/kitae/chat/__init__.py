@@ -6,6 +6,7 @@ from kitae.chat.named import RAW, template_text
 from kitae.chat.ollama import Modelfile, ollama_template, read_modelfile, render_ollama
 from kitae.chat.template import ChatTemplate
 from kitae.chat.vocabulary import HfVocabulary, Vocabulary
+from kitae.chat.window import fitting
 
 __all__ = [
     "RAW",
@@ -19,6 +20,7 @@ __all__ = [
     "Modelfile",
     "Span",
     "Vocabulary",
+    "fitting",
     "ollama_template",
     "read_modelfile",
     "render_ollama",

@@ -86,10 +86,12 @@ class ChatCodec:
         texts = sorted(self.vocabulary.control, key=len, reverse=True)
         return re.compile("|".join(map(re.escape, texts)) if texts else r"(?!)")
 
-    def prompt(self, messages: Sequence[Message]) -> list[int]:
-        """The ids after which the model should answer: exactly those that training puts before an answer."""
+    def prompt(self, messages: Sequence[Message], thinking: bool | None = None) -> list[int]:
+        """The ids after which the model should answer: exactly those that training puts before an answer. `thinking`: whether
+        it is to think first, where its template knows that wish."""
         masked, disguise = self._disguised(messages)
-        return self._encode(self.template.render(masked, add_generation_prompt=True), disguise)
+        wish = {} if thinking is None else {"enable_thinking": thinking}
+        return self._encode(self.template.render(masked, add_generation_prompt=True, **wish), disguise)
 
     def rendered(self, messages: Sequence[Message]) -> str:
         """The text of a prompt. Where messages name control tokens, these are disguised in it."""
@@ -97,7 +99,7 @@ class ChatCodec:
 
     def names_control(self, messages: Sequence[Message]) -> bool:
         """Whether a message has the text of a control token in it."""
-        return any(self._control_pattern.search(message.content) for message in messages)
+        return any(self._control_pattern.search(text) for message in messages for text in (message.content, message.thought))
 
     def default_system(self) -> str:
         """What the template tells the model where no system message does; empty if it says nothing but who speaks."""
@@ -200,7 +202,7 @@ class ChatCodec:
     def _disguised(self, messages: Sequence[Message]) -> tuple[list[Message], dict[str, str]]:
         if not self.names_control(messages):
             return list(messages), {}
-        used = {char for message in messages for char in message.content}
+        used = {char for message in messages for char in message.content + message.thought}
         texts = list(self.vocabulary.control)
         free = (chr(code) for code in range(0xF0000, 0xFFFFE) if chr(code) not in used)
         stand_in = dict(zip(texts, free, strict=False))
@@ -208,13 +210,14 @@ class ChatCodec:
         def disguise(match: re.Match[str]) -> str:
             return stand_in[match.group()] + match.group()[1:]
 
-        masked = []
-        for message in messages:
-            content, previous = message.content, ""
-            while content != previous:  # overlapping texts take more than one round
-                previous, content = content, self._control_pattern.sub(disguise, content)
-            masked.append(replace(message, content=content))
-        return masked, {stand: text[0] for text, stand in stand_in.items()}
+        def masked(text: str) -> str:
+            previous = ""
+            while text != previous:  # overlapping texts take more than one round
+                previous, text = text, self._control_pattern.sub(disguise, text)
+            return text
+
+        changed = [replace(m, content=masked(m.content), thought=masked(m.thought)) for m in messages]
+        return changed, {stand: text[0] for text, stand in stand_in.items()}
 
     def _encode(self, text: str, disguise: dict[str, str], inner: bool = False) -> list[int]:
         if not any(stand in text for stand in disguise):

@@ -15,9 +15,11 @@ class Message:
     content: str
     learned: bool = True  # whether an answer is; others never are
     unread: tuple[str, ...] = field(default=(), compare=False)  # what else was said of it, that nobody reads
+    thought: str = ""  # what was thought before it was said; templates that know thoughts say whether it is shown again
 
     def as_dict(self) -> dict[str, str]:
-        return {"role": self.role, "content": self.content}
+        thought = {"reasoning_content": self.thought} if self.thought else {}
+        return {"role": self.role, "content": self.content, **thought}
 
 
 @dataclass(frozen=True)

@@ -71,6 +71,11 @@ class ChatTemplate:
             raise BadTemplate("template", where=self.origin, why=f"{type(error).__name__}: {error}") from error
 
     @property
+    def thinks(self) -> bool:
+        """Whether it knows that a model may think before it answers, and can be told not to."""
+        return "enable_thinking" in self.source
+
+    @property
     def closing(self) -> str:
         """The text behind an answer: what renderings of two answers that share no character have in common at the end."""
         if self._closing is None:

@@ -13,6 +13,7 @@ from kitae.cli.data import data_app
 from kitae.cli.help import Group
 from kitae.cli.result import Result, form_table, gate_lines, grid, verdict_line
 from kitae.cli.runs import RunId, runs_app
+from kitae.cli.talk import talk_app
 from kitae.cli.tokenizer import tokenizer_app
 from kitae.core.i18n import t
 
@@ -35,21 +36,8 @@ Target = Annotated[str, typer.Argument(help=t("help.target"))]
 RecipePath = Annotated[Path, typer.Argument(help=t("help.recipe-path"))]
 Overrides = Annotated[list[str] | None, typer.Option("--set", help=t("help.set"))]
 Out = Annotated[Path | None, typer.Option("--out", help=t("help.out"))]
-System = Annotated[str | None, typer.Option(help=t("help.system"))]
-Temperature = Annotated[float, typer.Option(min=0.0, help=t("help.temperature"))]
-MaxTokens = Annotated[int, typer.Option(min=1, help=t("help.max-tokens"))]
-TopP = Annotated[float, typer.Option(min=0.0, max=1.0, help=t("help.top-p"))]
-TopK = Annotated[int, typer.Option(min=0, help=t("help.top-k"))]
-MinP = Annotated[float, typer.Option(min=0.0, max=1.0, help=t("help.min-p"))]
-Penalty = Annotated[float, typer.Option(min=0.1, help=t("help.repetition-penalty"))]
-TypicalP = Annotated[float, typer.Option(min=0.0, max=1.0, help=t("help.typical-p"))]
-Presence = Annotated[float, typer.Option("--presence-penalty", min=-2.0, max=2.0, help=t("help.presence-penalty"))]
-Frequency = Annotated[float, typer.Option("--frequency-penalty", min=-2.0, max=2.0, help=t("help.frequency-penalty"))]
-Dry = Annotated[float, typer.Option("--dry", min=0.0, help=t("help.dry"))]
-Seed = Annotated[int | None, typer.Option(min=0, help=t("help.seed"))]
 Template = Annotated[str | None, typer.Option("--chat-template", metavar="FILE|NAME", help=t("help.chat-template"))]
 Raw = Annotated[bool, typer.Option("--raw", help=t("help.raw"))]
-Stop = Annotated[list[str] | None, typer.Option(help=t("help.stop"))]
 
 
 @app.command(help=t("help.quickstart"))
@@ -270,67 +258,8 @@ def ship(
     return Result(value, "\n\n".join([gate_lines(value["gates"]), form_table(value["table"]), str(value["package"])]))
 
 
-@app.command(help=t("help.generate"))
-def generate(
-    target: Target,
-    prompt: Annotated[str, typer.Argument(help=t("help.prompt"))],
-    system: System = None,
-    temperature: Temperature = 0.0,
-    max_tokens: MaxTokens = 256,
-    top_p: TopP = 1.0,
-    top_k: TopK = 0,
-    min_p: MinP = 0.0,
-    repetition_penalty: Penalty = 1.0,
-    typical_p: TypicalP = 1.0,
-    presence: Presence = 0.0,
-    frequency: Frequency = 0.0,
-    dry: Dry = 0.0,
-    seed: Seed = None,
-    stop: Stop = None,
-    chat_template: Template = None,
-    raw: Raw = False,
-) -> Result:
-    from kitae.chat import RAW
-    from kitae.cli.chat import say_answer
-    from kitae.generate import Settings
+app.add_typer(talk_app)
 
-    settings = Settings(
-        max_tokens, temperature, top_k, top_p, min_p, repetition_penalty, seed, tuple(stop or ()),
-        typical_p=typical_p, presence_penalty=presence, frequency_penalty=frequency, dry_multiplier=dry,
-    )  # fmt: skip
-    return Result(say_answer(target, prompt, system, settings, RAW if raw else chat_template))
-
-
-@app.command(help=t("help.chat"))
-def chat(
-    target: Target,
-    system: System = None,
-    temperature: Temperature = 0.0,
-    max_tokens: MaxTokens = 512,
-    top_p: TopP = 1.0,
-    top_k: TopK = 0,
-    min_p: MinP = 0.0,
-    repetition_penalty: Penalty = 1.0,
-    typical_p: TypicalP = 1.0,
-    presence: Presence = 0.0,
-    frequency: Frequency = 0.0,
-    dry: Dry = 0.0,
-    seed: Seed = None,
-    stop: Stop = None,
-    chat_template: Template = None,
-    raw: Raw = False,
-) -> Result:
-    from kitae.chat import RAW
-    from kitae.cli.chat import chat
-    from kitae.generate import Settings
-
-    settings = Settings(
-        max_tokens, temperature, top_k, top_p, min_p, repetition_penalty, seed, tuple(stop or ()),
-        typical_p=typical_p, presence_penalty=presence, frequency_penalty=frequency, dry_multiplier=dry,
-    )  # fmt: skip
-    return Result({"messages": chat(target, system, settings, RAW if raw else chat_template)})
-
-
-for group in (app, recipe_app, data_app, tokenizer_app, runs_app):
+for group in (app, talk_app, recipe_app, data_app, tokenizer_app, runs_app):
     for command in group.registered_commands:
         command.epilog = t("help.flags")

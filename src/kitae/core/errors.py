@@ -73,6 +73,10 @@ class ContextFull(InputError):
     """There is no room left for an answer."""
 
 
+class BadConstraint(InputError):
+    """What an answer must be can't be enforced: the schema or grammar says something that isn't supported, or nothing fits it."""
+
+
 class NotText(InputError):
     """What was typed or sent holds bytes that are no text."""
 

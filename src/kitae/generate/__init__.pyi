@@ -1,3 +1,4 @@
+from .constraints import Constraint as Constraint
 from .engine import Engine as Engine
 from .engines.llama_engine import LlamaEngine as LlamaEngine
 from .engines.llama_speed import measure as measure
@@ -6,9 +7,24 @@ from .loop import (
     complete as complete,
     stream as stream,
 )
-from .open import open_engine as open_engine
+from .open import (
+    open_adapters as open_adapters,
+    open_engine as open_engine,
+)
+from .pieces import token_bytes as token_bytes
+from .scheduler import Scheduler as Scheduler
 from .settings import (
     Chunk as Chunk,
     Completion as Completion,
     Settings as Settings,
+    TokenLogprob as TokenLogprob,
+)
+from .speculation import (
+    DraftModel as DraftModel,
+    PromptLookup as PromptLookup,
+    Speculation as Speculation,
+)
+from .thoughts import (
+    Thoughts as Thoughts,
+    has_thoughts as has_thoughts,
 )

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Collection, Sequence
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
 
 from kitae.chat import ChatCodec
 from kitae.generate.sampling import Logits
+
+Vectors = npt.NDArray[np.float32]  # a row a text
+
+if TYPE_CHECKING:
+    from kitae.generate.constraints import Grammars
 
 
 class Part(NamedTuple):
@@ -53,6 +61,14 @@ class Engine(Protocol):
     stop_tokens: set[int]
     context: int
     width: int  # how many sequences should be decoded together at most
+    cell_bytes: int  # what one token of one sequence takes of memory while it is decoded; 0: nothing grows
+
+    embed: Callable[[Sequence[Sequence[int]]], Vectors] | None  # of a model that was made for it
+
+    @property
+    def grammars(self) -> Grammars:
+        """What answers may be held to, in this vocabulary."""
+        ...
 
     def open(self, sequences: int, length: int) -> Decoder:
         """For at most so many sequences at a time, of at most so many tokens each, with their prompts."""

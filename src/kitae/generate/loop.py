@@ -23,7 +23,10 @@ def stream(engine: Engine, prompts: Sequence[Sequence[int]], settings: Settings)
         for prompt, seed in zip(prompts, np.random.SeedSequence(settings.seed).spawn(len(prompts)), strict=True):
             scheduler.add(prompt, settings, np.random.default_rng(seed))
         while scheduler.busy:
-            yield from scheduler.step()
+            for chunk in scheduler.step():
+                if chunk.error is not None:
+                    raise chunk.error
+                yield chunk
     finally:
         scheduler.close()
 

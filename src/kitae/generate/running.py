@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from kitae.core.errors import KitaeError
 from kitae.generate.repetition import Circles
 from kitae.generate.sampling import Logits, Wish, logprob_of
 from kitae.generate.settings import Chunk, Finish, Settings, TokenLogprob
@@ -30,6 +31,7 @@ class Running:
     owner: str = ""
     matcher: Matcher | None = None
     read: int = 0  # tokens of the history that the model has read
+    known: int = 0  # tokens of the prompt that it need not read
     text: TextStream = field(init=False)
     said: str = ""  # the text so far, if somebody wants to see it
     circles: Circles | None = None
@@ -52,7 +54,7 @@ class Running:
 
     @property
     def wish(self) -> Wish:
-        return Wish(self.settings, self.history, self.random, self.asked, self.matcher)
+        return Wish(self.settings, self.history, self.random, self.asked)
 
     def fork(self, number: int) -> Running:
         again = Running(number, list(self.history), self.settings, self.random.spawn(1)[0], self.left, self.asked, self.owner)
@@ -61,11 +63,17 @@ class Running:
         again.circles = copy.deepcopy(self.circles)
         return again
 
+    def allowed(self, logits: Logits) -> Logits:
+        return logits if self.matcher is None else self.matcher.masked(logits)
+
+    def failed(self, error: KitaeError) -> Chunk:
+        return Chunk(self.number, self.text.flush(), (), "failed", (), self.known, error)
+
     def grown(self, token: int, data: bytes, stops: bool, logits: Logits) -> Chunk:
         """By a token, whose text is `data`. `stops`: it is one of those that end an answer."""
         told = self._told(token, logits)
         if stops:
-            return Chunk(self.number, self.text.flush(), (token,), "stop", told)
+            return Chunk(self.number, self.text.flush(), (token,), "stop", told, self.known)
         self.history.append(token)
         self.left -= 1
         if self.matcher is not None:
@@ -75,7 +83,7 @@ class Running:
         if why is not None and not self.text.stopped:
             text += self.text.flush()  # in which a stop string may turn up
             why = "stop" if self.text.stopped else why
-        return Chunk(self.number, text, (token,), why, told)
+        return Chunk(self.number, text, (token,), why, told, self.known)
 
     def _told(self, token: int, logits: Logits) -> tuple[TokenLogprob, ...]:
         return () if self.settings.logprobs is None else (logprob_of(logits, token, self.settings.logprobs),)

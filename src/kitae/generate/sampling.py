@@ -1,5 +1,6 @@
 """From logits to a token. The order is fixed: penalties (repetition, presence, frequency, DRY), bias and bans, constraint,
-temperature, top-k, typical, top-p, min-p.
+temperature, top-k, typical, top-p, min-p. (What a constraint leaves out, no penalty or bias brings back, so it is left out of
+the logits before they come here.)
 
 Filters come after the temperature, so that what a user sees as "the 90 % most likely" is 90 % of what is really drawn from.
 Each looks at what those before it have left.
@@ -8,15 +9,12 @@ Each looks at what those before it have left.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from kitae.generate.settings import Settings, TokenLogprob
-
-if TYPE_CHECKING:
-    from kitae.generate.constraints import Matcher
 
 Logits = npt.NDArray[np.float32]
 Probabilities = npt.NDArray[np.float64]
@@ -30,7 +28,6 @@ class Wish(NamedTuple):
     history: Sequence[int]
     random: np.random.Generator
     asked: int = 0  # how many tokens of the history are the prompt
-    matcher: Matcher | None = None  # of what the answer has to be
 
 
 def choose(logits: Logits, settings: Settings, history: Sequence[int], rng: np.random.Generator, asked: int = 0) -> int:
@@ -62,7 +59,7 @@ def _drawn(sums: Probabilities, random: np.random.Generator) -> int:
 
 
 def adjusted(logits: Logits, wish: Wish) -> Logits:
-    """After penalties, bias, bans and constraint; the same array where there are none."""
+    """After penalties, bias and bans; the same array where there are none."""
     settings, history = wish.settings, wish.history
     if settings.repetition_penalty != 1.0 and history:
         logits = penalised(logits, history, settings.repetition_penalty)
@@ -82,7 +79,7 @@ def adjusted(logits: Logits, wish: Wish) -> Logits:
         for token, bias in settings.logit_bias:
             logits[token] += np.float32(bias)
         logits[list(settings.bans)] = -np.inf
-    return logits if wish.matcher is None else wish.matcher.masked(logits)
+    return logits
 
 
 def logprob_of(logits: Logits, token: int, top: int) -> TokenLogprob:

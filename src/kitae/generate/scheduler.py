@@ -8,13 +8,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from kitae.core.errors import ContextFull
+from kitae.core.errors import ContextFull, KitaeError
 from kitae.generate.engine import Engine, Part
 from kitae.generate.pieces import token_bytes
 from kitae.generate.prefix import same_beginning
 from kitae.generate.queue import Queue
 from kitae.generate.running import Running
-from kitae.generate.sampling import choose_all
+from kitae.generate.sampling import Logits, choose_all
 from kitae.generate.settings import Chunk, Settings
 from kitae.generate.speculation import Speculation
 
@@ -37,11 +37,8 @@ class Scheduler:
         self._queue = Queue()
         self._running: dict[int, Running] = {}
         self._next = 0
-        self.known = 0  # tokens of prompts that were known from others
 
-    def add(
-        self, prompt: Sequence[int], settings: Settings, random: np.random.Generator | None = None, owner: str = ""
-    ) -> int:
+    def add(self, prompt: Sequence[int], settings: Settings, random: np.random.Generator | None = None, owner: str = "") -> int:
         """A new sequence's number. It begins with the next step, or when there is a place for it. What one owner's sequences
         have read is never taken over by another's, and owners take turns."""
         left = min(settings.max_tokens, self.length - len(prompt))
@@ -83,12 +80,11 @@ class Scheduler:
         live = [(self._running[part.sequence], place) for part, place in zip(parts, places, strict=False) if part.wanted]
         right = 0
         while live:
-            tokens = choose_all([rows[place] for _, place in live], [sequence.wish for sequence, _ in live])
-            grown = [self._grown(sequence, token, rows[place]) for (sequence, place), token in zip(live, tokens, strict=True)]
-            chunks += grown
+            grown = self._chosen(live, rows)
+            chunks += [chunk for _, _, chunk in grown]
             live = [
                 (sequence, place + 1)
-                for (sequence, place), chunk in zip(live, grown, strict=True)
+                for sequence, place, chunk in grown
                 if chunk.finish is None and self._guessed(sequence, guesses, chunk.tokens[0])
             ]
             right += len(live)
@@ -137,8 +133,7 @@ class Scheduler:
             if self._is_being_read(sequence):
                 passed.append(sequence)  # of what it begins with, the next step knows more
                 continue
-            sequence.read = self._decoder.begin(sequence.number, sequence.history, sequence.owner)
-            self.known += sequence.read
+            sequence.read = sequence.known = self._decoder.begin(sequence.number, sequence.history, sequence.owner)
             self._running[sequence.number] = sequence
             self._queue.charge(sequence.owner, sequence.asked - sequence.read)
             free -= 1
@@ -201,10 +196,28 @@ class Scheduler:
             for number, count in counts.items()
         ]
 
-    def _grown(self, sequence: Running, token: int, logits: np.ndarray[tuple[int], np.dtype[np.float32]]) -> Chunk:
+    def _chosen(self, live: Sequence[tuple[Running, int]], rows: Logits) -> list[tuple[Running, int, Chunk]]:
+        """Each sequence with its row, and what became of it. One whose constraint fails takes no other with it."""
+        failed: list[tuple[Running, int, Chunk]] = []
+        able: list[tuple[Running, int, Logits]] = []
+        for sequence, place in live:
+            try:
+                able.append((sequence, place, sequence.allowed(rows[place])))
+            except KitaeError as error:
+                failed.append((sequence, place, sequence.failed(error)))
+        tokens = choose_all([row for _, _, row in able], [sequence.wish for sequence, _, _ in able])
+        return failed + [
+            (sequence, place, self._grown(sequence, token, rows[place]))
+            for (sequence, place, _), token in zip(able, tokens, strict=True)
+        ]
+
+    def _grown(self, sequence: Running, token: int, logits: Logits) -> Chunk:
         self._queue.charge(sequence.owner, 1)
         stops = token in self._engine.stop_tokens or token in sequence.settings.stop_tokens
-        return sequence.grown(token, b"" if stops else self._piece(token), stops, logits)
+        try:
+            return sequence.grown(token, b"" if stops else self._piece(token), stops, logits)
+        except KitaeError as error:
+            return sequence.failed(error)
 
     @staticmethod
     def _guessed(sequence: Running, guesses: dict[int, list[int]], token: int) -> bool:

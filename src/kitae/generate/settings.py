@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
+    from kitae.core.errors import KitaeError
     from kitae.generate.constraints import Constraint
 
-# stop: a stop token or string · length: max_tokens or the context ran out · repetition, time, callable: see Settings
-Finish = Literal["stop", "length", "repetition", "time", "callable"]
+# stop: a stop token or string, or the end of what a constraint allows · length: max_tokens or the context ran out
+# repetition, time, callable: see Settings · failed: its constraint can't be kept to any more; others go on
+Finish = Literal["stop", "length", "repetition", "time", "callable", "failed"]
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,8 @@ class Chunk:
     tokens: tuple[int, ...] = ()
     finish: Finish | None = None
     logprobs: tuple[TokenLogprob, ...] = ()  # of its tokens, where they were asked for
+    known: int = 0  # tokens of the prompt that needn't be read, because another sequence had read them
+    error: KitaeError | None = None  # why it failed
 
 
 @dataclass(frozen=True)

@@ -121,6 +121,8 @@ _FUNCTIONS: dict[str, tuple[Any, Sequence[Any]]] = {
     "llama_batch_free": (None, (Batch,)),
     "llama_decode": (_I, (_P, Batch)),
     "llama_get_logits": (_F, (_P,)),
+    "llama_get_embeddings_seq": (_F, (_P, _I)),
+    "llama_model_n_embd": (_I, (_P,)),
     "ggml_quantize_chunk": (c.c_size_t, (c.c_int, _P, _P, c.c_int64, c.c_int64, c.c_int64, _P)),
 }
 

@@ -88,13 +88,13 @@ def unreadable(damaged: InputError, error: Exception) -> KitaeError:
     return KitaeError("too-little-memory", where=damaged.where, why=damaged.why) if ran_out_of_memory(error) else damaged
 
 
-def open_with_adapter(base: Path, adapter: Path, dtype: torch.dtype) -> PreTrainedModel:
+def open_with_adapter(base: Path, adapter: Path, dtype: torch.dtype, name: str = "default") -> PreTrainedModel:
     from peft import PeftModel
 
     check_adapter(adapter)
     model = open_model(base, dtype)
     try:
-        return PeftModel.from_pretrained(model, adapter, autocast_adapter_dtype=False).to(dtype)
+        return PeftModel.from_pretrained(model, adapter, name, autocast_adapter_dtype=False).to(dtype)
     except (ValueError, KeyError, RuntimeError, OSError, MemoryError) as error:
         raise unreadable(InputError("adapter-unreadable", where=str(adapter), why=first_line(error)), error) from error
 

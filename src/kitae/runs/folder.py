@@ -34,6 +34,11 @@ class Run:
         return self.path.name
 
     @property
+    def recipe_name(self) -> str:
+        """Its id is that, and when it began."""
+        return self.id.rsplit("-", 3)[0]
+
+    @property
     def recipe_path(self) -> Path:
         return self.path / "recipe.yaml"
 

@@ -5,19 +5,24 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from threading import Lock
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import psutil
 
 from kitae.chat import ChatCodec, ChatTemplate, template_text
-from kitae.core.errors import InputError, KitaeError
+from kitae.core.errors import ContextFull, InputError, KitaeError
 from kitae.core.hardware import free_memory
-from kitae.generate.engine import Part
+from kitae.generate.engine import Part, Vectors
 from kitae.generate.prefix import common_prefix, same_beginning
 from kitae.generate.sampling import Logits
 from kitae.models import LlamaModel, library
+
+if TYPE_CHECKING:
+    from kitae.generate.constraints import Grammars
 
 _BATCH = 512
 _MAX_CONTEXT = 8192  # tokens of a single sequence that are reserved; more only costs memory
@@ -25,6 +30,7 @@ _MOST_SEQUENCES = 64  # more are no faster together
 _USUAL_LENGTH = 1024
 _SHARE_OF_MEMORY = 0.25  # what the cells of all sequences may take of what is free
 _WORTH_COPYING = 16  # tokens that need not be read again
+_POOLINGS = (1, 2, 3)  # mean, first, last: models that were made for embeddings name one
 _CELLS = 256  # llama.cpp rounds what a sequence gets up to this
 
 
@@ -44,8 +50,18 @@ class LlamaEngine:
         self.codec = ChatCodec(vocabulary, ChatTemplate(source, self._model.control_texts, template or str(path)))
         self.stop_tokens = self._model.stop_tokens
         self.context = min(int(facts["context"]) or 2048, _MAX_CONTEXT)
-        room = _SHARE_OF_MEMORY * free_memory() / (self._model.cell_bytes * min(self.context, _USUAL_LENGTH))
+        self.cell_bytes = self._model.cell_bytes
+        room = _SHARE_OF_MEMORY * free_memory() / (self.cell_bytes * min(self.context, _USUAL_LENGTH))
         self.width = max(1, min(_MOST_SEQUENCES, int(room)))
+        self._pooling = int(self._model.meta(f"{facts['architecture']}.pooling_type") or 0)
+        self._embedding = Lock()  # it happens beside the decode loop
+        self.embed = self._embedded if self._pooling in _POOLINGS else None
+
+    @cached_property
+    def grammars(self) -> Grammars:
+        from kitae.generate.constraints import Grammars
+
+        return Grammars(self.codec.vocabulary, self.stop_tokens)
 
     @property
     def model(self) -> LlamaModel:
@@ -72,6 +88,17 @@ class LlamaEngine:
             self._reader.forget(0)
             known = 0
         return self._reader, known
+
+    def _embedded(self, texts: Sequence[Sequence[int]]) -> Vectors:
+        longest = max(map(len, texts))
+        if longest > self.context:
+            raise ContextFull("context-full", tokens=longest, limit=self.context)
+        with self._embedding:
+            context = _Context(self._lib, self._model, 1, longest, self._pooling)
+            try:
+                return np.stack([context.embedded(text) for text in texts])
+            finally:
+                context.close()
 
     def close(self) -> None:
         if self._reader is not None:
@@ -149,12 +176,16 @@ class _Context:
     """A llama.cpp context for `sequences` sequences of up to `length` tokens, each with cells of its own: among cells that are
     shared, every sequence would look at everybody's."""
 
-    def __init__(self, lib: Any, model: LlamaModel, sequences: int, length: int) -> None:
+    def __init__(self, lib: Any, model: LlamaModel, sequences: int, length: int, pooling: int = 0) -> None:
+        """`pooling`: how one vector is made of a text, instead of logits."""
         self._lib = lib
         params = self._lib.llama_context_default_params()
         self.length = -(-length // _CELLS) * _CELLS
         params.n_ctx = sequences * self.length
-        params.n_batch = params.n_ubatch = _BATCH
+        size = self.length if pooling else _BATCH  # a text that is pooled has to be read in one go
+        params.n_batch = params.n_ubatch = size
+        if pooling:
+            params.embeddings, params.pooling_type = True, pooling
         params.n_seq_max = sequences
         params.kv_unified = False
         params.n_threads = params.n_threads_batch = threads()
@@ -163,25 +194,42 @@ class _Context:
             raise KitaeError("llama-context", where=str(model.path), why=f"n_ctx={params.n_ctx}")
         self.cuts = not (lib.llama_model_is_recurrent(model.handle) or lib.llama_model_is_hybrid(model.handle))
         self._vocab = model.vocabulary.size
-        batch = self._batch = self._lib.llama_batch_init(_BATCH, 0, 1)
+        self._width = int(lib.llama_model_n_embd(model.handle))
+        batch = self._batch = self._lib.llama_batch_init(size, 0, 1)
         of_all = (batch.token, batch.pos, batch.logits, batch.n_seq_id)
-        self._tokens, self._places, self._wanted, counts = (np.ctypeslib.as_array(array, (_BATCH,)) for array in of_all)
+        self._tokens, self._places, self._wanted, counts = (np.ctypeslib.as_array(array, (size,)) for array in of_all)
         counts[:] = 1
 
     def decode(self, entries: Sequence[tuple[int, int, int, bool]]) -> Logits:
         """Feeds (token, sequence, position, wants logits); the logits that were wanted, in order, until the next call."""
+        wanted = self._fill(entries)
+        self._run()
+        if not wanted:
+            return np.empty((0, self._vocab), np.float32)
+        return np.ctypeslib.as_array(self._lib.llama_get_logits(self._handle), (wanted, self._vocab))
+
+    def _fill(self, entries: Sequence[tuple[int, int, int, bool]]) -> int:
+        """How many are wanted."""
         count = self._batch.n_tokens = len(entries)
         tokens, sequences, places, wanted = zip(*entries, strict=True)
         self._tokens[:count], self._places[:count], self._wanted[:count] = tokens, places, wanted
         for ids, sequence in zip(self._batch.seq_id[:count], sequences, strict=True):
             ids[0] = sequence
+        return sum(wanted)
+
+    def embedded(self, text: Sequence[int]) -> Vectors:
+        """Of length one."""
+        self.forget(0)
+        self._fill([(token, 0, at, True) for at, token in enumerate(text)])
+        self._run()
+        found = np.ctypeslib.as_array(self._lib.llama_get_embeddings_seq(self._handle, 0), (self._width,))
+        vector: Vectors = found / max(float(np.linalg.norm(found)), 1e-12)
+        return vector
+
+    def _run(self) -> None:
         status = self._lib.llama_decode(self._handle, self._batch)
         if status != 0:
             raise KitaeError("llama-decode", why=f"llama_decode: {status}")
-        wanted_rows = sum(wanted)
-        if not wanted_rows:
-            return np.empty((0, self._vocab), np.float32)
-        return np.ctypeslib.as_array(self._lib.llama_get_logits(self._handle), (wanted_rows, self._vocab))
 
     def decode_all(self, entries: Sequence[tuple[int, int, int, bool]]) -> Logits:
         """Any number of them; the logits stay."""

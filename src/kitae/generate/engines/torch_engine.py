@@ -7,6 +7,7 @@ import sys
 from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +22,8 @@ from kitae.generate.sampling import Logits
 if TYPE_CHECKING:
     from transformers import Cache, PreTrainedModel
 
+    from kitae.generate.constraints import Grammars
+
 _CHUNK = 4096  # tokens of prompts at a time
 _WORTH_COPYING = 16  # tokens that need not be read again
 _MOST_KEPT = 8  # sequences that ended
@@ -29,6 +32,7 @@ _MOST_KEPT = 8  # sequences that ended
 class TorchEngine:
     name = "torch"
     width = 64
+    embed = None
 
     def __init__(
         self,
@@ -45,6 +49,13 @@ class TorchEngine:
         self._soft_prompt = soft_prompt
         self.context = (context or 2048) - _length(soft_prompt)
         self._read: tuple[list[int], Cache | None] = [], None
+        self.cell_bytes = _cell_bytes(model)
+
+    @cached_property
+    def grammars(self) -> Grammars:
+        from kitae.generate.constraints import Grammars
+
+        return Grammars(self.codec.vocabulary, self.stop_tokens)
 
     def open(self, sequences: int, length: int) -> TorchDecoder:
         return TorchDecoder(self.model, self._soft_prompt)
@@ -261,6 +272,15 @@ class _Batch:
                 first.values = torch.cat([padded(layer.values, 2) for layer in (first, *rest)])
         self._mask = torch.cat([padded(batch._mask, 1) for batch in every])
         self.sequences = [sequence for batch in every for sequence in batch.sequences]
+
+
+def _cell_bytes(model: PreTrainedModel) -> int:
+    if getattr(model, "carries_state", False):
+        return 0
+    config = model.config.get_text_config()
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return int(2 * model.dtype.itemsize * config.num_hidden_layers * heads * size)
 
 
 def _rows(batch: _Batch, texts: Mapping[int, Sequence[int]], wanted: int) -> dict[int, Logits]:

@@ -1,0 +1,34 @@
+"""/v1/embeddings, for models that were made for it. A language model's hidden states are no embedding, so it says so."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+from kitae.core.errors import ContextFull
+from kitae.core.i18n import t
+from kitae.serve.completions import ids_of
+from kitae.serve.errors import ApiError, api_error
+from kitae.serve.requests import EmbeddingRequest
+from kitae.serve.service import Service
+
+
+def embedded(service: Service, asked: EmbeddingRequest) -> dict[str, Any]:
+    model = service.model(asked.model)
+    embed = model.lane.engine.embed
+    if embed is None:
+        raise ApiError(400, t("serve.no-embeddings", name=model.name), "no_embeddings", "model")
+    texts = [ids_of(model, text, "input") for text in asked.texts()]
+    try:
+        vectors = embed(texts)
+    except ContextFull as error:
+        raise api_error(error) from error
+    in_text = asked.encoding_format == "base64"
+    found = [base64.b64encode(vector.tobytes()).decode() if in_text else vector.tolist() for vector in vectors]
+    size = sum(map(len, texts))
+    return {
+        "object": "list",
+        "model": model.name,
+        "data": [{"object": "embedding", "index": index, "embedding": vector} for index, vector in enumerate(found)],
+        "usage": {"prompt_tokens": size, "total_tokens": size},
+    }

@@ -1,0 +1,58 @@
+"""What was asked and answered, in a SQLite file. Written by a thread of its own, so that nobody waits for a disk."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+import time
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+from kitae.core.console import console
+from kitae.core.errors import InputError
+from kitae.core.i18n import t
+
+_TABLE = """create table if not exists requests (
+    id text primary key, at real not null, route text not null, owner text not null, model text not null, version text not null,
+    request text not null, reply text, status integer not null, seconds real not null
+)"""
+
+
+class RequestLog:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._rows: SimpleQueue[tuple[Any, ...] | None] = SimpleQueue()
+        try:
+            with sqlite3.connect(path) as database:
+                database.execute("pragma journal_mode=wal")
+                database.execute(_TABLE)
+        except sqlite3.Error as error:
+            raise InputError("serve-log", where=str(path), why=str(error)) from error
+        self._thread = threading.Thread(target=self._write, name="kitae-log", daemon=True)
+        self._thread.start()
+
+    def add(
+        self, id_: str, route: str, owner: str, model: str, version: str, request: Any, reply: Any, status: int, seconds: float
+    ) -> None:
+        said = None if reply is None else json.dumps(reply, ensure_ascii=False)
+        asked = json.dumps(request, ensure_ascii=False)
+        self._rows.put((id_, time.time(), route, owner, model, version, asked, said, status, seconds))
+
+    def close(self) -> None:
+        self._rows.put(None)
+        self._thread.join()
+
+    def _write(self) -> None:
+        database = sqlite3.connect(self._path, timeout=30)
+        told = False
+        while (row := self._rows.get()) is not None:
+            try:
+                with database:
+                    database.execute("insert into requests values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+            except sqlite3.Error as error:  # a full disk is no reason to stop answering
+                if not told:
+                    console.say(t("serve.log-failed", path=self._path, why=error))
+                told = True
+        database.close()

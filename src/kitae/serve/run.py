@@ -1,0 +1,183 @@
+"""`kitae serve`: opens what is named, listens, and stops when it is asked to."""
+
+from __future__ import annotations
+
+import ipaddress
+import signal
+import socket
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kitae.core.console import console
+from kitae.core.errors import InputError
+from kitae.core.i18n import t
+from kitae.core.libraries import quiet_libraries
+from kitae.generate import DraftModel, PromptLookup, Speculation, open_adapters, open_engine
+from kitae.serve.follow import Follower, newest_shipped
+from kitae.serve.keys import Keys, keys_from
+from kitae.serve.limits import Limits
+from kitae.serve.service import Model, Service, room
+from kitae.serve.worker import Lane
+from kitae.targets import resolve, run_named
+
+if TYPE_CHECKING:
+    from kitae.generate import Engine
+
+
+@dataclass(frozen=True)
+class Serving:
+    """`targets` and `adapters`: a run, folder, file, hub id or starter; with NAME= before it, that is what it is called."""
+
+    targets: tuple[str, ...]
+    adapters: tuple[str, ...] = ()  # of the one target
+    host: str = "127.0.0.1"
+    port: int = 8000
+    context: int | None = None  # tokens of a conversation
+    at_once: int | None = None  # answers that are written at a time
+    template: str | None = None
+    api_key_env: str | None = None  # the variable with the keys of those who may ask
+    origins: tuple[str, ...] = ()  # of pages whose scripts may ask
+    log: Path | None = None
+    follow: bool = False  # serve the newest shipped run of a recipe, also one that comes later
+    lookup: bool = False  # guess that answers repeat what was asked
+    draft: str | None = None  # a small model that guesses
+    limits: Limits = field(default_factory=Limits)
+
+
+def run_server(serving: Serving) -> dict[str, Any]:
+    quiet_libraries()
+    keys = Keys(keys_from(serving.api_key_env))
+    listening = _listen(serving.host, serving.port)
+    try:
+        service = Service(serving.limits)
+        for model in _opened(serving):
+            service.offer(model)
+        return _serve(serving, service, keys, listening)
+    finally:
+        listening.close()
+
+
+def _opened(serving: Serving) -> list[Model]:
+    named = [_named(name) for name in serving.targets]
+    if serving.adapters:
+        if len(named) != 1:
+            raise InputError("serve-one-base", where=" ".join(serving.targets))
+        (name, target), *_ = named
+        base = resolve(target, template=serving.template)
+        adapters = {name: resolve(adapter, True, serving.template) for name, adapter in map(_named, serving.adapters)}
+        engines = open_adapters(base, adapters)
+        return [
+            Model(called or name, _lane(serving, engine, len(engines)), (adapters.get(called) or base).system)
+            for called, engine in engines.items()
+        ]
+    return [open_model(serving, name, target, len(named)) for name, target in named]
+
+
+def open_model(serving: Serving, name: str, target: str, share: int = 1) -> Model:
+    """`share`: how many divide the memory."""
+    newest = newest_shipped(target) if serving.follow else None
+    target = newest.id if newest is not None else target
+    found = resolve(target, template=serving.template)
+    run = run_named(target)
+    engine = open_engine(found)
+    if serving.follow and run is not None:
+        name = run.recipe_name
+    return Model(name, _lane(serving, engine, share), found.system, run.id if run else "")
+
+
+def _lane(serving: Serving, engine: Engine, share: int = 1) -> Lane:
+    length, places = room(engine, serving.context, serving.at_once, share)
+
+    def speculation() -> Speculation | None:
+        if serving.draft is not None:
+            small = open_engine(resolve(serving.draft))
+            if small.codec.vocabulary.size != engine.codec.vocabulary.size:
+                raise InputError("serve-draft", where=serving.draft)
+            return Speculation(DraftModel(small, places, length))
+        return Speculation(PromptLookup()) if serving.lookup else None
+
+    return Lane(engine, length, places, speculation)
+
+
+def _named(text: str) -> tuple[str, str]:
+    name, equals, target = text.partition("=")
+    if equals and name and "/" not in name:
+        return name, target
+    path = Path(text)
+    return (path.stem if path.suffix == ".gguf" else text), text
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """First of all: nobody wants to wait for a model to hear that the port is taken."""
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except (OSError, OverflowError) as error:
+        raise InputError("serve-port", where=f"{host}:{port}", why=str(error)) from error
+
+
+def _serve(serving: Serving, service: Service, keys: Keys, listening: socket.socket) -> dict[str, Any]:
+    import uvicorn
+
+    from kitae.serve.app import make_app
+    from kitae.serve.log import RequestLog
+
+    local = _is_local(serving.host)
+    log = RequestLog(serving.log) if serving.log is not None else None
+    app = make_app(service, keys, serving.origins, local, log)
+    host, port = listening.getsockname()[:2]
+    url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+    class Server(uvicorn.Server):
+        def handle_exit(self, sig: int, frame: Any) -> None:
+            """What is under way goes on; nothing new is taken."""
+            if not service.draining:
+                console.say(t("serve.stopping", seconds=round(serving.limits.drain_seconds)))
+            service.draining = True
+            super().handle_exit(sig, frame)
+
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            _tell(service, url, local, bool(serving.api_key_env))
+
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        server_header=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=round(serving.limits.drain_seconds),
+    )
+    service.worker.start()
+    follower = Follower(service, serving) if serving.follow else None
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        Server(config).run(sockets=[listening])
+    except KeyboardInterrupt:  # asked to, and done
+        pass
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if follower is not None:
+            follower.stop()
+        service.worker.stop()
+        if log is not None:
+            log.close()
+    return {"url": url, "models": list(service.models)}
+
+
+def _tell(service: Service, url: str, local: bool, guarded: bool) -> None:
+    for model in service.models.values():
+        lane = model.lane
+        console.say(t("serve.model", name=model.name, places=lane.places, length=lane.length, engine=lane.engine.name))
+    console.say(t("serve.ready", url=url))
+    if not local and not guarded:
+        console.say(t("serve.open"))
+
+
+def _is_local(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

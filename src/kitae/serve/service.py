@@ -1,0 +1,95 @@
+"""The models that are served, and what is allowed at once."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+from kitae.chat import ChatCodec, Message, fitting
+from kitae.core.errors import ContextFull
+from kitae.core.hardware import free_memory
+from kitae.core.i18n import t
+from kitae.generate import Engine, has_thoughts
+from kitae.serve.errors import ApiError
+from kitae.serve.limits import Limits
+from kitae.serve.metrics import Metrics
+from kitae.serve.worker import Lane, Worker
+
+_LONGEST, _SHORTEST = 8192, 1024  # tokens of a sequence, where nobody says how many
+_FEW = 8  # sequences; for fewer each may be as long as the model allows
+_MOST = 32
+_SHARE_OF_MEMORY = 0.4
+
+
+@dataclass(eq=False)
+class Model:
+    """Under one name. `system`: what it was trained to be told where nobody tells it anything else."""
+
+    name: str
+    lane: Lane
+    system: str | None
+    version: str = ""  # the run, where it is one
+    since: int = field(default_factory=lambda: int(time.time()))
+
+    @property
+    def codec(self) -> ChatCodec:
+        return self.lane.engine.codec
+
+    @property
+    def thinks(self) -> bool:
+        return has_thoughts(self.codec)
+
+    def prompt(self, messages: list[Message], thinking: bool | None, window: bool) -> list[int]:
+        """As in training: with the system message that its rows shared, if there is no other."""
+        if self.system and messages[0].role != "system":
+            messages = [Message("system", self.system), *messages]
+        if window:
+            messages = fitting(self.codec, messages, self.lane.length - 1)
+        return self.codec.prompt(messages, thinking)
+
+
+class Service:
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.metrics = Metrics()
+        self.worker = Worker(self.metrics)
+        self.models: dict[str, Model] = {}
+        self.draining = False
+
+    @property
+    def ready(self) -> bool:
+        return bool(self.models) and not self.draining and self.worker.alive
+
+    def offer(self, model: Model) -> None:
+        """Instead of what had the name before: that goes on with what it has begun."""
+        before = self.models.get(model.name)
+        self.worker.open(model.lane)
+        self.models[model.name] = model
+        if before is not None:
+            self.worker.retire(before.lane)
+
+    def model(self, name: str) -> Model:
+        if name not in self.models:
+            raise ApiError(404, t("serve.no-model", name=name, known=", ".join(self.models)), "model_not_found", "model")
+        return self.models[name]
+
+    def admit(self, answers: int) -> None:
+        if self.draining:
+            raise ApiError(503, t("serve.draining"), "draining")
+        if not self.worker.alive:
+            raise ApiError(503, t("serve.dead"), "not_ready")
+        if self.worker.waiting + answers > self.limits.waiting:
+            raise ApiError(429, t("serve.full", waiting=self.worker.waiting), "queue_full")
+
+
+def room(engine: Engine, length: int | None, places: int | None, share: int = 1) -> tuple[int, int]:
+    """Tokens of a sequence, and how many sequences at a time: what was asked for, else what the memory allows. Many short ones
+    are worth more than few long ones, down to a length at which conversations would be cut. `share`: how many models there are."""
+    if length is not None and length > engine.context:
+        raise ContextFull("context-trained", asked=length, limit=engine.context)
+    cell = engine.cell_bytes
+    budget = _SHARE_OF_MEMORY * free_memory() / share
+    longest = length or min(engine.context, _LONGEST)
+    while length is None and longest > _SHORTEST and budget < cell * longest * (places or _FEW):
+        longest //= 2
+    return longest, places or max(1, min(_MOST, engine.width, int(budget / max(1, cell * longest))))
