@@ -2,8 +2,10 @@ from .answering import (
     Answer as Answer,
     answer as answer,
     conversation as conversation,
+    generate as generate,
     open_target as open_target,
 )
+from .checked import checked_answer as checked_answer
 from .endpoint import Endpoint as Endpoint
 from .ledger import (
     Budget as Budget,
@@ -17,3 +19,4 @@ from .request import (
     Request as Request,
     without_thought as without_thought,
 )
+from .talk import Talk as Talk

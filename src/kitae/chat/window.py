@@ -1,4 +1,4 @@
-"""What of a long conversation is still shown to the model: its system message, and as many of the latest turns as fit, whole."""
+"""What of a long conversation is still shown to the model: its system message, and the latest whole turns that fit."""
 
 from __future__ import annotations
 

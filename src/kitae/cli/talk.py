@@ -48,18 +48,41 @@ def generate(
     dry: Dry = 0.0,
     seed: Seed = None,
     stop: Stop = None,
+    stop_token: Annotated[list[int] | None, typer.Option(metavar="ID", help=t("help.stop-token"))] = None,
+    stop_repeating: Annotated[bool, typer.Option("--stop-repeating", help=t("help.stop-repeating"))] = False,
+    max_seconds: Annotated[float | None, typer.Option(min=0.0, help=t("help.max-seconds"))] = None,
+    ban: Annotated[list[int] | None, typer.Option(metavar="ID", help=t("help.ban"))] = None,
+    bias: Annotated[list[str] | None, typer.Option(metavar="ID=VALUE", help=t("help.bias"))] = None,
+    answers: Annotated[int, typer.Option("--n", min=1, max=64, help=t("help.n"))] = 1,
+    best_of: Annotated[int | None, typer.Option(min=1, max=64, help=t("help.best-of"))] = None,
+    beams: Annotated[int, typer.Option(min=1, max=32, help=t("help.beams"))] = 1,
+    length_penalty: Annotated[float, typer.Option(help=t("help.length-penalty"))] = 1.0,
+    json_schema: Annotated[Path | None, typer.Option(metavar="FILE", help=t("help.json-schema"))] = None,
+    json_object: Annotated[bool, typer.Option("--json-object", help=t("help.json-object"))] = False,
+    regex: Annotated[str | None, typer.Option(help=t("help.regex"))] = None,
+    grammar: Annotated[Path | None, typer.Option(metavar="FILE", help=t("help.grammar"))] = None,
+    choice: Annotated[list[str] | None, typer.Option(help=t("help.choice"))] = None,
+    check: Annotated[Path | None, typer.Option(metavar="FILE", help=t("help.check"))] = None,
+    tries: Annotated[int, typer.Option(min=1, max=20, help=t("help.tries"))] = 3,
     chat_template: Template = None,
     raw: Raw = False,
 ) -> Result:
     from kitae.chat import RAW
     from kitae.cli.chat import say_answer
+    from kitae.cli.constraint import biases, constraint_of
+    from kitae.core.files import read_text
     from kitae.generate import Settings
 
     settings = Settings(
         max_tokens, temperature, top_k, top_p, min_p, repetition_penalty, seed, tuple(stop or ()),
         typical_p=typical_p, presence_penalty=presence, frequency_penalty=frequency, dry_multiplier=dry,
+        stop_tokens=tuple(stop_token or ()), stop_repeating=stop_repeating, max_seconds=max_seconds,
+        bans=tuple(ban or ()), logit_bias=biases(bias or []), n=answers, best_of=best_of,
+        beams=beams, length_penalty=length_penalty,
+        constraint=constraint_of(json_schema, json_object, regex, grammar, choice),
     )  # fmt: skip
-    return Result(say_answer(target, prompt, system, settings, RAW if raw else chat_template))
+    schema = None if check is None else read_text(check)
+    return Result({**say_answer(target, prompt, system, settings, RAW if raw else chat_template, schema, tries)})
 
 
 @talk_app.command(help=t("help.chat"))

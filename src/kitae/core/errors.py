@@ -74,7 +74,7 @@ class ContextFull(InputError):
 
 
 class BadConstraint(InputError):
-    """What an answer must be can't be enforced: the schema or grammar says something that isn't supported, or nothing fits it."""
+    """What an answer must be can't be enforced."""
 
 
 class NotText(InputError):

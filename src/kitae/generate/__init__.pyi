@@ -1,9 +1,13 @@
-from .constraints import Constraint as Constraint
+from .constraints import (
+    Constraint as Constraint,
+    first_problem as first_problem,
+)
 from .engine import Engine as Engine
 from .engines.llama_engine import LlamaEngine as LlamaEngine
 from .engines.llama_speed import measure as measure
 from .engines.torch_engine import TorchEngine as TorchEngine
 from .loop import (
+    answers as answers,
     complete as complete,
     stream as stream,
 )
@@ -12,6 +16,7 @@ from .open import (
     open_engine as open_engine,
 )
 from .pieces import token_bytes as token_bytes
+from .sampling import Wish as Wish
 from .scheduler import Scheduler as Scheduler
 from .settings import (
     Chunk as Chunk,
@@ -19,6 +24,7 @@ from .settings import (
     Settings as Settings,
     TokenLogprob as TokenLogprob,
 )
+from .sizing import room as room
 from .speculation import (
     DraftModel as DraftModel,
     PromptLookup as PromptLookup,
@@ -27,4 +33,9 @@ from .speculation import (
 from .thoughts import (
     Thoughts as Thoughts,
     has_thoughts as has_thoughts,
+)
+from .why import (
+    Stage as Stage,
+    candidates as candidates,
+    stages as stages,
 )

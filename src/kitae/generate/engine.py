@@ -33,13 +33,13 @@ class Decoder(Protocol):
     chunk: int  # tokens of prompts that are best read in one go
 
     def begin(self, sequence: int, prompt: Sequence[int], owner: str = "") -> int:
-        """A new sequence. How many tokens of its prompt are known from another sequence of the same owner, that is there or was,
-        and need not be read; never all of them. Tokens are compared, so nothing is taken for what it is not."""
+        """A new sequence. How many tokens of its prompt are known from another sequence of the same owner, that is there or
+        was, and need not be read; never all of them. Tokens are compared, so nothing is taken for what it is not."""
         ...
 
     def read(self, parts: Sequence[Part]) -> Logits:
-        """What follows the tokens that were wanted, in their order. The rows may be overwritten by the next call. Every sequence
-        whose prompt has been read is part of every call."""
+        """What follows the tokens that were wanted, in their order. The rows may be overwritten by the next call. Every
+        sequence whose prompt has been read is part of every call."""
         ...
 
     def cut(self, sequence: int, length: int) -> None:
@@ -63,7 +63,10 @@ class Engine(Protocol):
     width: int  # how many sequences should be decoded together at most
     cell_bytes: int  # what one token of one sequence takes of memory while it is decoded; 0: nothing grows
 
-    embed: Callable[[Sequence[Sequence[int]]], Vectors] | None  # of a model that was made for it
+    @property
+    def embed(self) -> Callable[[Sequence[Sequence[int]]], Vectors] | None:
+        """Of a model that was made for it."""
+        ...
 
     @property
     def grammars(self) -> Grammars:

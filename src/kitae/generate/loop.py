@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from kitae.core.errors import ContextFull
+from kitae.core.errors import ContextFull, InputError
+from kitae.generate.beams import beam_search
 from kitae.generate.engine import Engine
 from kitae.generate.scheduler import Scheduler
 from kitae.generate.settings import Chunk, Completion, Settings, TokenLogprob
@@ -29,6 +31,19 @@ def stream(engine: Engine, prompts: Sequence[Sequence[int]], settings: Settings)
                 yield chunk
     finally:
         scheduler.close()
+
+
+def answers(engine: Engine, prompt: Sequence[int], settings: Settings) -> list[Completion]:
+    """`settings.n` answers to one prompt: by chance, the likeliest of `best_of`, or found by a search with `beams`."""
+    if settings.beams > 1:
+        return beam_search(engine, prompt, settings)
+    if settings.best_of is None:
+        return complete(engine, [prompt] * settings.n, settings)
+    if settings.best_of < settings.n:
+        raise InputError("best-of", n=settings.n, best_of=settings.best_of)
+    wish = settings if settings.logprobs is not None else replace(settings, logprobs=0)
+    found = complete(engine, [prompt] * settings.best_of, wish)
+    return sorted(found, key=lambda answer: -answer.mean_logprob)[: settings.n]
 
 
 def complete(

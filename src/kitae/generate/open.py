@@ -66,7 +66,7 @@ def open_adapters(base: Target, adapters: Mapping[str, Target]) -> dict[str, Eng
     for name, target in {"": base, **adapters}.items():
         codec = open_codec(base.path, target.template)
         facts = folder_facts(base.path, codec)
-        engine = TorchEngine(found[name or None], codec, facts.stop_tokens, facts.context)  # type: ignore[arg-type]
+        engine = TorchEngine(found[name or None], codec, facts.stop_tokens, facts.context)
         engine.stop_tokens = engine.stop_tokens | target.stop_ids(codec)
         engines[name] = engine
     return engines

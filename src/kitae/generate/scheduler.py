@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from kitae.core.errors import ContextFull, KitaeError
+from kitae.core.errors import ContextFull, InputError, KitaeError
 from kitae.generate.engine import Engine, Part
 from kitae.generate.pieces import token_bytes
 from kitae.generate.prefix import same_beginning
@@ -44,6 +44,11 @@ class Scheduler:
         left = min(settings.max_tokens, self.length - len(prompt))
         if left <= 0:
             raise ContextFull("context-full", tokens=len(prompt), limit=self.length)
+        size = self._engine.codec.vocabulary.size
+        named = (*settings.bans, *settings.stop_tokens, *(token for token, _ in settings.logit_bias))
+        unknown = next((token for token in named if not 0 <= token < size), None)
+        if unknown is not None:
+            raise InputError("token-unknown", where=str(unknown), last=size - 1)
         if settings.ignore_stops:
             settings = replace(settings, bans=(*settings.bans, *self._engine.stop_tokens))
         matcher = None if settings.constraint is None else self._engine.grammars.begin(settings.constraint)

@@ -80,3 +80,8 @@ class Completion:
     tokens: tuple[int, ...]
     finish: Finish
     logprobs: tuple[TokenLogprob, ...] = ()
+
+    @property
+    def mean_logprob(self) -> float:
+        """How likely the model finds it, a token; where logprobs were asked for."""
+        return sum(found.logprob for found in self.logprobs) / max(1, len(self.logprobs))

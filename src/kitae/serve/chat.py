@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -98,7 +98,7 @@ def ended(finish: str | None) -> dict[str, Any]:
     return {"finish_reason": _ENDS.get(finish, "length"), "stop_reason": None if finish in _ENDS else finish}
 
 
-def told(model: Model, logprobs: list[TokenLogprob] | tuple[TokenLogprob, ...]) -> list[dict[str, Any]]:
+def told(model: Model, logprobs: Sequence[TokenLogprob]) -> list[dict[str, Any]]:
     def one(token: int, logprob: float) -> dict[str, Any]:
         data = model.lane.piece(token)
         return {"token": data.decode("utf-8", "replace"), "logprob": max(logprob, -9999.0), "bytes": list(data)}
@@ -122,12 +122,11 @@ async def whole(service: Service, wanted: Wanted, owner: str) -> dict[str, Any]:
         async for some in asking.chunks():
             for job, chunk in some:
                 choices[job.index].take(chunk)
-    asked = wanted.settings.logprobs is not None
     found = [
         {
             "index": index,
             "message": _message(choice),
-            "logprobs": {"content": told(wanted.model, choice.logprobs), "refusal": None} if asked else None,
+            "logprobs": _logprobs(wanted, choice.logprobs),
             **ended(choice.finish),
         }
         for index, choice in enumerate(choices)
@@ -140,7 +139,6 @@ async def streamed(service: Service, wanted: Wanted, owner: str, with_usage: boo
     """Nothing is said before the first token: until then a mistake has a status of its own."""
     choices = _choices(wanted)
     beginning = head("chat.completion.chunk", wanted.model)
-    asked = wanted.settings.logprobs is not None
     more = {"usage": None} if with_usage else {}
 
     def event(index: int, delta: dict[str, Any], logprobs: Any, finish: str | None) -> bytes:
@@ -157,9 +155,7 @@ async def streamed(service: Service, wanted: Wanted, owner: str, with_usage: boo
                     begun.add(index)
                     data.append(event(index, {"role": "assistant", "content": "", "refusal": None}, None, None))
                 thought, content = choice.take(chunk)
-                logprobs = (
-                    {"content": told(wanted.model, chunk.logprobs), "refusal": None} if asked and chunk.logprobs else None
-                )
+                logprobs = _logprobs(wanted, chunk.logprobs) if chunk.logprobs else None
                 delta = {**({"reasoning_content": thought} if thought else {}), **({"content": content} if content else {})}
                 if delta or logprobs:
                     data.append(event(index, delta, logprobs, None))
@@ -171,6 +167,10 @@ async def streamed(service: Service, wanted: Wanted, owner: str, with_usage: boo
             last = {**beginning, "choices": [], "usage": _usage(wanted, asking.jobs, choices)}
             yield b"data: " + json.dumps(last, ensure_ascii=False).encode() + b"\n\n"
         yield b"data: [DONE]\n\n"
+
+
+def _logprobs(wanted: Wanted, found: Sequence[TokenLogprob]) -> dict[str, Any] | None:
+    return None if wanted.settings.logprobs is None else {"content": told(wanted.model, found), "refusal": None}
 
 
 def _choices(wanted: Wanted) -> list[Choice]:

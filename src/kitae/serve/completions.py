@@ -78,7 +78,7 @@ async def whole(service: Service, wanted: Wanted, owner: str, asked_logprobs: bo
                 answer = answers[job.index]
                 answer.text, answer.finish = answer.text + chunk.text, chunk.finish
                 answer.tokens, answer.logprobs = answer.tokens + len(chunk.tokens), [*answer.logprobs, *chunk.logprobs]
-    choices = []
+    choices: list[dict[str, Any]] = []
     for number in range(len(wanted.prompts)):
         group = answers[number * each : (number + 1) * each]
         if settings.best_of is not None:

@@ -43,8 +43,8 @@ def several(given: str | list[str] | list[int] | list[list[int]]) -> list[str | 
     if not given:
         raise ValueError("it is empty")
     if isinstance(given[0], int):
-        return [given]  # type: ignore[list-item]
-    return list(given)  # type: ignore[arg-type]
+        return [given]
+    return list(given)
 
 
 class ChatMessage(Shape):

@@ -13,11 +13,11 @@ from kitae.core.console import console
 from kitae.core.errors import InputError
 from kitae.core.i18n import t
 from kitae.core.libraries import quiet_libraries
-from kitae.generate import DraftModel, PromptLookup, Speculation, open_adapters, open_engine
+from kitae.generate import DraftModel, PromptLookup, Speculation, open_adapters, open_engine, room
 from kitae.serve.follow import Follower, newest_shipped
 from kitae.serve.keys import Keys, keys_from
 from kitae.serve.limits import Limits
-from kitae.serve.service import Model, Service, room
+from kitae.serve.service import Model, Service
 from kitae.serve.worker import Lane
 from kitae.targets import resolve, run_named
 

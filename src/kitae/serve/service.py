@@ -6,19 +6,12 @@ import time
 from dataclasses import dataclass, field
 
 from kitae.chat import ChatCodec, Message, fitting
-from kitae.core.errors import ContextFull
-from kitae.core.hardware import free_memory
 from kitae.core.i18n import t
-from kitae.generate import Engine, has_thoughts
+from kitae.generate import has_thoughts
 from kitae.serve.errors import ApiError
 from kitae.serve.limits import Limits
 from kitae.serve.metrics import Metrics
 from kitae.serve.worker import Lane, Worker
-
-_LONGEST, _SHORTEST = 8192, 1024  # tokens of a sequence, where nobody says how many
-_FEW = 8  # sequences; for fewer each may be as long as the model allows
-_MOST = 32
-_SHARE_OF_MEMORY = 0.4
 
 
 @dataclass(eq=False)
@@ -80,16 +73,3 @@ class Service:
             raise ApiError(503, t("serve.dead"), "not_ready")
         if self.worker.waiting + answers > self.limits.waiting:
             raise ApiError(429, t("serve.full", waiting=self.worker.waiting), "queue_full")
-
-
-def room(engine: Engine, length: int | None, places: int | None, share: int = 1) -> tuple[int, int]:
-    """Tokens of a sequence, and how many sequences at a time: what was asked for, else what the memory allows. Many short ones
-    are worth more than few long ones, down to a length at which conversations would be cut. `share`: how many models there are."""
-    if length is not None and length > engine.context:
-        raise ContextFull("context-trained", asked=length, limit=engine.context)
-    cell = engine.cell_bytes
-    budget = _SHARE_OF_MEMORY * free_memory() / share
-    longest = length or min(engine.context, _LONGEST)
-    while length is None and longest > _SHORTEST and budget < cell * longest * (places or _FEW):
-        longest //= 2
-    return longest, places or max(1, min(_MOST, engine.width, int(budget / max(1, cell * longest))))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -55,7 +55,6 @@ class LlamaEngine:
         self.width = max(1, min(_MOST_SEQUENCES, int(room)))
         self._pooling = int(self._model.meta(f"{facts['architecture']}.pooling_type") or 0)
         self._embedding = Lock()  # it happens beside the decode loop
-        self.embed = self._embedded if self._pooling in _POOLINGS else None
 
     @cached_property
     def grammars(self) -> Grammars:
@@ -88,6 +87,10 @@ class LlamaEngine:
             self._reader.forget(0)
             known = 0
         return self._reader, known
+
+    @property
+    def embed(self) -> Callable[[Sequence[Sequence[int]]], Vectors] | None:
+        return self._embedded if self._pooling in _POOLINGS else None
 
     def _embedded(self, texts: Sequence[Sequence[int]]) -> Vectors:
         longest = max(map(len, texts))
@@ -223,7 +226,7 @@ class _Context:
         self._fill([(token, 0, at, True) for at, token in enumerate(text)])
         self._run()
         found = np.ctypeslib.as_array(self._lib.llama_get_embeddings_seq(self._handle, 0), (self._width,))
-        vector: Vectors = found / max(float(np.linalg.norm(found)), 1e-12)
+        vector: Vectors = (found / max(float(np.linalg.norm(found)), 1e-12)).astype(np.float32)
         return vector
 
     def _run(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import sys
 from collections import deque
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ import torch
 from transformers import DynamicCache
 
 from kitae.chat import ChatCodec
-from kitae.generate.engine import Part
+from kitae.generate.engine import Part, Vectors
 from kitae.generate.prefix import common_prefix, same_beginning
 from kitae.generate.sampling import Logits
 
@@ -32,7 +32,7 @@ _MOST_KEPT = 8  # sequences that ended
 class TorchEngine:
     name = "torch"
     width = 64
-    embed = None
+    embed: Callable[[Sequence[Sequence[int]]], Vectors] | None = None
 
     def __init__(
         self,
