@@ -100,6 +100,9 @@ def test_the_unit(model: Deployment, tmp_path: Path) -> None:
     assert unit.sections() == ["Unit", "Service", "Install"]
     words = shlex.split(unit["Service"]["ExecStart"])
     assert words[:2] == ["/opt/kitae/bin/kitae", "serve"]
+    assert "%" not in text.replace("%%", "") and "$" not in words[2].replace("$$", ""), (
+        "systemd would put something in its place"
+    )
     assert words[2].replace("$$", "$").replace("%%", "%") == f"/opt/models/{model.name}/{model.file}"
     assert words[3:] == ["--host", "127.0.0.1", "--port", "8000"]
     assert unit["Service"]["DynamicUser"] == "yes"
@@ -165,3 +168,5 @@ def test_the_example_is_json_whatever_the_system_message_says() -> None:
     body = json.loads(shlex.split(command)[-1])
     assert body["messages"][0]["content"] == 'It\'s ```code``` "and" more.\n日本語'
     assert "````\nIt's ```code```" in readme
+    refuses = deployment_files(replace(GOOD, takes_system=False))["deploy/README.md"]
+    assert '"system"' not in refuses
