@@ -156,8 +156,7 @@ def trial(setting: str, folder: Path, base: Path, tokens: int, changes: list[str
         found = train_with_kitae(folder, changes)
     else:
         (folder / "peer.json").write_text(json.dumps({"arguments": SETTINGS[setting], "base": str(base)}))
-        command = [sys.executable, __file__, "--rows", str(folder), "--peer", str(folder / "peer.json")]
-        found = json.loads(run(command)["said"].splitlines()[-1])
+        found = json.loads(run(peer_command(folder))["said"].splitlines()[-1])
     given = len((folder / "train.jsonl").read_text().splitlines())
     if (found["rows"], found.get("tokens", tokens)) != (given, tokens):
         sys.exit(f"{setting} trained on {found['rows']} of {given} rows, {found.get('tokens', tokens)} of {tokens} tokens")
@@ -171,6 +170,11 @@ def trial(setting: str, folder: Path, base: Path, tokens: int, changes: list[str
         "last": round(statistics.mean(losses[-third:]), 3),
         "held_out": round(held_out_loss(base, Path(found["adapter"]), folder / "held_out.jsonl"), 4),
     }
+
+
+def peer_command(folder: Path) -> list[str]:
+    """Trains as `peer.json` says, on the rows beside it."""
+    return [sys.executable, __file__, "--rows", str(folder), "--peer", str(folder / "peer.json")]
 
 
 def train_with_kitae(folder: Path, changes: list[str]) -> dict[str, Any]:
@@ -188,6 +192,7 @@ def train_with_kitae(folder: Path, changes: list[str]) -> dict[str, Any]:
         "seconds": sum(step["step_seconds"] for step in steps),
         "rows": json.loads((path / "manifest.json").read_text())["rows"]["train"],
         "peak_mb": done["peak_mb"],
+        "gpu_mb": max(step.get("gpu_mb", 0) for step in steps),
         "losses": [step["loss"] for step in steps],
         "adapter": str(path / "adapter"),
     }
@@ -234,7 +239,6 @@ def train_with_trl(settings: Path) -> dict[str, Any]:
         wanted["base"],
         args=SFTConfig(
             output_dir=str(folder / "trl"),
-            max_length=None,
             learning_rate=RATE,
             num_train_epochs=1,
             logging_steps=1,
@@ -242,7 +246,7 @@ def train_with_trl(settings: Path) -> dict[str, Any]:
             report_to="none",
             seed=0,
             use_cpu=not torch.cuda.is_available(),
-            **wanted["arguments"],
+            **{"max_length": None, **wanted["arguments"]},
         ),
         train_dataset=rows,
         peft_config=LoraConfig(r=LORA["r"], lora_alpha=LORA["alpha"], target_modules="all-linear", task_type="CAUSAL_LM"),
@@ -254,6 +258,7 @@ def train_with_trl(settings: Path) -> dict[str, Any]:
     return {
         "seconds": watch.seconds,
         "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "gpu_mb": torch.cuda.max_memory_reserved() // 2**20 if torch.cuda.is_available() else 0,
         "rows": len(trainer.train_dataset),
         "tokens": sum(len(ids) for ids in trainer.train_dataset["input_ids"]),
         "losses": [entry["loss"] for entry in trainer.state.log_history if "loss" in entry],

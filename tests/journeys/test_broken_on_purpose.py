@@ -45,6 +45,11 @@ def test_a_good_run_ships_and_its_package_is_whole(kitae: Kitae, copied: Path) -
     modelfile = (copied / "ship" / "Modelfile").read_text()
     assert 'PARAMETER stop "<|im_end|>"' in modelfile
     assert "<|im_start|>user" in modelfile
+    assert 'SYSTEM """' in modelfile, "which all training rows share"
+    deploy = copied / "ship" / "deploy"
+    files = {"README.md", "Dockerfile", "kitae.service", "llama-server.sh", "vllm.sh"}
+    assert {path.name for path in deploy.iterdir()} == files
+    assert "kitae serve tiny-Q8_0.gguf " in (deploy / "README.md").read_text()
     page = (copied / "ship" / "report.html").read_text()
     assert "完全一致" in page and "exact match" in page and "http" not in page.replace("http-equiv", "")
     verified = kitae("verify", copied.name, "--json").json

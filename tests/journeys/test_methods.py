@@ -133,6 +133,8 @@ def test_a_soft_prompt_travels_with_its_base(kitae: Kitae, rows: Path, tiny_mode
         assert "soft prompt" in done.err
     package = tmp_path / "package"
     assert kitae("ship", run, "--out", package).code == 0
+    assert sorted(path.name for path in (package / "deploy").iterdir()) == ["README.md", "kitae.service"]
+    assert "kitae serve . " in (package / "deploy" / "README.md").read_text(), "no other server knows soft prompts"
     package.rename(tmp_path / "elsewhere")
 
     def said(target: object) -> str:

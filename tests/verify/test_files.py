@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from kitae.chat import ChatCodec, ChatTemplate, ollama_template, render_ollama
+from kitae.chat import ChatCodec, ChatTemplate, ollama_template, sample_talks
 from kitae.verify.files import modelfile
 
 from .conftest import Verify
@@ -248,12 +248,17 @@ def test_the_first_difference_is_shown(verify: Verify, good: Path, copy: Path) -
 @pytest.mark.parametrize(
     ("text", "verdict", "case"),
     [
-        ('FROM ./x.gguf\nPARAMETER stop "<|im_end|>"\n', "pass", "pass"),
+        ('FROM ./x.gguf\nPARAMETER stop "<|im_end|>"\n', "warn", "no-template"),
         ("FROM ./x.gguf\n", "refuse", "stops"),
-        ('FROM ./x.gguf\nPARAMETER\tstop\t"<|im_end|>"\n', "pass", "pass"),
+        ('FROM ./x.gguf\nPARAMETER\tstop\t"<|im_end|>"\n', "warn", "no-template"),
         ('FROM ./x.gguf\nTEMPLATE """{{ .Prompt }}"""\nPARAMETER stop "<|im_end|>"\n', "refuse", "template"),
         (
             'FROM ./x.gguf\nTEMPLATE """{{ range .Messages }}{{ .Content }}{{ end }}"""\nPARAMETER stop "<|im_end|>"\n',
+            "refuse",
+            "template",
+        ),
+        (
+            'FROM ./x.gguf\nTEMPLATE """{{ range .Messages }}{{ json .Content }}{{ end }}"""\nPARAMETER stop "<|im_end|>"\n',
             "warn",
             "not-read",
         ),
@@ -279,24 +284,20 @@ def test_ollama_begins_texts_itself(codec: ChatCodec, tmp_path: Path) -> None:
     assert modelfile(tmp_path / "Modelfile", begins).verdict == "pass"
 
 
-@pytest.mark.parametrize(
-    "source",
-    [
-        "{% for m in messages %}{{ m.content }}{% endfor %}",  # answers have no end
-        "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}"
-        "{% for m in messages %}<{{ m.content }}>{% endfor %}",
-        "{{ strftime_now('%d %b') }}{% for m in messages %}<{{ m.role }} {{ m.content }}>{% endfor %}",
-    ],
-)
-def test_templates_that_ollama_has_to_read_itself(source: str) -> None:
-    assert ollama_template(ChatTemplate(source, {})) == ""
-
-
-def test_ollamas_templates() -> None:
-    template = "{{ if .System }}<s>{{ .System }}{{ else }}none{{- end }} <u>{{ .Prompt }}<a>{{ .Response }}</a>"
-    assert render_ollama(template, {"System": "S", "Prompt": "P"}) == "<s>S <u>P<a>"
-    assert render_ollama(template, {"System": "", "Prompt": "P"}) == "none <u>P<a>"
-    assert render_ollama("{{ template }}", {"Prompt": "P"}) is None
+def test_a_modelfile_that_is_right_for_one_turn_only(codec: ChatCodec, tmp_path: Path) -> None:
+    """Ollama repeats a template without `.Messages` for each turn, and with it what is said where no system message is."""
+    told, alone = (codec.template.render(talk, add_generation_prompt=True) for talk in sample_talks(codec.template)[::2][::-1])
+    head = told.split("Be brief.")[0], told.split("Be brief.")[1].split("Hello.")[0]
+    turn = alone.split("Hello.")
+    said = (
+        f"{{{{ if .System }}}}{head[0]}{{{{ .System }}}}{head[1]}{{{{ else }}}}{turn[0]}{{{{ end }}}}{{{{ .Prompt }}}}{turn[1]}"
+    )
+    (tmp_path / "Modelfile").write_text(
+        f'FROM ./b.gguf\nTEMPLATE """{said}{{{{ .Response }}}}<|im_end|>\n"""\nPARAMETER stop "<|im_end|>"\n'
+    )
+    gate = modelfile(tmp_path / "Modelfile", codec)
+    assert (gate.verdict, gate.case) == ("refuse", "template")
+    assert gate.evidence[0] == "5 messages"
 
 
 def test_an_adapter_without_its_base(verify: Verify, tmp_path: Path, good: Path) -> None:

@@ -3,7 +3,7 @@
 from kitae.chat.codec import ChatCodec, Encoded, Span
 from kitae.chat.conversation import ROLES, Conversation, Message
 from kitae.chat.named import RAW, template_text
-from kitae.chat.ollama import Modelfile, ollama_template, read_modelfile, render_ollama
+from kitae.chat.ollama import Modelfile, ollama_template, read_modelfile, render_ollama, sample_talks, takes_system
 from kitae.chat.template import ChatTemplate
 from kitae.chat.vocabulary import HfVocabulary, Vocabulary
 from kitae.chat.window import fitting
@@ -24,5 +24,7 @@ __all__ = [
     "ollama_template",
     "read_modelfile",
     "render_ollama",
+    "sample_talks",
+    "takes_system",
     "template_text",
 ]

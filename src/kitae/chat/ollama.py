@@ -1,21 +1,19 @@
-"""A chat template in Ollama's language, and what a Modelfile says.
-
-Of that language only what wraps turns is understood: text, `.System`, `.Prompt`, `.Response`, and `if`.
-"""
+"""A chat template in Ollama's language, and what a Modelfile says."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from kitae.chat.conversation import Message
+from kitae.chat.go_template import NotUnderstood, mentions, parse, render, up_to
 from kitae.chat.template import ChatTemplate
 from kitae.core.errors import InputError
 
-_ACTION = re.compile(r"\{\{(-?)\s*(.*?)\s*(-?)\}\}", re.DOTALL)
 _COMMAND = re.compile(
-    r'^\s*(FROM|TEMPLATE|PARAMETER)\s+(?:"""(.*?)"""|([^\n]*?))\s*$', re.IGNORECASE | re.DOTALL | re.MULTILINE
+    r'^\s*(FROM|TEMPLATE|PARAMETER|SYSTEM|LICENSE)\s+(?:"""(.*?)"""|([^\n]*?))\s*$', re.IGNORECASE | re.DOTALL | re.MULTILINE
 )
 
 
@@ -41,61 +39,111 @@ def read_modelfile(text: str) -> Modelfile:
     return Modelfile(source, template, stops)
 
 
-def ollama_template(template: ChatTemplate) -> str:
-    """By asking the real one how it wraps each role.
+# Talks in which every kind of border between two messages occurs.
+_TURNS = [("user", "Hello."), ("assistant", "Hi."), ("user", "Who are you?"), ("assistant", "A model."), ("user", "Thanks.")]
+_SYSTEM = Message("system", "Be brief.")
 
-    Empty if the template is not a plain sequence of wrapped turns; then Ollama's own reading of the GGUF has to do.
+
+def sample_talks(template: ChatTemplate) -> list[list[Message]]:
+    """One and three turns, without a system message, and with one if the template takes it."""
+    talks = [[Message(*turn) for turn in _TURNS[:count]] for count in (1, len(_TURNS))]
+    return [*talks, *([_SYSTEM, *talk] for talk in talks)] if takes_system(template) else talks
+
+
+def takes_system(template: ChatTemplate) -> bool:
+    try:
+        return _SYSTEM.content in template.render([_SYSTEM, Message("user", "?")], add_generation_prompt=True)
+    except InputError:
+        return False
+
+
+def ollama_template(template: ChatTemplate, adds_beginning: bool = False) -> str:
+    """By asking the real one what it puts between messages. `adds_beginning`: whether Ollama puts the token that texts begin
+    with before every prompt, as the GGUF file can tell it to.
+
+    Empty if some talk would not be rendered exactly as by the real one: it repeats a message, or says today's date.
     """
     if "strftime_now" in template.source:  # it would say today's date for ever
         return ""
-    system, user, answer = (Message(role, mark) for role, mark in (("system", "\x01"), ("user", "\x02"), ("assistant", "\x03")))
+    begins = template.special_tokens.get("bos_token", "") if adds_beginning else ""
+    said = _ollama_template(template, begins)
+    exact = said and all(
+        render_ollama(said, talk) == template.render(talk, add_generation_prompt=True).removeprefix(begins)
+        for talk in sample_talks(template)
+    )
+    return said if exact else ""
+
+
+def _ollama_template(template: ChatTemplate, begins: str) -> str:
+    talk = [Message("user", "\x02"), Message("assistant", "\x03"), Message("user", "\x04")]
+    alone = _around(template, talk, "\x02\x03\x04")
+    if alone is None:
+        return ""
+    head, opening, closing, end = alone
+    head = head.removeprefix(begins)
+    if takes_system(template):
+        told = _around(template, [Message("system", "\x01"), *talk], "\x01\x02\x03\x04")
+        if told is None or told[2:] != alone[1:]:
+            return ""
+        before, behind = told[0].removeprefix(begins), told[1]
+        head = f"{{{{ if .System }}}}{before}{{{{ .System }}}}{behind}{{{{ else }}}}{head}{{{{ end }}}}"
+    return (
+        f"{head}{{{{ range $i, $_ := .Messages }}}}{{{{ $last := eq (len (slice $.Messages $i)) 1 }}}}"
+        f'{{{{ if eq .Role "user" }}}}{{{{ .Content }}}}{{{{ if $last }}}}{end}{{{{ end }}}}'
+        f'{{{{ else if eq .Role "assistant" }}}}{opening}{{{{ .Content }}}}{{{{ if not $last }}}}{closing}{{{{ end }}}}'
+        "{{ end }}{{ end }}"
+    )
+
+
+def _around(template: ChatTemplate, talk: Sequence[Message], marks: str) -> list[str] | None:
+    """What the template puts around the marks, each of which is a message; None if that can't stand in a Modelfile."""
     try:
-        whole = template.render((system, user, answer))
-        prompt = template.render((system, user), add_generation_prompt=True)
-    except InputError:  # one that knows no system message
-        return ""
-    if not whole.startswith(prompt) or any(whole.count(mark) != 1 for mark in "\x01\x02\x03"):
-        return ""
-    before, rest = whole.split("\x01")
-    between, rest = rest.split("\x02")
-    opening, closing = rest.split("\x03")
-    if not closing or not template.render((user,)).endswith(f"{between.rpartition(closing)[2] or between}\x02{closing}"):
-        return ""
-    system_close = between[: between.index(closing) + len(closing)] if closing and closing in between else ""
-    user_open = between[len(system_close) :]
-    default = template.default_system()
-    fallback = default.removesuffix(user_open) if default.endswith(user_open) else ""
-    otherwise = f"{{{{ else }}}}{fallback}" if fallback else ""
-    head = f"{{{{ if .System }}}}{before}{{{{ .System }}}}{system_close}{otherwise}{{{{ end }}}}"
-    return f"{head}{user_open}{{{{ .Prompt }}}}{opening}{{{{ .Response }}}}{closing}"
+        text = template.render(talk, add_generation_prompt=True)
+    except InputError:
+        return None
+    found = [char for char in text if char in marks]
+    if found != list(marks) or "{{" in text or '"""' in text:
+        return None
+    return re.split(f"[{marks}]", text)
 
 
-def render_ollama(template: str, values: Mapping[str, str]) -> str | None:
-    """What Ollama makes of one turn, up to the answer; None where the template says more than is understood here."""
-    parts: list[str] = []
-    shown = [True]  # for each `if` that is open
-    position, trim = 0, False
-    for match in _ACTION.finditer(template):
-        text = template[position : match.start()]
-        text = text.lstrip() if trim else text
-        text = text.rstrip() if match.group(1) else text
-        position, trim = match.end(), bool(match.group(3))
-        if all(shown):
-            parts.append(text)
-        action = match.group(2)
-        condition = re.fullmatch(r"if \.(\w+)", action)
-        if condition and condition.group(1) in values:
-            shown.append(bool(values[condition.group(1)]))
-        elif action == "else" and len(shown) > 1:
-            shown[-1] = not shown[-1]
-        elif action == "end" and len(shown) > 1:
-            shown.pop()
-        elif action == ".Response":
-            return "".join(parts)
-        elif action.startswith(".") and action[1:] in values:
-            if all(shown):
-                parts.append(values[action[1:]])
+def render_ollama(template: str, messages: Sequence[Message]) -> str | None:
+    """The prompt that Ollama makes of a talk; None where the template says more than is understood here.
+
+    A template that names `.Messages` is rendered once. Any other is rendered for each turn, and where the last turn's
+    `.Response` would be, the prompt ends.
+    """
+    try:
+        nodes = parse(template)
+        if mentions(nodes, "Messages"):
+            return render(nodes, _values(Messages=_joined(messages), System=_system(messages)))
+        parts, turn = [], _values(System="", Prompt="", Response="")
+        for message in _joined(messages):
+            done = {"system": turn["Prompt"] or turn["Response"], "user": turn["Response"]}.get(message["Role"])
+            if done:
+                parts.append(render(nodes, turn))
+                turn = _values(System="", Prompt="", Response="")
+            turn |= {{"system": "System", "user": "Prompt"}.get(message["Role"], "Response"): message["Content"]}
+        return "".join([*parts, render(up_to(nodes, "Response")[0], turn)])
+    except NotUnderstood:
+        return None
+
+
+def _values(**given: Any) -> dict[str, Any]:
+    """With what a template may ask for that no talk here has."""
+    return {"Tools": [], "Think": False, "IsThinkSet": False, "Response": "", "Prompt": "", "Suffix": "", **given}
+
+
+def _joined(messages: Sequence[Message]) -> list[dict[str, Any]]:
+    """Neighbours of one role are one message to Ollama."""
+    joined: list[dict[str, Any]] = []
+    for message in messages:
+        if joined and joined[-1]["Role"] == message.role != "tool":
+            joined[-1]["Content"] += "\n\n" + message.content
         else:
-            return None
-    rest = template[position:]
-    return "".join([*parts, rest.lstrip() if trim else rest])
+            joined.append({"Role": message.role, "Content": message.content, "ToolCalls": [], "Thinking": ""})
+    return joined
+
+
+def _system(messages: Sequence[Message]) -> str:
+    return "\n\n".join(message.content for message in messages if message.role == "system")

@@ -7,9 +7,9 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from kitae.chat import ollama_template
 from kitae.core.files import read_json, write_json, write_text
 from kitae.models import STARTERS, open_tokenizer, save_tokenizer
+from kitae.ship.deployment import FOLDER, deployment_of, write_deployment
 from kitae.ship.export import has_gguf_form
 from kitae.ship.merge import write_stops
 from kitae.ship.report import render_html
@@ -25,8 +25,7 @@ def fill_package(folder: Path, model: Path, files: Sequence[Path], verifier: Run
         _link_or_copy(path, folder / path.name)
     if not verifier.merges:
         _add_base(folder, verifier)
-    if files:
-        write_text(folder / "Modelfile", modelfile(files[-1].name, verifier))
+    write_deployment(folder, deployment_of(verifier, files))
     write_text(folder / "README.md", model_card(verifier, report, files))
     write_text(folder / "NOTICE.txt", notices(verifier))
     write_json(folder / "report.json", report)
@@ -49,19 +48,6 @@ def _add_base(folder: Path, verifier: RunVerifier) -> None:
     write_json(config, named)
 
 
-def modelfile(file: str, verifier: RunVerifier) -> str:
-    """Ollama reads the template from the GGUF; its own template language can't say all that Jinja can."""
-    codec = verifier.exam.codec
-    stops = verifier.seen(verifier.trained).facts["stop_tokens"]
-    lines = [f"FROM ./{file}"]
-    go_template = ollama_template(codec.template)
-    if go_template:
-        lines.append(f'TEMPLATE """{go_template}"""')
-    lines += [f'PARAMETER stop "{codec.vocabulary.decode([token])}"' for token in stops]
-    lines.append("PARAMETER temperature 0")
-    return "\n".join(lines) + "\n"
-
-
 def model_card(verifier: RunVerifier, report: ShipReport, files: Sequence[Path]) -> str:
     recipe, manifest = verifier.recipe, verifier.run.manifest
     new = recipe.model.new
@@ -76,11 +62,7 @@ def model_card(verifier: RunVerifier, report: ShipReport, files: Sequence[Path])
     )
     weights = ["model.safetensors"] if verifier.merges else ["adapter_model.safetensors", f"{BASE}/"]
     names = [*(path.name for path in files), *weights]
-    runners = (
-        f"llama.cpp, with Ollama\n(`ollama create {recipe.name} -f Modelfile`), or with transformers"
-        if files
-        else "transformers"
-    )
+    runners = "llama.cpp, Ollama or transformers" if files else "transformers"
     if not verifier.merges:
         runners += f' and peft:\n`PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained("{BASE}"), ".")`'
     if not has_gguf_form(verifier.base_folder):
@@ -109,6 +91,7 @@ Kitae {manifest["kitae"]}: every file in this folder was compared with the form 
 {rows}
 
 Files: {", ".join(f"`{name}`" for name in names)}. Run with {runners}.
+[How to serve it]({FOLDER}/README.md)
 
 ## Verification
 

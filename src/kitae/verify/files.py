@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kitae.chat import ChatCodec, Message, ollama_template, read_modelfile, render_ollama
+from kitae.chat import ChatCodec, read_modelfile, render_ollama, sample_talks
 from kitae.models import changes_greedy, tokenizer_parts
 from kitae.verify.evidence import first_difference, ids_apart, texts_apart, values_apart
 from kitae.verify.gate import Gate, passed, refused, skipped, warned
@@ -12,7 +12,6 @@ from kitae.verify.observe import Observation
 
 _SHOWN = 3
 _HOT = 1.0  # a higher temperature makes unlikely tokens likelier than the model says
-_TURNS = ({"System": "", "Prompt": "Hello."}, {"System": "Be brief.", "Prompt": "Hello."})
 
 
 def defaults(seen: Observation, reference: Observation | None = None) -> Gate:
@@ -107,18 +106,14 @@ def modelfile(path: Path, codec: ChatCodec, file: str | None = None) -> Gate:
     end = codec.vocabulary.decode([codec.terminator]) if codec.terminator is not None else None
     if end is not None and end not in said.stops:
         return refused(gate, "stops", said.stops, end, [f"PARAMETER stop: {said.stops}", f"template: {end!r}"], token=end)
-    if said.template is None or not ollama_template(codec.template):  # then Ollama reads the template of the GGUF file
-        return passed(gate, said.stops, end, [f"PARAMETER stop: {said.stops}"])
+    if said.template is None:
+        return warned(gate, "no-template", said.stops, end, [f"PARAMETER stop: {said.stops}"])
     begins = codec.template.special_tokens.get("bos_token", "")
-    for turn in _TURNS:
-        theirs, wanted = render_ollama(said.template, turn), _prompt(codec, turn)
+    for talk in sample_talks(codec.template):
+        theirs, wanted = render_ollama(said.template, talk), codec.template.render(talk, add_generation_prompt=True)
         if theirs is None:
             return warned(gate, "not-read", None, None, [said.template[:160]])
         if theirs.removeprefix(begins) != wanted.removeprefix(begins):  # Ollama puts it there itself
-            return refused(gate, "template", None, None, [texts_apart(theirs, wanted)])
+            shown = [f"{len(talk)} messages", texts_apart(theirs, wanted)]
+            return refused(gate, "template", None, None, shown)
     return passed(gate, said.stops, end, [f"PARAMETER stop: {said.stops}"])
-
-
-def _prompt(codec: ChatCodec, turn: dict[str, str]) -> str:
-    system = [Message("system", turn["System"])] if turn["System"] else []
-    return codec.template.render([*system, Message("user", turn["Prompt"])], add_generation_prompt=True)
