@@ -112,7 +112,7 @@ def head(kind: str, model: Model, prefix: str = "chatcmpl") -> dict[str, Any]:
         "object": kind,
         "created": int(time.time()),
         "model": model.name,
-        "system_fingerprint": model.version or None,
+        "system_fingerprint": model.version,
     }
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
 from kitae.core.errors import BadConstraint, ContextFull, InputError, KitaeError
 
+_KIND = re.compile(r"str|bool|int|dict\[.*\]|list\[.*\]|constrained-.*|function-.*|nullable.*")  # of a union, no field
 _TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 413: "invalid_request_error"}
 
 
@@ -40,8 +42,9 @@ def of_validation(problems: Sequence[Any]) -> ApiError:
     """The first mistake names its field; the others are told, too."""
     told = []
     for problem in problems:
-        where = ".".join(str(part) for part in problem["loc"] if part != "body")
-        told.append((where, problem["msg"] if problem["type"] != "extra_forbidden" else "this server does not know it"))
+        where = ".".join(str(part) for part in problem["loc"] if part != "body" and not _KIND.fullmatch(str(part)))
+        why = problem["msg"].removeprefix("Value error, ")
+        told.append((where, why if problem["type"] != "extra_forbidden" else "this server does not know it"))
     param, _ = told[0]
     code = "unknown_parameter" if problems[0]["type"] == "extra_forbidden" else "invalid_value"
     return ApiError(400, "; ".join(f"{where or 'body'}: {why}" for where, why in told[:8]), code, param or None)

@@ -30,7 +30,7 @@ class Follower:
 
     def _watch(self) -> None:
         while not self._done.wait(_EVERY):
-            for model in [model for model in self._service.models.values() if model.version]:
+            for model in [model for model in self._service.models.values() if model.run]:
                 newest = newest_shipped(model.name)
                 if newest is not None and newest.id > model.version and newest.id not in self._failed:
                     self._take(model.name, newest)

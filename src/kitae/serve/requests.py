@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, field_validator, model_validator
 
 from kitae.chat import Message
 from kitae.generate import Constraint, Settings
@@ -25,15 +25,23 @@ class Shape(BaseModel):
 class TextPart(Shape):
     type: Literal["text", "input_text", "output_text"]
     text: str
+    annotations: list[Any] | None = Field(None, max_length=0)
+    logprobs: list[Any] | None = Field(None, max_length=0)
 
 
-Content = str | list[TextPart]
+def _text(content: Any) -> Any:
+    """Given as it is, or in parts."""
+    if not isinstance(content, list):
+        return content
+    kinds = {part.get("type") if isinstance(part, dict) else None for part in content}
+    others = kinds - {"text", "input_text", "output_text"}
+    if others:
+        raise ValueError(f"this model reads text only, no {', '.join(sorted(map(str, others)))}")
+    return "".join(TextPart.model_validate(part).text for part in content)
 
 
-def text_of(content: Content | None) -> str:
-    if content is None or isinstance(content, str):
-        return content or ""
-    return "".join(part.text for part in content)
+_parts = {"anyOf": [{"type": "string"}, {"type": "array", "items": TextPart.model_json_schema()}]}
+Content = Annotated[str, BeforeValidator(_text), WithJsonSchema(_parts)]
 
 
 def several(given: str | list[str] | list[int] | list[list[int]]) -> list[str | list[int]]:
@@ -64,7 +72,7 @@ class ChatMessage(Shape):
 
     def message(self) -> Message:
         role = "system" if self.role == "developer" else self.role
-        return Message(role, text_of(self.content), thought=self.reasoning_content or "")
+        return Message(role, self.content or "", thought=self.reasoning_content or "")
 
 
 class StreamOptions(Shape):

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from kitae.serve import chat
 from kitae.serve.asking import Asking
-from kitae.serve.requests import ChatMessage, ChatRequest, Content, JsonSchema, ResponseFormat, Shape, TextPart, Tokens
+from kitae.serve.requests import ChatMessage, ChatRequest, Content, JsonSchema, ResponseFormat, Shape, Tokens
 from kitae.serve.service import Service
 
 
@@ -65,7 +65,7 @@ class ResponsesRequest(Shape):
         said = [InputMessage(role="user", content=self.input)] if isinstance(self.input, str) else self.input
         messages = [ChatMessage(role=message.role, content=message.content) for message in said]
         if self.instructions:
-            messages.insert(0, ChatMessage(role="system", content=[TextPart(type="text", text=self.instructions)]))
+            messages.insert(0, ChatMessage(role="system", content=self.instructions))
         return ChatRequest(
             model=self.model,
             messages=messages,
@@ -123,6 +123,15 @@ class _Reply:
             "store": False,
             "temperature": wanted.settings.temperature,
             "text": {"format": {"type": "text"}} if request.text is None else request.text.model_dump(by_alias=True),
+            "completed_at": None if status == "in_progress" else int(time.time()),
+            "presence_penalty": 0.0,
+            "frequency_penalty": 0.0,
+            "top_logprobs": 0,
+            "max_tool_calls": None,
+            "background": False,
+            "service_tier": "default",
+            "safety_identifier": None,
+            "prompt_cache_key": None,
             "tool_choice": "none",
             "tools": [],
             "top_p": wanted.settings.top_p,

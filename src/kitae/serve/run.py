@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from kitae.core.console import console
 from kitae.core.errors import InputError
+from kitae.core.files import hash_text
 from kitae.core.i18n import t
 from kitae.core.libraries import quiet_libraries
 from kitae.generate import DraftModel, PromptLookup, Speculation, open_adapters, open_engine, room
@@ -23,6 +24,7 @@ from kitae.targets import resolve, run_named
 
 if TYPE_CHECKING:
     from kitae.generate import Engine
+    from kitae.models import Target
 
 
 @dataclass(frozen=True)
@@ -68,8 +70,9 @@ def _opened(serving: Serving) -> list[Model]:
         adapters = {name: resolve(adapter, True, serving.template) for name, adapter in map(_named, serving.adapters)}
         engines = open_adapters(base, adapters)
         return [
-            Model(called or name, _lane(serving, engine, len(engines)), (adapters.get(called) or base).system)
+            Model(called or name, _lane(serving, engine, len(engines)), owner.system, _version(owner))
             for called, engine in engines.items()
+            for owner in [adapters.get(called, base)]
         ]
     return [open_model(serving, name, target, len(named)) for name, target in named]
 
@@ -83,7 +86,7 @@ def open_model(serving: Serving, name: str, target: str, share: int = 1) -> Mode
     engine = open_engine(found)
     if serving.follow and run is not None:
         name = run.recipe_name
-    return Model(name, _lane(serving, engine, share), found.system, run.id if run else "")
+    return Model(name, _lane(serving, engine, share), found.system, run.id if run else _version(found), run is not None)
 
 
 def _lane(serving: Serving, engine: Engine, share: int = 1) -> Lane:
@@ -98,6 +101,12 @@ def _lane(serving: Serving, engine: Engine, share: int = 1) -> Lane:
         return Speculation(PromptLookup()) if serving.lookup else None
 
     return Lane(engine, length, places, speculation)
+
+
+def _version(target: Target) -> str:
+    """Of its files, without reading them all: a server should be there soon."""
+    files = [target.path] if target.path.is_file() else sorted(target.path.glob("*.safetensors"))
+    return "fp_" + hash_text(*(f"{file} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files))[:12]
 
 
 def _named(text: str) -> tuple[str, str]:

@@ -21,7 +21,8 @@ class Model:
     name: str
     lane: Lane
     system: str | None
-    version: str = ""  # the run, where it is one
+    version: str  # a run's id, else something of the file: it changes when the model does
+    run: bool = False
     since: int = field(default_factory=lambda: int(time.time()))
 
     @property
