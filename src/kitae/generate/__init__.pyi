@@ -7,6 +7,7 @@ from .loop import (
     stream as stream,
 )
 from .open import open_engine as open_engine
+from .pieces import token_bytes as token_bytes
 from .settings import (
     Chunk as Chunk,
     Completion as Completion,
