@@ -109,9 +109,11 @@ def stops(answers: Sequence[Compared], codec: ChatCodec, limits: Thresholds) -> 
     if not any(before):
         return warned(gate, "never", measured, limit, evidence)
     went_on = Share(len(on), sum(before))
-    if went_on.interval[0] > 1 - limit or worse_p_value(before, now) < _SURE:
-        lines = on or [one for one in answered if one.served.finish != "stop"]
-        return refused(gate, "runs-on", measured, limit, [*evidence, *lines[0].lines()], before=sum(before), now=sum(now))
+    if went_on.interval[0] > 1 - limit:
+        return refused(gate, "runs-on", measured, limit, [*evidence, *on[0].lines()], count=len(on), total=sum(before))
+    if worse_p_value(before, now) < _SURE:  # it says something else, and comes to no end
+        endless = next(one for one in answered if one.proven.finish == "stop" != one.served.finish)
+        return refused(gate, "ends-less", measured, limit, [*evidence, *endless.lines()], before=sum(before), now=sum(now))
     short = [one for one in answered if one.kind == "shorter"]
     if Share(len(short), len(answered)).interval[0] > 1 - limit:
         return refused(gate, "cut", measured, limit, [*evidence, *short[0].lines()], count=len(short), total=len(answered))
@@ -138,7 +140,7 @@ def answers(
     gate, total = "endpoint.answers", len(found)
     failed = [one for one in found if one.served.failed]
     apart = [one for one in found if one.kind not in ("equal", "tied") and not one.served.failed]
-    tied = sum(one.kind == "tied" for one in found)
+    tied = sum(one.kind == "tied" and not one.served.failed for one in found)
     equal = total - len(failed) - len(apart) - tied
     measured: dict[str, object] = {"equal": equal, "tied": tied, "different": len(apart), "answers": total, "tie": tie}
     evidence = [f"equal {equal} of {total}, near ties {tied}, different {len(apart)}"]
@@ -151,7 +153,8 @@ def answers(
     if exact:
         served = replace(proven, answers=[replace(one.proven, text=one.served.text) for one in found])
         if lost := behaviour.lost("endpoint.answers", proven, served, truths, limits):
-            return replace(lost, measured={**measured, **_as_dict(lost.measured)}, evidence=[*evidence, *lost.evidence])
+            evidence[0] += f"; {lost.evidence[0]}"
+            return replace(lost, measured={**measured, **_as_dict(lost.measured)}, evidence=evidence)
     share = Share(len(apart), total)
     if share.interval[0] > limits.task_drop:
         return refused(gate, "differ", measured, limits.task_drop, evidence, count=len(apart), total=total)
