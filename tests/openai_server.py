@@ -34,6 +34,7 @@ Says = Callable[[Asked, int], Answer]  # the body of a request, and how many cam
 class Endpoint:
     def __init__(self, says: Says) -> None:
         self.says = says
+        self.models: list[str] | None = None  # what it lists, if it does
         self.asked: list[Asked] = []
         self.keys: list[str | None] = []
         self.most = 0  # under way at once
@@ -43,6 +44,10 @@ class Endpoint:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                listed = json.dumps({"data": [{"id": name} for name in outer.models or []]}).encode()
+                self._answer(Answer("no such route", 404) if outer.models is None else Answer(raw=listed))
 
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))

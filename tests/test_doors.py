@@ -51,7 +51,7 @@ def test_what_a_door_names_is_there(room: str) -> None:
 FUNCTIONS = {
     "blend", "check_recipe", "clean_data", "compare", "evaluate", "export", "generate", "inspect_data", "inspect_tokenizer",
     "licences", "merge", "preview_data", "pull", "quickstart", "register_newllm", "select_data", "ship", "split_data", "sweep",
-    "synthesise", "train", "train_tokenizer", "verify",
+    "synthesise", "train", "train_tokenizer", "verify", "verify_endpoint",
 }  # fmt: skip
 ARGUMENTS = {
     "Amount",

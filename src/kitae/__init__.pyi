@@ -58,6 +58,7 @@ from .workflows.shipping import (
     merge as merge,
     ship as ship,
     verify as verify,
+    verify_endpoint as verify_endpoint,
 )
 from .workflows.sweeps import sweep as sweep
 from .workflows.tokenizer import (

@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 
 from kitae.core.errors import InputError
 from kitae.models import (
@@ -43,6 +44,20 @@ def address_named(name: str) -> Address | None:
     if not model:
         raise InputError("endpoint-model", where=url)
     return Address(url, model)
+
+
+def server_named(name: str) -> tuple[str, str | None]:
+    """Where a running server's routes begin, and the model if one stands behind a #. Most have them under /v1."""
+    url, _, model = name.strip().partition("#")
+    try:
+        parts = urlsplit(url if "://" in url else f"http://{url}")
+        _ = parts.port  # which is read only now
+    except ValueError as error:
+        raise InputError("endpoint-url", where=url, why=str(error)) from error
+    path = parts.path.rstrip("/")
+    for route in ("/chat/completions", "/models"):
+        path = path.removesuffix(route)
+    return urlunsplit(parts._replace(path=path or "/v1")), model or None
 
 
 def run_named(name: str) -> Run | None:

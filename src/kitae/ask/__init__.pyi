@@ -12,7 +12,10 @@ from .ledger import (
     Ledger as Ledger,
     Spent as Spent,
 )
-from .named import ClientSpec as ClientSpec
+from .named import (
+    ClientSpec as ClientSpec,
+    key_in as key_in,
+)
 from .request import (
     Ask as Ask,
     Reply as Reply,

@@ -48,7 +48,7 @@ class LocalClient:
         prompts = {number: self._engine.codec.prompt(request.messages) for number, request in group}
         fitting = [number for number, prompt in prompts.items() if len(prompt) + _ROOM <= self._engine.context]
         first = group[0][1]
-        settings = Settings(max_tokens=first.max_tokens, temperature=first.temperature, seed=first.seed)
+        settings = Settings(max_tokens=first.max_tokens, temperature=first.temperature, seed=first.seed, stop=first.stop)
         answers = complete(self._engine, [prompts[number] for number in fitting], settings) if fitting else []
         replies = {
             number: Reply(without_thought(answer.text), answer.finish, len(prompts[number]), len(answer.tokens))
@@ -61,5 +61,5 @@ class LocalClient:
         self._engine.close()
 
 
-def _kind(request: Request) -> tuple[int, float]:
-    return request.max_tokens, request.temperature
+def _kind(request: Request) -> tuple[object, ...]:
+    return request.max_tokens, request.temperature, request.stop

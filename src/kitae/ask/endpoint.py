@@ -11,17 +11,21 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from email.message import Message as Headers
 from queue import Queue
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 from kitae.ask.client import Numbered
-from kitae.ask.request import Reply, Request, without_thought
+from kitae.ask.replies import Later, NeverThis, names_in, objects_in, reply_in, said_in
+from kitae.ask.request import Reply, Request
 from kitae.core import paths
 from kitae.core.errors import InputError, KitaeError, first_line
+from kitae.core.files import JsonDict
+
+T = TypeVar("T")
 
 _PASSING = {408, 409, 425, 429, 500, 502, 503, 504, 529}
 _WRONG = {401, 402, 403, 404, 405}  # with which every request would fare alike
@@ -32,18 +36,6 @@ _ROUTE = "/chat/completions"
 _NOT_TAKEN = re.compile(
     r"unsupported|unknown|unrecogni[sz]ed|unexpected|extra|not (?:permitted|allowed|supported)|instead", re.I
 )
-
-
-class _Later(Exception):
-    """It may go better the next time; perhaps the endpoint says when. `paid`: it may have cost something all the same."""
-
-    def __init__(self, why: str, after: float | None = None, paid: bool = False) -> None:
-        super().__init__(why)
-        self.after, self.paid = after, paid
-
-
-class _NeverThis(Exception):
-    """This request won't be answered; others may."""
 
 
 @dataclass
@@ -69,8 +61,8 @@ class Endpoint:
             raise InputError("endpoint-key", where=self.url)
         if paths.offline():
             raise InputError("offline", where=self.url)
-        path = parts.path.rstrip("/").removesuffix(_ROUTE) + _ROUTE
-        self._address = urlunsplit((parts.scheme, parts.netloc, path, parts.query, ""))
+        self._routes = parts._replace(path=parts.path.rstrip("/").removesuffix(_ROUTE), fragment="")
+        self._address = self._at(_ROUTE)
         near = parts.hostname in ("localhost", "127.0.0.1", "::1")  # which no proxy knows
         proxies = [urllib.request.ProxyHandler({})] if near else []
         self._opener = urllib.request.build_opener(_NoRedirect, *proxies)
@@ -105,28 +97,56 @@ class Endpoint:
     def close(self) -> None:
         pass
 
+    def models(self) -> list[str]:
+        """The names of what it serves; none if it doesn't say."""
+
+        def failed(why: str, passing: bool) -> list[str]:
+            if passing:
+                raise KitaeError("endpoint-unreachable", where=self._address, why=why, tries=1)
+            return []
+
+        return self._patiently(lambda: names_in(self._said_at("/models")), failed)
+
+    def other(self, route: str, value: JsonDict) -> JsonDict | None:
+        """What a route says that only some servers have, beside those under /v1; None if this one hasn't."""
+        near = self._routes.path.removesuffix("/v1")
+        address = urlunsplit(self._routes._replace(path=near + route))
+        try:
+            return self._patiently(lambda: objects_in(self._said_at(address, value)), lambda why, passing: None)
+        except KitaeError:  # it asks for a key of another kind, or sends us elsewhere
+            return None
+
+    @property
+    def left_out(self) -> set[str]:
+        """The fields of requests that it was seen not to take."""
+        return set(self._unwanted)
+
+    def _at(self, route: str) -> str:
+        return urlunsplit(self._routes._replace(path=self._routes.path + route))
+
     def _work(self, number: int, request: Request, done: Queue[tuple[int, Reply | KitaeError]]) -> None:
         try:
-            done.put((number, self._patiently(request)))
+            done.put((number, self._patiently(lambda: self._once(request), _failed)))
         except KitaeError as error:
             done.put((number, error))
         except Exception as error:  # a thread that dies in silence would be waited for until the end of days
             why = self._hidden(f"{type(error).__name__}: {first_line(error)}")
             done.put((number, KitaeError("endpoint-failed", where=self._address, why=why)))
 
-    def _patiently(self, request: Request) -> Reply:
-        """What may have been paid for is not asked again here, but by whoever keeps the budget."""
+    def _patiently(self, once: Callable[[], T], failed: Callable[[str, bool], T]) -> T:
+        """What may have been paid for is not asked again here, but by whoever keeps the budget. `failed`: what there is instead
+        of an answer, by why there is none, and whether that may pass."""
         why, unwanted = "", 0
         attempt = 0
         while attempt < self.tries:
             self._wait_turn()
             try:
-                reply = self._once(request)
+                found = once()
                 self._heard = True
-                return reply
-            except _NeverThis as error:
-                return Reply("", failed=self._hidden(str(error)))
-            except _Later as error:
+                return found
+            except NeverThis as error:
+                return failed(self._hidden(str(error)), False)
+            except Later as error:
                 why = self._hidden(str(error))
                 if error.after == 0.0 and unwanted < len(_FIELDS):
                     unwanted += 1
@@ -135,10 +155,10 @@ class Endpoint:
                 pause = error.after if error.after is not None else _PAUSE * 2.0**attempt / 2 * random.uniform(0.5, 1.0)
                 self._postpone(min(pause, _LONGEST_PAUSE))
                 if error.paid:
-                    return Reply("", failed=why, passing=True)
+                    return failed(why, True)
         if not self._heard:
             raise KitaeError("endpoint-unreachable", where=self._address, why=why, tries=self.tries)
-        return Reply("", failed=why, passing=True)
+        return failed(why, True)
 
     def _wait_turn(self) -> None:
         while True:
@@ -157,22 +177,36 @@ class Endpoint:
 
     def _once(self, request: Request) -> Reply:
         fields = self._fields(request)
-        status, headers, body = self._post(fields)
+        status, headers, body = self._send(self._address, fields)
         if status == 200:
-            return _reply(body)
-        said, named = _said(body)
+            return reply_in(body)
+        said, named = said_in(body)
+        self._judge(status, headers, said)
+        for name in _FIELDS:  # each is left out for good only where it was given, and is what is wrong
+            spoken_of = name in said or (name == "max_tokens" and "max_completion_tokens" in said)
+            if status in (400, 422) and name in fields and (named == name or (spoken_of and _NOT_TAKEN.search(said))):
+                self._unwanted.add(name)
+                raise Later(f"{status}: {said}", 0.0)
+        raise NeverThis(f"{status}: {said}")
+
+    def _said_at(self, address: str, value: JsonDict | None = None) -> bytes:
+        """What another address says, of which it is no fault not to be there."""
+        status, headers, body = self._send(address if "://" in address else self._at(address), value)
+        if status == 200:
+            return body
+        said, _ = said_in(body)
+        if status not in (404, 405):
+            self._judge(status, headers, said)
+        raise NeverThis(f"{status}: {said}")
+
+    def _judge(self, status: int, headers: Headers, said: str) -> None:
+        """What every request would fare alike with, and what passes."""
         if 300 <= status < 400:
             raise InputError("endpoint-moved", where=self._address, why=f"{status}: {headers.get('Location', '')}")
         if status in _WRONG:
             raise InputError("endpoint-refused", where=self._address, why=self._hidden(f"{status}: {said}"), model=self.name)
         if status in _PASSING:
-            raise _Later(f"{status}: {said}", _seconds(headers.get("Retry-After")))
-        for name in _FIELDS:  # each is left out for good only where it was given, and is what is wrong
-            spoken_of = name in said or (name == "max_tokens" and "max_completion_tokens" in said)
-            if status in (400, 422) and name in fields and (named == name or (spoken_of and _NOT_TAKEN.search(said))):
-                self._unwanted.add(name)
-                raise _Later(f"{status}: {said}", 0.0)
-        raise _NeverThis(f"{status}: {said}")
+            raise Later(f"{status}: {said}", _seconds(headers.get("Retry-After")))
 
     def _fields(self, request: Request) -> dict[str, Any]:
         value: dict[str, Any] = {
@@ -182,15 +216,17 @@ class Endpoint:
             "temperature": request.temperature,
             "seed": request.seed,
         }
+        if request.stop:
+            value["stop"] = list(request.stop)
         if "max_tokens" in self._unwanted:
             value["max_completion_tokens"] = request.max_tokens
         return {name: part for name, part in value.items() if name not in self._unwanted}
 
-    def _post(self, value: dict[str, Any]) -> tuple[int, Headers, bytes]:
+    def _send(self, address: str, value: JsonDict | None) -> tuple[int, Headers, bytes]:
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
         if self.key:
             headers["Authorization"] = f"Bearer {self.key}"
-        asked = urllib.request.Request(self._address, json.dumps(value).encode(), headers)
+        asked = urllib.request.Request(address, None if value is None else json.dumps(value).encode(), headers)
         deadline = time.monotonic() + self.timeout
         paid = True
         try:
@@ -204,14 +240,18 @@ class Endpoint:
         except (OSError, http.client.HTTPException, ValueError) as error:
             reason = getattr(error, "reason", error)
             paid = paid and not isinstance(reason, (ConnectionRefusedError, socket.gaierror))
-            raise _Later(f"{type(error).__name__}: {first_line(error)}", paid=paid) from error
+            raise Later(f"{type(error).__name__}: {first_line(error)}", paid=paid) from error
 
     def _hidden(self, text: str) -> str:
         """Without the key, which some endpoints repeat."""
         return " ".join((text.replace(self.key, "***") if self.key else text).split())[:_SHOWN]
 
 
-_FIELDS = ("max_tokens", "seed", "temperature")  # that some endpoints do not take
+_FIELDS = ("max_tokens", "seed", "temperature", "stop")  # that some endpoints do not take
+
+
+def _failed(why: str, passing: bool) -> Reply:
+    return Reply("", failed=why, passing=passing)
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -232,43 +272,6 @@ def _body(response: IO[bytes], deadline: float) -> bytes:
         if len(found) > _LARGEST:
             raise ValueError(f"a reply of more than {_LARGEST} bytes")
     return bytes(found)
-
-
-def _said(body: bytes) -> tuple[str, str | None]:
-    """What an endpoint says is wrong, and of which field."""
-    text = body.decode("utf-8", "replace")
-    try:
-        error = json.loads(text)["error"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return text, None
-    if not isinstance(error, dict):
-        return str(error), None
-    return str(error.get("message", error)), error.get("param") if isinstance(error.get("param"), str) else None
-
-
-def _reply(body: bytes) -> Reply:
-    try:
-        value = json.loads(body)
-        if isinstance(value, dict) and value.get("error"):  # some say so under a status of success
-            raise _NeverThis(_said(body)[0])
-        choice = value["choices"][0]
-        message = choice["message"]
-        content = message.get("content")
-        if isinstance(content, list):  # in parts
-            content = "".join(part.get("text", "") for part in content if isinstance(part, dict))
-        if content is not None and not isinstance(content, str):
-            raise TypeError
-        usage = value.get("usage") or {}
-        asked, said = int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)
-        finish = str(choice.get("finish_reason") or "stop")
-        if not content and finish == "stop":  # it did something else instead
-            finish = next(
-                (name for name in ("tool_calls", "refusal", "reasoning_content", "reasoning") if message.get(name)), finish
-            )
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError, OverflowError) as error:
-        raise _Later(f"no reply of the usual kind: {body[:120].decode('utf-8', 'replace')}", paid=True) from error
-    text = (content or "").encode("utf-8", "replace").decode()  # JSON can spell half a character
-    return Reply(without_thought(text), finish, asked, said)
 
 
 def _seconds(said: str | None) -> float | None:

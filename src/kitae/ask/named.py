@@ -53,5 +53,9 @@ class ClientSpec:
     def _endpoint(self, address: Address) -> Endpoint:
         from kitae.ask.endpoint import Endpoint
 
-        key = os.environ.get(self.key_env) or None if self.key_env else None
-        return Endpoint(address.url, address.model, key, self.at_once, self.per_minute, self.timeout)
+        return Endpoint(address.url, address.model, key_in(self.key_env), self.at_once, self.per_minute, self.timeout)
+
+
+def key_in(variable: str) -> str | None:
+    """An endpoint's key, by the name of the environment variable that holds it."""
+    return os.environ.get(variable) or None if variable else None

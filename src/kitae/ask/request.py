@@ -18,11 +18,12 @@ class Request:
     max_tokens: int = 512
     temperature: float = 0.0
     seed: int = 0  # tells apart what is asked several times
+    stop: tuple[str, ...] = ()  # texts before which an answer ends
 
     @property
     def key(self) -> str:
         said = [part for m in self.messages for part in (m.role, m.content)]
-        return hash_text(*said, str(self.max_tokens), str(self.temperature), str(self.seed))
+        return hash_text(*said, str(self.max_tokens), str(self.temperature), str(self.seed), *self.stop)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from kitae.cli import choosing  # noqa: F401 - its commands are of `data`
+from kitae.cli.choosing import KeyEnv, Timeout  # its commands are of `data`
 from kitae.cli.data import data_app
 from kitae.cli.help import Group
 from kitae.cli.result import Result, form_table, gate_lines, grid, verdict_line
@@ -149,17 +149,26 @@ def train(
 
 @app.command(help=t("help.verify"))
 def verify(
-    target: Target,
+    target: Annotated[str | None, typer.Argument(help=t("help.target"))] = None,
     against: Annotated[str | None, typer.Option(help=t("help.against"))] = None,
+    endpoint: Annotated[str | None, typer.Option(metavar="URL", help=t("help.endpoint"))] = None,
     only: Annotated[list[str] | None, typer.Option(help=t("help.only"))] = None,
     chat_template: Template = None,
     raw: Raw = False,
+    key_env: KeyEnv = "OPENAI_API_KEY",
+    timeout: Timeout = 120.0,
 ) -> Result:
     from kitae.chat import RAW
-    from kitae.core.errors import EXIT_REFUSED
-    from kitae.workflows import verify
+    from kitae.core.errors import EXIT_REFUSED, InputError
+    from kitae.workflows import verify, verify_endpoint
 
-    value = verify(target, against, only or [], RAW if raw else chat_template)
+    template = RAW if raw else chat_template
+    if endpoint is not None and target is None and against is not None:
+        value = verify_endpoint(endpoint, against, only or [], template, key_env, timeout)
+    elif endpoint is None and target is not None:
+        value = verify(target, against, only or [], template)
+    else:
+        raise InputError("verify-what", where=target or endpoint or "")
     code = EXIT_REFUSED if value["verdict"] == "refuse" else 0
     return Result(value, f"{gate_lines(value['gates'])}\n\n{verdict_line(value, only=bool(only))}", code)
 

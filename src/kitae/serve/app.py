@@ -24,7 +24,7 @@ from kitae.serve.errors import ApiError, api_error, of_validation
 from kitae.serve.guard import Guard
 from kitae.serve.keys import Keys
 from kitae.serve.log import RequestLog
-from kitae.serve.requests import ChatRequest, CompletionRequest, EmbeddingRequest
+from kitae.serve.requests import ChatRequest, CompletionRequest, EmbeddingRequest, TemplateRequest
 from kitae.serve.service import Model, Service
 
 _ERRORS: dict[int | str, dict[str, Any]] = {
@@ -109,6 +109,13 @@ def make_app(
         if asked.stream:
             return await streamed(request, asked, wanted.model, responses.streamed(service, asked, wanted, owner))
         return await answered(request, asked, wanted.model, responses.whole(service, asked, wanted, owner))
+
+    @app.post("/apply-template")
+    async def applied(asked: TemplateRequest) -> dict[str, str]:
+        """The prompt as the model sees it, as llama-server tells it."""
+        model = service.model(asked.model) if asked.model else next(iter(service.models.values()))
+        messages = model.opened([message.message() for message in asked.messages])
+        return {"prompt": await run_in_threadpool(model.codec.rendered, messages)}
 
     @app.post("/v1/embeddings")
     async def new_embeddings(request: Request, asked: EmbeddingRequest) -> Response:

@@ -271,6 +271,11 @@ class ChatRequest(Sampling):
         return self.max_tokens or self.max_completion_tokens
 
 
+class TemplateRequest(Shape):
+    model: str | None = None
+    messages: list[ChatMessage] = Field(min_length=1)
+
+
 class CompletionRequest(Sampling):
     prompt: str | list[str] | list[int] | list[list[int]]
     max_tokens: Tokens | None = 16

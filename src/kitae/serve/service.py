@@ -33,10 +33,14 @@ class Model:
     def thinks(self) -> bool:
         return has_thoughts(self.codec)
 
-    def prompt(self, messages: list[Message], thinking: bool | None, window: bool) -> list[int]:
+    def opened(self, messages: list[Message]) -> list[Message]:
         """As in training: with the system message that its rows shared, if there is no other."""
         if self.system and messages[0].role != "system":
-            messages = [Message("system", self.system), *messages]
+            return [Message("system", self.system), *messages]
+        return messages
+
+    def prompt(self, messages: list[Message], thinking: bool | None, window: bool) -> list[int]:
+        messages = self.opened(messages)
         if window:
             messages = fitting(self.codec, messages, self.lane.length - 1)
         return self.codec.prompt(messages, thinking)

@@ -6,7 +6,10 @@ from .before import (
     BeforeTraining as BeforeTraining,
     stop_token_trainable as stop_token_trainable,
 )
-from .command import verify_target as verify_target
+from .command import (
+    verify_endpoint as verify_endpoint,
+    verify_target as verify_target,
+)
 from .gate import (
     Gate as Gate,
     GateResult as GateResult,

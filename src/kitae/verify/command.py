@@ -1,4 +1,4 @@
-"""`kitae verify`: whatever the user points at, with or without something to compare it to."""
+"""`kitae verify`: whatever the user points at, with or without something to compare it to; and a running server."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from kitae.train import prepare
 from kitae.verify import behaviour, equal, files, gguf, weights
 from kitae.verify.alone import FolderAlone, GgufAlone, Stages, codec_of, quant_of
 from kitae.verify.before import BeforeTraining, stop_token_trainable
+from kitae.verify.endpoint import EndpointVerifier
 from kitae.verify.exam import Exam, general_exam
 from kitae.verify.gate import Gate, Verdict, chosen, in_order, skipped, with_missing
 from kitae.verify.observe import Observation
 from kitae.verify.registry import GATES, When, gates_of, needs_answers
 from kitae.verify.run import RunVerifier
+from kitae.verify.server import Server, file_stem
 
 
 def verify_target(target: str, against: str | None = None, only: Sequence[str] = (), template: str | None = None) -> Verdict:
     """`template`: a name or a file, for models that bring none. Without one these are asked without a template."""
-    unknown = [name for name in only if name not in GATES]
-    if unknown:
-        raise InputError("gate-unknown", where=", ".join(unknown), why=", ".join(GATES))
+    _check_known(only)
     with tempfile.TemporaryDirectory(prefix="kitae-verify-") as folder:
         scratch = Path(folder)
         answers = not only or needs_answers(set(only))
@@ -41,7 +41,53 @@ def verify_target(target: str, against: str | None = None, only: Sequence[str] =
         else:
             form = _form(target, template)
             stages = (GgufAlone if form.kind == "gguf" else FolderAlone)(form, scratch, answers).stages()
-        gates = list(chosen(stages, only))
+        return _verdict(stages, only)
+
+
+def verify_endpoint(
+    url: str,
+    against: str,
+    only: Sequence[str] = (),
+    template: str | None = None,
+    key: str | None = None,
+    timeout: float = 120.0,
+) -> Verdict:
+    """Whether a running server says what `against` says here: a run's exam, or general questions to a model without a run."""
+    _check_known(only)
+    run = run_named(against)
+    if template is not None and run is not None:
+        raise InputError("template-of-run", where=against)
+    form = _form(against, template) if run is None else resolve(against)
+    server = Server(url, [form.path.stem] if run is None else _names_of(run), key, timeout)
+    with tempfile.TemporaryDirectory(prefix="kitae-verify-") as folder:
+        scratch = Path(folder)
+        if run is None:
+            exam = general_exam(codec_of(form), None)
+        else:
+            exam, form = RunVerifier(run, scratch).exam, _served_file(run, form, server)
+        answers = not only or needs_answers(set(only))
+        return _verdict(EndpointVerifier(server, form, exam, scratch, answers).stages(), only)
+
+
+def _names_of(run: Run) -> list[str]:
+    """What servers may call it, the surest first."""
+    return [run.id, *(path.stem for path in sorted(run.ship.glob("*.gguf"))), RunVerifier(run).recipe.name]
+
+
+def _served_file(run: Run, form: Target, server: Server) -> Target:
+    """The very file that the server names, if it is one of those that were shipped."""
+    named = [path for path in run.ship.glob("*.gguf") if path.stem == file_stem(server.model)]
+    return replace(form, path=named[0]) if named else form
+
+
+def _check_known(only: Sequence[str]) -> None:
+    unknown = [name for name in only if name not in GATES]
+    if unknown:
+        raise InputError("gate-unknown", where=", ".join(unknown), why=", ".join(GATES))
+
+
+def _verdict(stages: Stages, only: Sequence[str]) -> Verdict:
+    gates = list(chosen(stages, only))
     gates += [skipped(name, "not-applicable") for name in only if name not in {gate.id for gate in gates}]
     return Verdict(in_order(gates))
 

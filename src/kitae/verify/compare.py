@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Protocol
 
@@ -12,6 +13,12 @@ _BLOCK = 128
 # Nats within which two tokens are equally likely: half precision moves a logit of 50 by up to 50 · 2⁻¹¹, and the forms of
 # clean runs differed by up to 0.023, so closer than this rounding alone decides which token is named first.
 _TIE = 0.03
+
+
+def tie_within(kld: float) -> float:
+    """Nats within which two forms may order two tokens differently, if so large a mean KLD between them is tolerated. Where two
+    tokens share all the probability, moving them apart by d nats costs d² / 8."""
+    return max(_TIE, math.sqrt(8 * kld))
 
 
 @dataclass(frozen=True)

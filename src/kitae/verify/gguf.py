@@ -105,13 +105,18 @@ def types(path: Path, quant: str) -> Gate:
     return passed(gate, measured, f"≥ {file_type(quant).bits} bits", evidence)
 
 
+def kld_limits(quant: str, parameters: int, limits: Thresholds) -> tuple[float, float]:
+    """What is usual for a type, and above what a file is refused."""
+    size = 0 if parameters < _SMALL else 1
+    usual, four_bits = file_type(quant).usual_kld[size], file_type(_FOUR_BITS).usual_kld[size]
+    return usual, limits.quant_kld or max(usual, min(_UNUSUAL * usual, four_bits))
+
+
 def quant_divergence(reference: Observation, seen: Observation, quant: str, limits: Thresholds) -> Gate:
     gate = "quant.divergence"
     if reference.logits is None or seen.logits is None:
         return skipped(gate, "no-rows")
-    size = 0 if seen.facts["parameters"] < _SMALL else 1
-    usual, four_bits = file_type(quant).usual_kld[size], file_type(_FOUR_BITS).usual_kld[size]
-    limit = limits.quant_kld or max(usual, min(_UNUSUAL * usual, four_bits))
+    usual, limit = kld_limits(quant, seen.facts["parameters"], limits)
     found = divergence(reference.row_logits(), seen.row_logits(), targets(reference))
     if not found.mean < limit:
         return refused(gate, "far", found.as_dict(), limit, [found.line()], quant=quant, larger=larger_than(quant))

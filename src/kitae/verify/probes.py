@@ -77,3 +77,11 @@ def probe_answers() -> list[Conversation]:
         Conversation((Message("user", question), Message("assistant", answer)), f"probe {i}")
         for i, (question, answer) in enumerate(_QUESTIONS, 1)
     ]
+
+
+def probe_turns() -> list[list[Message]]:
+    """One conversation of each kind that templates treat in a way of its own."""
+    system = Message("system", "Answer in one word.")
+    turns = [message for row in probe_answers()[:2] for message in row.messages]
+    last = Message("user", "And 2 + 2?")
+    return [[last], [system, last], [*turns, last], [system, *turns, last]]

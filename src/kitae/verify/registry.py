@@ -1,5 +1,5 @@
 """Every gate, in the order of reports. A new one is added here, its sentences in core/messages/gates.json,
-and it is measured in `before`, `after`, `run` or `command`. Limits that a recipe can set are `recipe.Thresholds`.
+and it is measured in `before`, `after`, `run`, `command` or `endpoint`. Limits that a recipe can set are `recipe.Thresholds`.
 
 `when`: the moment at which it can be measured; `answers`: it needs whole answers of the model, which take longest;
 `reference`: it compares with another model, so it can't be measured of one alone.
@@ -12,9 +12,10 @@ from typing import Literal, get_args
 
 from kitae.core.row_options import RowGate
 
-When = Literal["rows", "base", "trained", "merge", "folder", "gguf", "f16", "quant"]
+When = Literal["rows", "base", "trained", "merge", "folder", "gguf", "f16", "quant", "endpoint"]
 # rows: before the first step · base: of the model that is to be trained · trained: of what training left · merge: of a folder
 # beside its base · folder: of a folder · gguf: of any GGUF file · f16, quant: of one that is not quantised, or is
+# endpoint: of a running server
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,11 @@ REGISTRY: tuple[GateSpec, ...] = (
     GateSpec("quant.divergence", "quant", reference=True),
     GateSpec("quant.stops", "quant", answers=True),
     GateSpec("quant.task", "quant", answers=True, reference=True),
+    GateSpec("endpoint.template", "endpoint", reference=True),
+    GateSpec("endpoint.control-text", "endpoint", reference=True),
+    GateSpec("endpoint.stops", "endpoint", answers=True, reference=True),
+    GateSpec("endpoint.answers", "endpoint", answers=True, reference=True),
+    GateSpec("endpoint.sampling", "endpoint", answers=True, reference=True),
 )
 GATES: tuple[str, ...] = tuple(gate.id for gate in REGISTRY)
 
@@ -73,6 +79,8 @@ SKIPS: dict[str, Literal["required", "optional"]] = {
     "no-template": "optional",
     "no-tokenizer-json": "optional",
     "no-validation": "required",
+    "no-usage": "required",
+    "not-answered": "required",
     "not-applicable": "required",
     "not-kept": "optional",
     "not-made": "required",

@@ -49,6 +49,7 @@ from .shipping import (
     merge as merge,
     ship as ship,
     verify as verify,
+    verify_endpoint as verify_endpoint,
 )
 from .sweeps import sweep as sweep
 from .tokenizer import (

@@ -32,6 +32,23 @@ def verify(target: str, against: str | None = None, only: Sequence[str] = (), te
     return verify_target(target, against, only, template).as_dict()
 
 
+def verify_endpoint(
+    url: str,
+    against: str,
+    only: Sequence[str] = (),
+    template: str | None = None,
+    key_env: str = "OPENAI_API_KEY",
+    timeout: float = 120.0,
+) -> VerdictResult:
+    """Whether the server at `url` (# and a model, if it has several) says what the run or model `against` says here.
+    `key_env`: the environment variable that holds its key. `timeout`: seconds for one reply."""
+    quiet_libraries()
+    from kitae.ask import key_in
+    from kitae.verify import verify_endpoint
+
+    return verify_endpoint(url, against, only, template, key_in(key_env), timeout).as_dict()
+
+
 def merge(run: str) -> Merged:
     quiet_libraries()
     from kitae.ship import Chain
