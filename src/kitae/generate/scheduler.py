@@ -48,7 +48,7 @@ class Scheduler:
         named = (*settings.bans, *settings.stop_tokens, *(token for token, _ in settings.logit_bias))
         unknown = next((token for token in named if not 0 <= token < size), None)
         if unknown is not None:
-            raise InputError("token-unknown", where=str(unknown), last=size - 1)
+            raise InputError("token-id", where=str(unknown), last=size - 1)
         if settings.ignore_stops:
             settings = replace(settings, bans=(*settings.bans, *self._engine.stop_tokens))
         matcher = None if settings.constraint is None else self._engine.grammars.begin(settings.constraint)

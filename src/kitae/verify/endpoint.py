@@ -106,7 +106,14 @@ class EndpointVerifier:
         chats = [*self._turns, *self._named_control]
         reply, seen = self._read[number], self._proven
         shown = self._server.shows(chats[number]) if number < len(self._turns) else None
-        return Prompted(chats[number], seen.chat_ids[number], seen.facts["rendered"][number], reply, shown)
+        prompted = Prompted(chats[number], seen.chat_ids[number], seen.facts["rendered"][number], reply, shown)
+        return replace(prompted, opened=self._opened(prompted))
+
+    def _opened(self, prompted: Prompted) -> Prompted | None:
+        if not self._form.system or prompted.messages[0].role == "system":
+            return None
+        messages = [Message("system", self._form.system), *prompted.messages]
+        return replace(prompted, messages=messages, ids=self._codec.prompt(messages), text=self._codec.rendered(messages))
 
     @cached_property
     def _proven(self) -> Observation:

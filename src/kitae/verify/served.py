@@ -29,9 +29,18 @@ class Prompted:
     text: str
     reply: Reply
     shown: str | list[int] | None = None  # by a server that says so
+    opened: Prompted | None = None  # the same behind the system message that the rows of training shared
 
     def apart(self, codec: ChatCodec) -> tuple[list[str], int | None]:
-        """Where the two part, and how many tokens more the server counts; None if it counts none."""
+        """Where the two part, and how many tokens more the server counts; None if it counts none. A server that says the shared
+        system message where nobody says another does what was proven, too."""
+        found = self._apart(codec)
+        if found[0] and self.opened is not None:
+            as_trained = self.opened.apart(codec)
+            return found if as_trained[0] else as_trained
+        return found
+
+    def _apart(self, codec: ChatCodec) -> tuple[list[str], int | None]:
         name = f"…{self.messages[-1].content[-40:]!r}"
         if self.reply.failed:
             return [f"{name}: {self.reply.failed}"], None
