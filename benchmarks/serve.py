@@ -16,17 +16,19 @@ import json
 import os
 import platform
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import psutil
-from serve_load import Round, ask_all, prompts
+
+from serve_load import ask_all, prompts
 from serve_servers import PATIENT, Peers, Setting, cpu_seconds, free_port, running, settings
 
 SERVERS = ("kitae", "llama_server", "llama_cpp_python", "xllamacpp", "transformers")
@@ -40,6 +42,7 @@ Row = dict[str, Any]
 
 def main() -> None:
     options = arguments().parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that a server is ended with the benchmark
     found, missing = measure(options)
     rows = summaries(found)
     report = {

@@ -9,19 +9,22 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import re
 import statistics
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, cast
 
 import httptools
 
 PATIENCE = 300  # seconds for all the requests of a round
-WORDS = (
+WORDS = re.findall(
+    r"\w+",
     "river garden window letter winter market engine mountain silver music doctor bridge summer paper island kitchen "
-    "morning village forest station captain mirror basket thunder ticket candle harbour lantern shadow teacher orange castle"
-).split()
+    "morning village forest station captain mirror basket thunder ticket candle harbour lantern shadow teacher orange castle",
+)
 
 
 def prompts(count: int, words: int, seed: int) -> list[str]:
@@ -78,7 +81,10 @@ class Exchange(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.now = time.perf_counter()
-        self.parser.feed_data(data)
+        try:
+            self.parser.feed_data(data)
+        except (httptools.HttpParserError, ValueError) as error:
+            self.finish(f"not what was expected: {error}: {data[:200]!r}")
 
     def connection_lost(self, error: Exception | None) -> None:
         self.finish(self.problem or f"the connection closed: {error}")
@@ -147,7 +153,7 @@ def _seen(answers: Sequence[Answer], clients: int, max_tokens: int, seconds: flo
     pieces = sum(len(answer.times) for answer in answers)
     reads = [answer.read for answer in answers if answer.read is not None]
     firsts = [answer.times[0] - answer.began for answer in answers]
-    gaps = [after - before for answer in answers for before, after in zip(answer.times, answer.times[1:], strict=False)]
+    gaps = [after - before for answer in answers for before, after in pairwise(answer.times)]
     together = _steady(answers, clients)
     return Round(
         tokens_per_second=sum(written) / seconds,
@@ -169,7 +175,7 @@ def _steady(answers: Sequence[Answer], clients: int) -> float | None:
     marks = sorted((time, step) for answer in answers for time, step in ((answer.times[0], 1), (answer.times[-1], -1)))
     spans: list[tuple[float, float]] = []
     writing = 0
-    for (time_, step), (after, _) in zip(marks, marks[1:], strict=False):
+    for (time_, step), (after, _) in pairwise(marks):
         writing += step
         if writing == clients:
             spans.append((time_, after))
