@@ -31,7 +31,7 @@ import psutil
 from serve_load import ask_all, prompts
 from serve_servers import PATIENT, Peers, Setting, cpu_seconds, free_port, running, settings
 
-SERVERS = ("kitae", "llama_server", "llama_cpp_python", "xllamacpp", "transformers")
+SERVERS = ("kitae", "llama_server", "llama_cpp_python", "xllamacpp", "transformers", "vllm")
 LOOP = "batched_bench"
 WORDS = {"short": 22, "long": 440}  # about 50 and about 600 tokens
 LEAST = {"short": 8, "long": 4}  # requests of a round
@@ -93,7 +93,8 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--batched-bench", type=Path, default=on_path["llama-batched-bench"])
     parser.add_argument("--llama-cpp-python", type=Path, metavar="PYTHON", help="that has llama_cpp.server")
     parser.add_argument("--xllamacpp", type=Path, metavar="PYTHON", help="that has xllamacpp", default=sys.executable)
-    parser.add_argument("--transformers", type=Path, metavar="FOLDER", help="the same model, for transformers serve")
+    parser.add_argument("--vllm", type=Path, help="its program")
+    parser.add_argument("--folder", type=Path, help="the same model, for transformers serve and vLLM")
     parser.add_argument("--calm", type=float, default=20, help="seconds that a round waits at most for other programs to rest")
     parser.add_argument("--json", action="store_true")
     return parser
@@ -114,7 +115,7 @@ def names(known: Iterable[str]) -> Any:
 
 def measure(options: argparse.Namespace) -> tuple[list[Row], dict[str, str]]:
     """What every round of every setting gave, and why others gave nothing."""
-    peers = Peers(options.llama_server, options.llama_cpp_python, options.xllamacpp, options.transformers)
+    peers = Peers(options.llama_server, options.llama_cpp_python, options.xllamacpp, options.vllm, options.folder)
     rows: list[Row] = []
     missing: dict[str, str] = {}
     for server in (name for name in SERVERS if name in options.only):

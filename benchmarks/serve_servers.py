@@ -52,7 +52,8 @@ class Peers:
     llama_server: Path | None
     llama_cpp_python: Path | None  # a Python that has llama_cpp.server
     xllamacpp: Path | None  # a Python that has xllamacpp
-    transformers: Path | None  # the same model as a folder
+    vllm: Path | None  # its program
+    folder: Path | None  # the same model, for what reads no GGUF
 
 
 def settings(server: str, peers: Peers, model: Path, clients: int, threads: int, port: int) -> list[Setting]:
@@ -66,8 +67,10 @@ def settings(server: str, peers: Peers, model: Path, clients: int, threads: int,
     if server == "xllamacpp" and peers.xllamacpp:
         command = [str(peers.xllamacpp), "-c", XLLAMACPP, str(model), *map(str, (port, clients, threads, CONTEXT))]
         return _both_ways(Setting("xllamacpp", "a slot a client", command, {"ignore_eos": True}))
-    if server == "transformers" and peers.transformers:
-        return _transformers(peers.transformers, port)
+    if server == "transformers" and peers.folder:
+        return _transformers(peers.folder, port)
+    if server == "vllm" and peers.vllm and peers.folder:
+        return [_vllm(peers.vllm, peers.folder, clients, port)]
     return []
 
 
@@ -90,6 +93,7 @@ def _llama_server(program: Path, model: Path, clients: int, threads: int, port: 
     return [
         Setting("llama_server", "as it comes", command, body),
         *_both_ways(Setting("llama_server", "a slot a client", [*command, *slots, *lean], body)),
+        *_both_ways(Setting("llama_server", "a slot a client, choosing in the graph", [*command, *slots, *lean, "-bs"], body)),
         *_both_ways(Setting("llama_server", "a slot a client, one cache", [*command, *slots, *lean, "--kv-unified"], body)),
     ]
 
@@ -122,6 +126,19 @@ def _transformers(folder: Path, port: int) -> list[Setting]:
         Setting("transformers", label, [*command, "--port", str(port), "--device", "cpu", *more], ends, model=str(folder))
         for label, more in (("as it comes", []), ("continuous batching", ["--continuous-batching"]))
     ]
+
+
+def _vllm(program: Path, folder: Path, clients: int, port: int) -> Setting:
+    given = {
+        "--host": "127.0.0.1",
+        "--port": port,
+        "--max-model-len": CONTEXT,
+        "--max-num-seqs": clients,
+        "--dtype": "bfloat16",
+    }
+    command = [str(program), "serve", str(folder), *(str(part) for pair in given.items() for part in pair)]
+    env = {"VLLM_CPU_KVCACHE_SPACE": "2", "HF_HUB_OFFLINE": "1"}
+    return Setting("vllm", "bf16", command, {"ignore_eos": True}, env, model=str(folder))
 
 
 def free_port() -> int:
