@@ -80,7 +80,7 @@ def _both_ways(setting: Setting) -> list[Setting]:
 
 
 def _kitae(model: Path, port: int) -> Setting:
-    command = [str(Path(sys.executable).parent / "kitae"), "serve", str(model), "--port", str(port)]
+    command = [str(Path(sys.executable).parent / "kitae"), "serve", f"model={model}", "--port", str(port)]
     library = os.environ.get("KITAE_LLAMA")  # for one that was built for this machine, as llama-server is
     return Setting("kitae", f"KITAE_LLAMA={Path(library).name}" if library else "as it comes", command, {"ignore_eos": True})
 

@@ -17,6 +17,7 @@ from kitae.serve.keys import Keys
 from kitae.serve.service import Service
 
 _OPEN = ("/health", "/ready")  # for those that watch over servers and have no key
+_HEARD = 16  # times what is allowed is heard out, and forgotten: who is cut off in the middle doesn't hear why
 _HERE = ("localhost", "127.0.0.1", "[::1]")
 
 
@@ -83,7 +84,7 @@ class Guard:
     async def _body(self, headers: dict[str, str], receive: Any) -> bytes:
         limit = self._service.limits.body_bytes
         length = headers.get("content-length", "")
-        if length.isdecimal() and int(length) > limit:
+        if length.isdecimal() and int(length) > _HEARD * limit:
             raise ApiError(413, t("serve.body", limit=limit), "body_too_large")
         parts: list[bytes] = []
         size = 0
@@ -93,11 +94,16 @@ class Guard:
                     message = await receive()
                     if message["type"] == "http.disconnect":
                         raise _Gone
-                    parts.append(message.get("body", b""))
-                    size += len(parts[-1])
+                    part = message.get("body", b"")
+                    size += len(part)
+                    last = not message.get("more_body")
                     if size > limit:
-                        raise ApiError(413, t("serve.body", limit=limit), "body_too_large")
-                    if not message.get("more_body"):
+                        parts = []
+                        if last or size > _HEARD * limit:
+                            raise ApiError(413, t("serve.body", limit=limit), "body_too_large")
+                        continue
+                    parts.append(part)
+                    if last:
                         return b"".join(parts)
         except TimeoutError:
             raise ApiError(408, t("serve.body-slow"), "timeout") from None

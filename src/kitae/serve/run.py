@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
-import signal
 import socket
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -140,11 +140,11 @@ def _serve(serving: Serving, service: Service, keys: Keys, listening: socket.soc
 
     class Server(uvicorn.Server):
         def handle_exit(self, sig: int, frame: Any) -> None:
-            """What is under way goes on; nothing new is taken."""
-            if not service.draining:
+            """What is under way goes on; nothing new is taken. Who asks twice doesn't want to wait."""
+            again, service.draining = service.draining, True
+            self.should_exit, self.force_exit = True, again
+            with contextlib.suppress(OSError):  # nobody may be there to read it
                 console.say(t("serve.stopping", seconds=round(serving.limits.drain_seconds)))
-            service.draining = True
-            super().handle_exit(sig, frame)
 
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
@@ -161,13 +161,9 @@ def _serve(serving: Serving, service: Service, keys: Keys, listening: socket.soc
     )
     service.worker.start()
     follower = Follower(service, serving) if serving.follow else None
-    before = signal.getsignal(signal.SIGINT)
     try:
         Server(config).run(sockets=[listening])
-    except KeyboardInterrupt:  # asked to, and done
-        pass
     finally:
-        signal.signal(signal.SIGINT, before)
         if follower is not None:
             follower.stop()
         service.worker.stop()
