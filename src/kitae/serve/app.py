@@ -185,7 +185,7 @@ def _tell_state(app: FastAPI, service: Service) -> None:
     async def ready() -> Response:
         return JSONResponse({"status": "ready" if service.ready else "not ready"}, 200 if service.ready else 503)
 
-    @app.get("/metrics")
+    @app.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:
         return PlainTextResponse(service.metrics.text(), media_type="text/plain; version=0.0.4")
 

@@ -33,10 +33,10 @@ def _text(content: Any) -> Any:
     """Given as it is, or in parts."""
     if not isinstance(content, list):
         return content
-    kinds = {part.get("type") if isinstance(part, dict) else None for part in content}
+    kinds = {str(part.get("type")) if isinstance(part, dict) else type(part).__name__ for part in content}
     others = kinds - {"text", "input_text", "output_text"}
     if others:
-        raise ValueError(f"this model reads text only, no {', '.join(sorted(map(str, others)))}")
+        raise ValueError(f"this model reads text only, no {', '.join(sorted(others))}")
     return "".join(TextPart.model_validate(part).text for part in content)
 
 
