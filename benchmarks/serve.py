@@ -23,6 +23,7 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--clients", type=numbers, default=[1, 8, 32])
     parser.add_argument("--prompts", type=names(WORDS), default=list(WORDS), help=f"of {', '.join(WORDS)}")
     parser.add_argument("--only", type=names((*SERVERS, LOOP)), default=[*SERVERS, LOOP], metavar="NAME,…")
-    parser.add_argument("--setting", default="", help="of several settings, those with this in their names")
+    parser.add_argument("--setting", default="*", metavar="PATTERN", help="of several, those of such names: *patient*")
     parser.add_argument("--rounds", type=int, default=3, help="medians are given")
     parser.add_argument("--tokens", type=int, default=48, help="that each answer has")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
@@ -125,7 +126,7 @@ def measure(options: argparse.Namespace) -> tuple[list[Row], dict[str, str]]:
             if not tried:
                 missing[server] = "not on this machine"
             for setting in tried:
-                if len(tried) == 1 or options.setting in setting.label:
+                if len(tried) == 1 or fnmatch(setting.label, options.setting):
                     try:
                         rows += serve(setting, port, clients, options)
                     except (OSError, RuntimeError) as error:
@@ -191,8 +192,8 @@ def loop(prompt: str, rows: Sequence[Row], options: argparse.Namespace) -> list[
     command = [str(options.batched_bench), "-m", str(options.model), "-t", str(options.threads), "--output-format", "jsonl"]
     work = ["-c", str(each), "-npp", str(read), "-ntg", str(options.tokens), "-npl", ",".join(map(str, options.clients))]
     found = []
-    for label, env in (("as it comes", {}), ("patient threads", PATIENT)):
-        if options.setting not in label:
+    for label, env in (("spinning threads", {}), ("patient threads", PATIENT)):
+        if not fnmatch(label, options.setting):
             continue
         for _ in range(options.rounds):
             wait_for_calm(options.calm)
