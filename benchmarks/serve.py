@@ -34,7 +34,7 @@ from serve_servers import PATIENT, Peers, Setting, cpu_seconds, free_port, runni
 
 SERVERS = ("kitae", "llama_server", "llama_cpp_python", "xllamacpp", "transformers", "vllm")
 LOOP = "batched_bench"
-WORDS = {"short": 22, "long": 440}  # about 50 and about 600 tokens
+WORDS = {"short": 22, "long": 550}  # about 65 and about 600 tokens of SmolLM2
 LEAST = {"short": 8, "long": 4}  # requests of a round
 REQUESTS = {"short": 2, "long": 1}  # of a client in a round
 ENDPOINTS = {"chat": "/v1/chat/completions", "completions": "/v1/completions"}
@@ -187,7 +187,7 @@ def wait_for_calm(patience: float) -> None:
 def loop(prompt: str, rows: Sequence[Row], options: argparse.Namespace) -> list[Row]:
     """llama.cpp's own loop over prompts as long as the servers counted them."""
     counted = [row["read"] for row in rows if row["prompt"] == prompt and row["read"]]
-    read = round(statistics.median(counted)) if counted else {"short": 50, "long": 600}[prompt]
+    read = round(statistics.median(counted)) if counted else {"short": 65, "long": 600}[prompt]
     each = (read + options.tokens) * max(options.clients)
     command = [str(options.batched_bench), "-m", str(options.model), "-t", str(options.threads), "--output-format", "jsonl"]
     work = ["-c", str(each), "-npp", str(read), "-ntg", str(options.tokens), "-npl", ",".join(map(str, options.clients))]
