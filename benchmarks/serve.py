@@ -23,6 +23,7 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ from serve_servers import PATIENT, Peers, Setting, cpu_seconds, free_port, runni
 
 SERVERS = ("kitae", "llama_server", "llama_cpp_python", "xllamacpp", "transformers", "vllm")
 LOOP = "batched_bench"
-WORDS = {"short": 22, "long": 440}  # about 50 and about 600 tokens
+WORDS = {"short": 22, "long": 550}  # about 65 and about 600 tokens of SmolLM2
 LEAST = {"short": 8, "long": 4}  # requests of a round
 REQUESTS = {"short": 2, "long": 1}  # of a client in a round
 ENDPOINTS = {"chat": "/v1/chat/completions", "completions": "/v1/completions"}
@@ -83,7 +84,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--clients", type=numbers, default=[1, 8, 32])
     parser.add_argument("--prompts", type=names(WORDS), default=list(WORDS), help=f"of {', '.join(WORDS)}")
     parser.add_argument("--only", type=names((*SERVERS, LOOP)), default=[*SERVERS, LOOP], metavar="NAME,…")
-    parser.add_argument("--setting", default="", help="of several settings, those with this in their names")
+    parser.add_argument("--setting", default="*", metavar="PATTERN", help="of several, those of such names: *patient*")
     parser.add_argument("--rounds", type=int, default=3, help="medians are given")
     parser.add_argument("--tokens", type=int, default=48, help="that each answer has")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
@@ -125,7 +126,7 @@ def measure(options: argparse.Namespace) -> tuple[list[Row], dict[str, str]]:
             if not tried:
                 missing[server] = "not on this machine"
             for setting in tried:
-                if len(tried) == 1 or options.setting in setting.label:
+                if len(tried) == 1 or fnmatch(setting.label, options.setting):
                     try:
                         rows += serve(setting, port, clients, options)
                     except (OSError, RuntimeError) as error:
@@ -186,13 +187,13 @@ def wait_for_calm(patience: float) -> None:
 def loop(prompt: str, rows: Sequence[Row], options: argparse.Namespace) -> list[Row]:
     """llama.cpp's own loop over prompts as long as the servers counted them."""
     counted = [row["read"] for row in rows if row["prompt"] == prompt and row["read"]]
-    read = round(statistics.median(counted)) if counted else {"short": 50, "long": 600}[prompt]
+    read = round(statistics.median(counted)) if counted else {"short": 65, "long": 600}[prompt]
     each = (read + options.tokens) * max(options.clients)
     command = [str(options.batched_bench), "-m", str(options.model), "-t", str(options.threads), "--output-format", "jsonl"]
     work = ["-c", str(each), "-npp", str(read), "-ntg", str(options.tokens), "-npl", ",".join(map(str, options.clients))]
     found = []
-    for label, env in (("as it comes", {}), ("patient threads", PATIENT)):
-        if options.setting not in label:
+    for label, env in (("spinning threads", {}), ("patient threads", PATIENT)):
+        if not fnmatch(label, options.setting):
             continue
         for _ in range(options.rounds):
             wait_for_calm(options.calm)
