@@ -88,11 +88,12 @@ def _kitae(model: Path, port: int) -> Setting:
 def _llama_server(program: Path, model: Path, clients: int, threads: int, port: int) -> list[Setting]:
     command = [str(program), "-m", str(model), "--host", "127.0.0.1", "--port", str(port), "-t", str(threads), "--offline"]
     slots = ["-np", str(clients), "-c", str(clients * CONTEXT)]
-    lean = ["--no-ui", "--no-slots", "--cache-ram", "0", "--no-cache-prompt"]
+    lean = ["--no-ui", "--no-slots", "--cache-ram", "0"]
     body = {"ignore_eos": True}
     return [
         Setting("llama_server", "as it comes", command, body),
         *_both_ways(Setting("llama_server", "a slot a client", [*command, *slots, *lean], body)),
+        *_both_ways(Setting("llama_server", "a slot a client, no reuse", [*command, *slots, *lean, "--no-cache-prompt"], body)),
         *_both_ways(Setting("llama_server", "a slot a client, choosing in the graph", [*command, *slots, *lean, "-bs"], body)),
         *_both_ways(Setting("llama_server", "a slot a client, one cache", [*command, *slots, *lean, "--kv-unified"], body)),
     ]

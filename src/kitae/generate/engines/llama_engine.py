@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import psutil
 
 from kitae.chat import ChatCodec, ChatTemplate, template_text
@@ -24,6 +26,7 @@ from kitae.models import LlamaModel, library
 if TYPE_CHECKING:
     from kitae.generate.constraints import Grammars
 
+State = npt.NDArray[np.uint8]
 _BATCH = 512
 _MAX_CONTEXT = 8192  # tokens of a single sequence that are reserved; more only costs memory
 _MOST_SEQUENCES = 64  # more are no faster together
@@ -31,6 +34,7 @@ _USUAL_LENGTH = 1024
 _SHARE_OF_MEMORY = 0.25  # what the cells of all sequences may take of what is free
 _WORTH_COPYING = 16  # tokens that need not be read again
 _POOLINGS = (1, 2, 3)  # mean, first, last: models that were made for embeddings name one
+_KEPT_BYTES = 512 << 20  # of sequences that ended, which others may begin like
 _CELLS = 256  # llama.cpp rounds what a sequence gets up to this
 
 
@@ -110,15 +114,17 @@ class LlamaEngine:
 
 
 @dataclass
-class _Slot:
-    """Cells of one sequence after another. What the last one has read stays until somebody else needs the place."""
+class _Read:
+    """What a sequence has read; `state`: with the cells that llama.cpp made of it, when the sequence has ended."""
 
-    tokens: list[int] = field(default_factory=list)
-    owner: str = ""
+    tokens: list[int]
+    owner: str
+    state: State | None = None
 
 
 class LlamaDecoder:
-    """Each sequence has a slot, with cells of its own."""
+    """Each sequence has a slot, with cells of its own. llama.cpp computes neighbours together, and others one after another, so
+    those that are decoded have the first slots, and are given to it in their order."""
 
     joins = True
     chunk = _BATCH
@@ -126,53 +132,91 @@ class LlamaDecoder:
     def __init__(self, lib: Any, model: LlamaModel, sequences: int, length: int) -> None:
         self._context = _Context(lib, model, sequences, length)
         self.shares = self._context.cuts
-        self._slots = [_Slot() for _ in range(sequences)]
-        self._free = list(range(sequences))  # whose sequence ended longest ago comes first
-        self._taken: dict[int, int] = {}  # by sequence: its slot
+        self._slots: list[int | None] = [None] * sequences  # who has it
+        self._read: dict[int, _Read] = {}
+        self._kept: deque[_Read] = deque()  # of sequences that ended, the latest last
+        self._kept_bytes = 0
 
     def begin(self, sequence: int, prompt: Sequence[int], owner: str = "") -> int:
         prompt = list(prompt[:-1])
-        shared = [same_beginning(slot.tokens, prompt) if slot.owner == owner and self.shares else 0 for slot in self._slots]
-        best = max(range(len(shared)), key=shared.__getitem__)
-        known = shared[best] if shared[best] >= _WORTH_COPYING else 0
-        # A slot that has much besides is left as it is: whoever said that may go on with it.
-        mostly = best in self._free and 2 * known >= len(self._slots[best].tokens)
-        number = best if known and mostly else self._free[0]
-        self._free.remove(number)
-        if known and number != best:
-            self._context.copy(best, number)
-        self._context.forget(number, known)
-        self._slots[number] = _Slot(prompt[:known], owner)
-        self._taken[sequence] = number
+        slot = self._slots.index(None)
+        self._slots[slot] = sequence
+        known, best = 0, None
+        if self.shares:
+            others = [*self._read.items(), *((None, kept) for kept in self._kept)]
+            found = [(same_beginning(read.tokens, prompt), who, read) for who, read in others if read.owner == owner]
+            known, who, best = max(found, key=lambda each: each[0], default=(0, None, None))
+        if best is None or known < _WORTH_COPYING:
+            known = 0
+        else:
+            self._context.restore(best.state if who is None else self._context.state(self._slots.index(who)), slot)
+        self._context.forget(slot, known)
+        self._read[sequence] = _Read(prompt[:known], owner)
         return known
 
     def read(self, parts: Sequence[Part]) -> Logits:
+        self._close_gaps()
+        order = sorted(range(len(parts)), key=lambda i: self._slots.index(parts[i].sequence))
         entries = []
-        for part in parts:
-            number = self._taken[part.sequence]
-            tokens = self._slots[number].tokens
+        for part in (parts[i] for i in order):
+            slot, tokens = self._slots.index(part.sequence), self._read[part.sequence].tokens
             first_wanted = len(part.tokens) - part.wanted
-            entries += [(token, number, len(tokens) + i, i >= first_wanted) for i, token in enumerate(part.tokens)]
+            entries += [(token, slot, len(tokens) + i, i >= first_wanted) for i, token in enumerate(part.tokens)]
             tokens += part.tokens
-        return self._context.decode(entries) if len(entries) <= _BATCH else self._context.decode_all(entries)
+        rows = self._context.decode(entries) if len(entries) <= _BATCH else self._context.decode_all(entries)
+        return _back(rows, order, [part.wanted for part in parts])
 
     def cut(self, sequence: int, length: int) -> None:
-        number = self._taken[sequence]
-        self._context.forget(number, length)
-        del self._slots[number].tokens[length:]
+        self._context.forget(self._slots.index(sequence), length)
+        del self._read[sequence].tokens[length:]
 
     def fork(self, sequence: int, to: int) -> None:
-        number, other = self._free.pop(0), self._taken[sequence]
-        self._context.forget(number)
-        self._context.copy(other, number)
-        self._slots[number] = replace(self._slots[other], tokens=list(self._slots[other].tokens))
-        self._taken[to] = number
+        slot = self._slots.index(None)
+        self._context.restore(self._context.state(self._slots.index(sequence)), slot)
+        self._slots[slot], first = to, self._read[sequence]
+        self._read[to] = _Read(list(first.tokens), first.owner)
 
     def drop(self, sequences: Collection[int]) -> None:
-        self._free += [self._taken.pop(sequence) for sequence in sequences]
+        for sequence in sequences:
+            slot, read = self._slots.index(sequence), self._read.pop(sequence)
+            if self.shares and len(read.tokens) >= _WORTH_COPYING:
+                self._keep(replace(read, state=self._context.state(slot)))
+            self._context.forget(slot)
+            self._slots[slot] = None
 
     def close(self) -> None:
         self._context.close()
+
+    def _keep(self, read: _Read) -> None:
+        """Others that it goes on from hold nothing more, so they needn't be kept."""
+        known = [kept for kept in self._kept if kept.owner == read.owner and kept.tokens == read.tokens[: len(kept.tokens)]]
+        for kept in known:
+            self._forget_kept(kept)
+        self._kept.append(read)
+        self._kept_bytes += len(read.state if read.state is not None else b"")
+        while len(self._kept) > 1 and self._kept_bytes > _KEPT_BYTES:
+            self._forget_kept(self._kept[0])
+
+    def _forget_kept(self, kept: _Read) -> None:
+        self._kept = deque(other for other in self._kept if other is not kept)
+        self._kept_bytes -= len(kept.state if kept.state is not None else b"")
+
+    def _close_gaps(self) -> None:
+        count = len(self._read)
+        while None in self._slots[:count]:
+            last = max(slot for slot, who in enumerate(self._slots) if who is not None)
+            gap = self._slots.index(None)
+            self._context.restore(self._context.state(last), gap)
+            self._context.forget(last)
+            self._slots[gap], self._slots[last] = self._slots[last], None
+
+
+def _back(rows: Logits, order: Sequence[int], wanted: Sequence[int]) -> Logits:
+    """In the order in which the parts were given."""
+    if order == sorted(order) or not len(rows):
+        return rows
+    begins = dict(zip(order, np.cumsum([0, *(wanted[i] for i in order)]).tolist(), strict=False))
+    return rows[[begins[i] + at for i in range(len(wanted)) for at in range(wanted[i])]]
 
 
 class _Context:
@@ -239,8 +283,17 @@ class _Context:
         parts = [self.decode(entries[begin : begin + _BATCH]).copy() for begin in range(0, len(entries), _BATCH)]
         return np.concatenate(parts) if parts else np.empty((0, self._vocab), np.float32)
 
-    def copy(self, sequence: int, to: int) -> None:
-        self._lib.llama_memory_seq_cp(self._lib.llama_get_memory(self._handle), sequence, to, -1, -1)
+    def state(self, sequence: int) -> State:
+        """What it has read. (llama.cpp's own way to copy a sequence copies all that it could ever have.)"""
+        size = self._lib.llama_state_seq_get_size(self._handle, sequence)
+        buffer = np.empty(size, np.uint8)
+        written = self._lib.llama_state_seq_get_data(self._handle, buffer.ctypes.data, size, sequence)
+        return buffer[:written]
+
+    def restore(self, state: State | None, sequence: int) -> None:
+        assert state is not None
+        if not self._lib.llama_state_seq_set_data(self._handle, state.ctypes.data, len(state), sequence):
+            raise KitaeError("llama-decode", why="llama_state_seq_set_data")
 
     def forget(self, sequence: int, start: int = 0) -> bool:
         """All from a position on; False if the model's memory can't be cut there."""
