@@ -73,6 +73,10 @@ class ContextFull(InputError):
     """There is no room left for an answer."""
 
 
+class BadConstraint(InputError):
+    """A schema or grammar that answers can't be held to: it says something that isn't supported, or nothing fits it."""
+
+
 class NotText(InputError):
     """What was typed or sent holds bytes that are no text."""
 
