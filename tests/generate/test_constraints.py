@@ -13,11 +13,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.generate.constrained import PATTERNS
+from tests.generate.constrained import PATTERNS, Walker
 from tests.generate.constraint_cases import BAD_TEXTS, CASES, JSON_CASES, REFUSED, schema
 from tests.machine_speed import slowness
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 
-from kitae.chat import Vocabulary
+from kitae.chat import HfVocabulary, Vocabulary
 from kitae.core.errors import BadConstraint, KitaeError
 from kitae.core.i18n import set_language
 from kitae.generate.constraints import Constraint, Grammars, Kind, Matcher, first_problem
@@ -103,6 +105,10 @@ def test_every_stop_is_allowed_exactly_where_the_grammar_may_end(grammars: Gramm
     assert matcher.ended
     with pytest.raises(KitaeError):
         matcher.accept(STOPS[0])
+    early = grammars.begin(Constraint("regex", "ab?"))
+    early.accept(a)
+    early.accept(STOPS[0])
+    assert early.ended and early.fork().ended and early.accepts([b]) == 0
 
 
 def test_control_tokens_are_no_text(grammars: Grammars, vocabulary: Vocabulary) -> None:
@@ -130,8 +136,10 @@ def test_a_failed_answer_does_not_go_on_without_its_grammar(grammars: Grammars, 
     matcher = grammars.begin(Constraint("regex", "ab"))
     with pytest.raises(KitaeError):
         matcher.accept(vocabulary.encode("z")[0])
-    with pytest.raises(KitaeError):
-        matcher.masked(np.zeros(vocabulary.size, np.float32))
+    for _ in range(2):
+        with pytest.raises(KitaeError) as caught:
+            matcher.masked(np.zeros(vocabulary.size, np.float32))
+        assert caught.value.kind == "constraint-failed" and caught.value.why != "no token can follow"
     assert not matcher.ended
 
 
@@ -176,6 +184,37 @@ def test_what_must_follow_is_cut_as_the_tokenizer_cuts_it(grammars: Grammars, vo
         allowed = matcher.allowed()
         assert allowed[token]
         matcher.accept(token)
+
+
+def with_spaces_before() -> HfVocabulary:
+    """As SentencePiece cuts texts: with a space before them. Some bytes have two tokens."""
+    letters = [chr(code) for code in range(33, 127)]
+    texts = ["</s>", *letters, "\u2581", *(f"<0x{code:02X}>" for code in range(256)), "na", "\u2581{", '"n']
+    tokenizer = Tokenizer(
+        models.BPE({text: number for number, text in enumerate(texts)}, [("n", "a"), ("\u2581", "{"), ('"', "n")])
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
+    tokenizer.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Metaspace()])
+    return HfVocabulary(PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</s>"))
+
+
+def test_a_tokenizer_that_puts_a_space_before_everything() -> None:
+    vocabulary = with_spaces_before()
+    walker, chance = Walker(vocabulary, 0), np.random.default_rng(0)
+    asked = {
+        "type": "object",
+        "properties": {"name": {"enum": ["Ada", "Bob"]}},
+        "required": ["name"],
+        "additionalProperties": False,
+    }
+    grammars = Grammars(vocabulary, [0])
+    said = {walker.said(grammars.begin(schema(asked)), chance) for _ in range(20)}
+    assert {json.loads(text)["name"] for text in said if text is not None} == {"Ada", "Bob"}
+    assert None not in said
+    allowed = grammars.begin(Constraint("regex", "n|a")).allowed()
+    assert {token for token in range(vocabulary.size) if allowed[token]} == {
+        number for number, text in enumerate(walker.pieces) if text in (b"n", b"a")
+    }
 
 
 def test_several_threads_may_ask(vocabulary: Vocabulary) -> None:

@@ -94,14 +94,12 @@ class Matcher:
         if self.ended:
             return self._tokens.stops
         self._matcher.unsafe_compute_mask_ptr(self._bits.ctypes.data, self._bits.nbytes)
-        if self._matcher.is_error():
-            raise KitaeError("constraint-failed", why=self._why())
         bits: _Bits = np.unpackbits(self._bits.view(np.uint8), count=self._tokens.size, bitorder="little").view(np.bool_)
         bits &= self._tokens.of_text
         if self._may_end:
             bits |= self._tokens.stops
-        if not bits.any():
-            raise KitaeError("constraint-failed", why="no token can follow")
+        if self._matcher.is_error() or not bits.any():
+            raise KitaeError("constraint-failed", why=self._why() or "no token can follow")
         return bits
 
     def accept(self, token: int) -> None:
@@ -163,7 +161,7 @@ class _Tokens:
         self.eos_token_id = min(self.stop_tokens)
         self.special_token_ids: list[int] = []
         self.words = -(-self.size // 32)
-        self.of_library = LLTokenizer(self, n_vocab=self.size, eos_token=sorted(self.stop_tokens))  # type: ignore[arg-type]
+        self.of_library = LLTokenizer(self, n_vocab=self.size, eos_token=self.eos_token_id)  # type: ignore[arg-type]
 
     def is_text(self, token: int) -> bool:
         return 0 <= token < self.size and bool(self.of_text[token])
