@@ -74,7 +74,7 @@ class ContextFull(InputError):
 
 
 class BadConstraint(InputError):
-    """What an answer must be can't be enforced."""
+    """A schema or grammar that answers can't be held to: it says something that isn't supported, or nothing fits it."""
 
 
 class NotText(InputError):

@@ -8,7 +8,7 @@ import math
 import jsonschema_rs
 
 from kitae.core.errors import BadConstraint, first_line
-from kitae.generate.constraints.schema import read_json
+from kitae.generate.constraints.values import read_json
 
 
 def first_problem(text: str, schema: str) -> str | None:

@@ -10,12 +10,15 @@ from typing import Any
 from kitae.core.errors import BadConstraint
 
 _SCALARS = {"null", "boolean", "integer", "number", "string"}
+_MOST_COMPARED = 150  # of which each is compared with every other
 _FAR = 5  # properties within properties, in which a difference is looked for
 _ALL = _SCALARS | {"array", "object"}
 
 
 def without_one_of(schema: dict[str, Any], places: Mapping[str, str]) -> dict[str, Any]:
-    """With anyOf in place of oneOf, where it says the same because no two of them can hold. `places`: where definitions came from."""
+    """With anyOf in place of oneOf, where it says the same because no two of them can hold.
+
+    `places`: where the definitions came from."""
     definitions = schema["$defs"]
     made: dict[str, Any] = _excluding({key: value for key, value in schema.items() if key != "$defs"}, definitions, "#")
     return made | {"$defs": {name: _excluding(each, definitions, places[name]) for name, each in definitions.items()}}
@@ -36,10 +39,17 @@ def _excluding(schema: Any, definitions: Mapping[str, Any], where: str) -> Any:
         elif keyword != "oneOf":
             made[keyword] = _excluding(value, definitions, place)
         else:
-            if not all(_exclude(one, other, definitions) for one, other in combinations(value, 2)):
+            if not _all_exclude(value, definitions):
                 raise BadConstraint("constraint-keyword", where=where, why="oneOf: two of them may hold", keyword="oneOf")
             made["allOf"] = [*made.get("allOf", []), {"anyOf": _excluding(value, definitions, place)}]
     return made
+
+
+def _all_exclude(options: list[Any], definitions: Mapping[str, Any]) -> bool:
+    values = [_values(option) if isinstance(option, dict) else None for option in options]
+    if all(each is not None for each in values):
+        return len(set().union(*filter(None, values))) == sum(map(len, filter(None, values)))
+    return len(options) <= _MOST_COMPARED and all(_exclude(one, other, definitions) for one, other in combinations(options, 2))
 
 
 def _exclude(one: Any, other: Any, definitions: Mapping[str, Any], depth: int = 0) -> bool:
@@ -57,10 +67,10 @@ def _exclude(one: Any, other: Any, definitions: Mapping[str, Any], depth: int = 
     if common != {"object"}:
         return False
     required = {*one.get("required", ()), *other.get("required", ())}
+    properties, others_properties = one.get("properties", {}), other.get("properties", {})
     return any(
-        _exclude(*(each.get("properties", {}).get(name) for each in (one, other)), definitions, depth + 1)
-        for name in required
-        if name in one.get("properties", {}) and name in other.get("properties", {})
+        _exclude(properties[name], others_properties[name], definitions, depth + 1)
+        for name in required & set(properties) & set(others_properties)
     )
 
 

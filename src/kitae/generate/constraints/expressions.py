@@ -1,7 +1,7 @@
 """Regular expressions as JSON Schema means them (ECMA-262), written so that llguidance's engine reads the same language.
 
-The engines agree on most of the syntax and differ where nobody looks: what a dot leaves out, what `\\d` takes in, what `&&` is in
-a class. Whatever could be read in two ways is spelled out here, or refused.
+Engines agree on most of the syntax and differ where nobody looks: what a dot leaves out, what `\\d` takes in, what `&&` is in a
+class. Whatever could be read in two ways is spelled out here, or refused.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ _CONTROLS = {"t": "\t", "n": "\n", "v": "\v", "f": "\f", "r": "\r", "0": "\0"}
 _QUANTIFIER = re.compile(r"(?:[*+?]|\{(\d+)(?:(,)(\d*))?\})\??")
 _CATEGORY = re.compile(r"[pP]\{(L[ulmot]?|M[nce]?|N[dlo]?|P[cdseifo]?|S[mcko]?|Z[slp]?)\}")
 _LONGEST_REPEAT = 10_000
+_HEAVIEST = 10_000
+_OF_CATEGORY = 200  # a Unicode category is a large automaton
+_DEEPEST = 50
 
 
 class BadExpression(Exception):
@@ -51,8 +54,41 @@ def _without_ends(parts: list[str]) -> list[str]:
     return inner
 
 
+class _Weight:
+    """How long an expression is when its repetitions are written out: what a compiler has to build."""
+
+    def __init__(self) -> None:
+        self._sums, self._last = [0], 0
+
+    def item(self, weight: int) -> None:
+        self._last = weight
+        self._grow(weight)
+
+    def opened(self) -> None:
+        self._sums.append(0)
+
+    def closed(self) -> None:
+        if len(self._sums) == 1:
+            raise BadExpression(")")
+        self._last = self._sums.pop() + 1
+        self._grow(self._last)
+
+    def repeated(self, quantifier: re.Match[str]) -> None:
+        times = max(int(quantifier[1] or 1), int(quantifier[3] or 1))
+        self._grow(self._last * (times - 1))
+
+    def done(self) -> None:
+        if len(self._sums) > 1:
+            raise BadExpression("(")
+
+    def _grow(self, by: int) -> None:
+        self._sums[-1] += by
+        if sum(self._sums) > _HEAVIEST or len(self._sums) > _DEEPEST:
+            raise BadExpression("too large when its repetitions are written out")
+
+
 def _parts(expression: str) -> Iterator[str]:
-    at, repeatable, open_groups = 0, False, 0
+    at, repeatable, weight = 0, False, _Weight()
     while at < len(expression):
         character = expression[at]
         quantifier = _QUANTIFIER.match(expression, at)
@@ -60,32 +96,33 @@ def _parts(expression: str) -> Iterator[str]:
             if not repeatable:
                 raise BadExpression(f"{quantifier[0]} with nothing to repeat")
             yield _repeat(quantifier)
+            weight.repeated(quantifier)
             at, repeatable = quantifier.end(), False
             continue
         repeatable = character not in "^$|("
+        if character not in "()":
+            weight.item(_OF_CATEGORY if _CATEGORY.match(expression, at + 1) else 1)
         if character == "\\":
             part, at = _escape(expression, at + 1)
             yield part
             continue
         if character == "[":
             part, at = _class(expression, at + 1)
+            weight.item(_OF_CATEGORY * part.lower().count("\\p"))
             yield part
             continue
         if character == "(":
-            open_groups += 1
+            weight.opened()
             yield "(?:"
             at += _group(expression, at)
             continue
         if character == ")":
-            open_groups -= 1
-            if open_groups < 0:
-                raise BadExpression(")")
+            weight.closed()
         if re.match(r"\{[\d,]", expression[at : at + 2]):  # {,5} and the like: text for some, a repetition for others
             raise BadExpression(expression[at : at + 4])
         yield _ANY_BUT_LINE_ENDS if character == "." else character if character in "^$|)" else escaped(character)
         at += 1
-    if open_groups:
-        raise BadExpression("(")
+    weight.done()
 
 
 def _repeat(quantifier: re.Match[str]) -> str:

@@ -1,7 +1,7 @@
 """llama.cpp's grammars (GBNF) in llguidance's form of Lark.
 
-Every character becomes a lexeme of its own. A lexer that reads ahead takes the longest word it can, which a GBNF grammar doesn't
-mean: `[a-z]+ "b"` would wait for a b that the letters before have taken already.
+Every character becomes a lexeme of its own. A lexer that reads ahead takes the longest word it can, and a GBNF grammar doesn't
+mean that: `[a-z]+ "b"` would wait for a b that the letters before have taken already. (llguidance's own converter does so.)
 """
 
 from __future__ import annotations

@@ -11,11 +11,13 @@ from kitae.core.errors import BadConstraint
 from kitae.generate.constraints.constraint import Constraint
 from kitae.generate.constraints.expressions import BadExpression, escaped, portable
 from kitae.generate.constraints.gbnf import BadGrammar, as_lark
-from kitae.generate.constraints.schema import Json, enforceable, read_json
+from kitae.generate.constraints.schema import enforceable
+from kitae.generate.constraints.trial import survives
+from kitae.generate.constraints.values import Json, read_json
 
 _LONGEST = 1 << 20  # characters
 _OPTIONS = {
-    # Between two parts of JSON a space or a line that is indented: models that may write any space sometimes write nothing else.
+    # Between two parts of JSON a space or an indented line: models that may write any space sometimes write nothing else.
     "whitespace_pattern": r" |\n {0,40}",
     "json_allowed_escapes": 'nrbtf\\"',  # without \u every text has one spelling, so that no key passes for another one
 }
@@ -41,7 +43,13 @@ def _source(constraint: Constraint) -> str:
         return str(LLMatcher.grammar_from_regex(portable(text, whole=True)))
     if kind == "choice":
         return str(LLMatcher.grammar_from_regex("|".join(f"(?:{''.join(map(escaped, each))})" for each in _choices(text))))
-    return str(LLMatcher.grammar_from_lark(as_lark(text) if kind == "gbnf" else _with_schemas_checked(text)))
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise BadGrammar(str(error)) from error
+    grammar = str(LLMatcher.grammar_from_lark(as_lark(text) if kind == "gbnf" else _with_schemas_checked(text)))
+    survives(grammar, kind)
+    return grammar
 
 
 def _from_schema(schema: Json) -> str:

@@ -24,7 +24,7 @@ from kitae.generate.sampling import Logits
 _KEPT = 64  # grammars that are compiled already
 _COMPLETE = "NoExtension"  # llguidance's word for an answer that is whole, and can't go on; other reasons are failures
 _CONTROL = b"\xff"  # no text begins with it: how llguidance tells control tokens from text
-_LIMITS = LLParserLimits(verbose_errors=False)
+_LIMITS = LLParserLimits(max_lexer_states=50_000, verbose_errors=False)
 _Bits = npt.NDArray[np.bool_]
 
 
@@ -94,14 +94,12 @@ class Matcher:
         if self.ended:
             return self._tokens.stops
         self._matcher.unsafe_compute_mask_ptr(self._bits.ctypes.data, self._bits.nbytes)
-        if self._matcher.is_error():
-            raise KitaeError("constraint-failed", why=self._why())
         bits: _Bits = np.unpackbits(self._bits.view(np.uint8), count=self._tokens.size, bitorder="little").view(np.bool_)
         bits &= self._tokens.of_text
         if self._may_end:
             bits |= self._tokens.stops
-        if not bits.any():
-            raise KitaeError("constraint-failed", why="no token can follow")
+        if self._matcher.is_error() or not bits.any():
+            raise KitaeError("constraint-failed", why=self._why() or "no token can follow")
         return bits
 
     def accept(self, token: int) -> None:
@@ -138,7 +136,7 @@ class Matcher:
 
 def _short(why: str) -> str:
     """What llguidance says, without its state and the names of tokens."""
-    return why.strip().partition("\n")[0].partition("; following")[0].replace("<non-verbose/>", "").strip()[:300]
+    return why.strip().partition("\n")[0].partition("; following")[0].replace("<non-verbose/>", "").strip()[:200]
 
 
 class _Tokens:
@@ -163,7 +161,7 @@ class _Tokens:
         self.eos_token_id = min(self.stop_tokens)
         self.special_token_ids: list[int] = []
         self.words = -(-self.size // 32)
-        self.of_library = LLTokenizer(self, n_vocab=self.size, eos_token=sorted(self.stop_tokens))  # type: ignore[arg-type]
+        self.of_library = LLTokenizer(self, n_vocab=self.size, eos_token=self.eos_token_id)  # type: ignore[arg-type]
 
     def is_text(self, token: int) -> bool:
         return 0 <= token < self.size and bool(self.of_text[token])

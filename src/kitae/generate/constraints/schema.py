@@ -1,62 +1,42 @@
 """Which JSON Schemas can be enforced. A schema comes out with nothing in it but what llguidance keeps to, or not at all.
 
-llguidance leaves out words that it doesn't know, and reads some values approximately; it also takes options from a schema. So
-supported.json names what may be said (tests/generate/constraints hold it against a suite of schemas), and everything that passes
-is written anew: patterns in a syntax without two readings, references to schemas that were looked at, no options.
+llguidance leaves out words that it doesn't know, reads some values approximately, and takes options from a schema. So
+supported.json names what may be said (tests hold it against the official suite), and everything that passes is written anew:
+patterns in a syntax without two readings, references to schemas that were looked at, no options.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from decimal import Decimal
-from functools import lru_cache
-from pathlib import Path
-from typing import Any
 from urllib.parse import unquote
 
 from kitae.core.errors import BadConstraint
 from kitae.generate.constraints.disjoint import endless, without_one_of
-from kitae.generate.constraints.expressions import BadExpression, portable
+from kitae.generate.constraints.expressions import portable
+from kitae.generate.constraints.values import (
+    Json,
+    constant,
+    count,
+    known_format,
+    names,
+    number,
+    pattern,
+    read_json,
+    supported,
+    type_names,
+    writable,
+    wrong,
+)
 
-Json = Any  # what json.loads gives
 _DEEPEST = 60
 _MOST_SCHEMAS = 20_000
-_HIGHEST_COUNT = 100_000
+_MOST_WHERE_COUNTED = 200  # schemas; a grammar for a number of properties grows with the square of how many there are
+_MOST_PATTERNS_JOINED = 4  # what llguidance needs to know whether anything fits them all grows exponentially
 _LARGEST_STEP = 2**31
-_EXACT = 2**53  # beyond it, numbers that differ become the same in floating point
-_TYPES = {"null", "boolean", "integer", "number", "string", "array", "object"}
 _DEFAULT_DRAFT = "https://json-schema.org/draft/2020-12/schema"
-
-
-@lru_cache(maxsize=1)
-def supported() -> dict[str, Any]:
-    """The table of what can be enforced."""
-    table: dict[str, Any] = json.loads(Path(__file__).with_name("supported.json").read_text(encoding="utf-8"))
-    return table
-
-
-def read_json(text: str, where: str = "") -> Json:
-    """JSON without anything that parsers disagree about."""
-    try:
-        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_number)
-        text.encode("utf-8")
-        json.dumps(value, ensure_ascii=False).encode("utf-8")
-    except (ValueError, RecursionError) as error:
-        raise BadConstraint("constraint-json", where=where, why=str(error)[:300] or "nested too deeply") from error
-    return value
-
-
-def _unique(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
-    made = dict(pairs)
-    if len(made) != len(pairs):
-        raise ValueError(f"a key stands twice in one object: {[key for key, _ in pairs]}")
-    return made
-
-
-def _no_number(text: str) -> Json:
-    raise ValueError(text)
 
 
 def enforceable(text: str) -> Json:
@@ -74,10 +54,6 @@ def enforceable(text: str) -> Json:
     return without_one_of(whole, places)
 
 
-def _wrong(where: str, keyword: str, why: str) -> BadConstraint:
-    return BadConstraint("constraint-value", where=where, why=why, keyword=keyword)
-
-
 class _Reader:
     def __init__(self, root: Json) -> None:
         self._tuples = False
@@ -85,6 +61,9 @@ class _Reader:
         self._targets: dict[str, str] = {}  # what is referred to, and its name among the definitions
         self._waiting: list[str] = []
         self._steps: set[Decimal] = set()
+        self._counts_properties = ""  # where
+        self._joins = ""  # where several schemas hold at a time, so that their patterns may meet
+        self._patterns_seen: set[str] = set()
         self._seen = 0
         self._shapes: dict[str, Callable[[str, Json, str], Json]] = {
             "reference": self._reference,
@@ -92,15 +71,15 @@ class _Reader:
             "schemas": self._schemas,
             "properties": self._properties,
             "patterns": self._patterns,
-            "constant": _constant,
+            "constant": constant,
             "constants": self._constants,
-            "number": _number,
+            "number": number,
             "step": self._step,
-            "count": _count,
-            "pattern": _pattern,
-            "format": _format,
-            "names": _names,
-            "types": _type_names,
+            "count": count,
+            "pattern": pattern,
+            "format": known_format,
+            "names": names,
+            "types": type_names,
         }
 
     def outermost(self) -> Json:
@@ -117,7 +96,7 @@ class _Reader:
         if isinstance(schema, bool):
             return schema
         if not isinstance(schema, dict):
-            raise _wrong(where, "schema", json.dumps(schema)[:80])
+            raise wrong(where, "schema", json.dumps(schema)[:80])
         if self._tuples:
             schema = _with_prefixes(schema)
         table, made = supported(), {}
@@ -131,6 +110,11 @@ class _Reader:
                 raise BadConstraint("constraint-keyword", where=where, why=keyword, keyword=keyword)
             made[keyword] = self._shapes[shape](keyword, value, f"{where}/{_spelled(keyword)}")
         _check_together(made, where)
+        if "minProperties" in made or "maxProperties" in made:
+            self._counts_properties = where
+        if len(made.get("allOf", ())) > 1 or ({"allOf", "$ref"} & set(made) and len(made) > 1):
+            self._joins = where
+        self._patterns_seen |= {made["pattern"]} if "pattern" in made else {made["format"]} if "format" in made else set()
         return _with_format_as_pattern(made)
 
     def definitions(self) -> dict[str, Json]:
@@ -139,6 +123,10 @@ class _Reader:
         while self._waiting:
             target = self._waiting.pop()
             made[self._targets[target]] = self.schema(_at(self._root, target), target)
+        if self._joins and len(self._patterns_seen) > _MOST_PATTERNS_JOINED:
+            raise BadConstraint("constraint-size", where=self._joins)
+        if self._counts_properties and self._seen > _MOST_WHERE_COUNTED:
+            raise BadConstraint("constraint-size", where=self._counts_properties)
         return made
 
     def _without_head(self, schema: dict[str, Json]) -> dict[str, Json]:
@@ -146,14 +134,14 @@ class _Reader:
         draft = schema.get("$schema", _DEFAULT_DRAFT)
         kind = supported()["drafts"].get(draft.rstrip("#")) if isinstance(draft, str) else None
         if kind is None:
-            raise _wrong("#", "$schema", str(draft)[:80])
+            raise wrong("#", "$schema", str(draft)[:80])
         self._tuples = kind == "tuples"
         return {keyword: value for keyword, value in schema.items() if keyword not in ("$schema", "$id")}
 
     def _reference(self, keyword: str, value: Json, where: str) -> str:
         target = unquote(value) if isinstance(value, str) else ""
         if target != "#" and not target.startswith("#/"):
-            raise _wrong(where, keyword, f"{str(value)[:80]}: only # and #/… are followed")
+            raise wrong(where, keyword, f"{str(value)[:80]}: only # and #/… are followed")
         _at(self._root, target, where)
         if target not in self._targets:
             self._targets[target] = f"d{len(self._targets)}"
@@ -162,35 +150,35 @@ class _Reader:
 
     def _schemas(self, keyword: str, value: Json, where: str) -> Json:
         if not isinstance(value, list) or not value:
-            raise _wrong(where, keyword, "not a list of schemas")
+            raise wrong(where, keyword, "not a list of schemas")
         return [self.schema(each, f"{where}/{number}") for number, each in enumerate(value)]
 
     def _properties(self, keyword: str, value: Json, where: str) -> Json:
         if not isinstance(value, dict):
-            raise _wrong(where, keyword, "not an object")
-        return {_writable(keyword, name, where): self.schema(each, f"{where}/{_spelled(name)}") for name, each in value.items()}
+            raise wrong(where, keyword, "not an object")
+        return {writable(keyword, name, where): self.schema(each, f"{where}/{_spelled(name)}") for name, each in value.items()}
 
     def _patterns(self, keyword: str, value: Json, where: str) -> Json:
         schemas = self._properties(keyword, value, where)
-        made = {_pattern(keyword, name, where): each for name, each in schemas.items()}
+        made = {pattern(keyword, name, where): each for name, each in schemas.items()}
         if len(made) != len(value):
-            raise _wrong(where, keyword, "two patterns are the same")
+            raise wrong(where, keyword, "two patterns are the same")
         return made
 
     def _constants(self, keyword: str, value: Json, where: str) -> Json:
         if not isinstance(value, list):
-            raise _wrong(where, keyword, "not a list")
-        return [_constant(keyword, each, f"{where}/{number}") for number, each in enumerate(value)]
+            raise wrong(where, keyword, "not a list")
+        return [constant(keyword, each, f"{where}/{number}") for number, each in enumerate(value)]
 
     def _step(self, keyword: str, value: Json, where: str) -> Json:
         """llguidance looks for a common multiple where several apply, in numbers of 32 bits."""
-        step = _number(keyword, value, where)
+        step = number(keyword, value, where)
         if step <= 0:
-            raise _wrong(where, keyword, str(step))
+            raise wrong(where, keyword, str(step))
         self._steps.add(Decimal(str(step)))
         digits = max(0, *(-int(each.as_tuple().exponent) for each in self._steps))
         if math.prod(int(each.scaleb(digits)) for each in self._steps) > _LARGEST_STEP:
-            raise _wrong(where, keyword, f"{step}: too large or too exact")
+            raise wrong(where, keyword, f"{step}: too large or too exact")
         return step
 
 
@@ -215,75 +203,12 @@ def _at(root: Json, target: str, where: str = "") -> Json:
         elif isinstance(value, dict) and key in value:
             value = value[key]
         else:
-            raise _wrong(where, "$ref", f"{target[:80]}: there is no such place")
+            raise wrong(where, "$ref", f"{target[:80]}: there is no such place")
     return value
 
 
 def _spelled(key: str) -> str:
     return key.replace("~", "~0").replace("/", "~1")
-
-
-def _writable(keyword: str, text: Json, where: str) -> str:
-    """Texts with control characters can't be written: they would need \\u, and then any text could be spelled in many ways."""
-    if not isinstance(text, str) or any(ord(letter) < 32 and letter not in "\n\r\t\b\f" for letter in text):
-        raise _wrong(where, keyword, json.dumps(text)[:80])
-    return text
-
-
-def _constant(keyword: str, value: Json, where: str) -> Json:
-    for each in _leaves(value):
-        if isinstance(each, str):
-            _writable(keyword, each, where)
-        elif isinstance(each, (int, float)) and not isinstance(each, bool):
-            _number(keyword, each, where)
-    return value
-
-
-def _leaves(value: Json) -> Iterator[Json]:
-    """Without recursion: a value may be deeper than a call stack."""
-    waiting = [(value, 0)]
-    while waiting:
-        each, depth = waiting.pop()
-        if depth > _DEEPEST:
-            raise BadConstraint("constraint-size", where="const")
-        if isinstance(each, dict):
-            yield from each
-        if isinstance(each, (dict, list)):
-            waiting += [(inner, depth + 1) for inner in (each.values() if isinstance(each, dict) else each)]
-        else:
-            yield each
-
-
-def _number(keyword: str, value: Json, where: str) -> Json:
-    """One that is the same for every reader."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise _wrong(where, keyword, json.dumps(value)[:80])
-    if not abs(value) <= _EXACT or "e" in repr(value) or len(repr(value).replace("-", "").replace(".", "")) > 16:
-        raise _wrong(where, keyword, f"{str(value)[:80]}: too large or too exact")
-    return int(value) if float(value).is_integer() else value
-
-
-def _count(keyword: str, value: Json, where: str) -> Json:
-    if isinstance(value, float) and math.isfinite(value) and value.is_integer():
-        value = int(value)
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= _HIGHEST_COUNT:
-        raise _wrong(where, keyword, f"{json.dumps(value)[:80]}: not a whole number from 0 to {_HIGHEST_COUNT}")
-    return value
-
-
-def _pattern(keyword: str, value: Json, where: str) -> Json:
-    if not isinstance(value, str):
-        raise _wrong(where, keyword, json.dumps(value)[:80])
-    try:
-        return portable(value)
-    except BadExpression as error:
-        raise _wrong(where, keyword, f"{value[:80]}: {error}") from error
-
-
-def _format(keyword: str, value: Json, where: str) -> Json:
-    if not isinstance(value, str) or value not in supported()["formats"]:
-        raise _wrong(where, keyword, json.dumps(value)[:80])
-    return value
 
 
 def _with_format_as_pattern(schema: dict[str, Json]) -> dict[str, Json]:
@@ -295,20 +220,7 @@ def _with_format_as_pattern(schema: dict[str, Json]) -> dict[str, Json]:
     return {**rest, "allOf": [*rest.get("allOf", []), {"pattern": portable(pattern)}]}
 
 
-def _names(keyword: str, value: Json, where: str) -> Json:
-    if not isinstance(value, list):
-        raise _wrong(where, keyword, "not a list of names")
-    return list(dict.fromkeys([_writable(keyword, name, where) for name in value]))
-
-
-def _type_names(keyword: str, value: Json, where: str) -> Json:
-    names = value if isinstance(value, list) else [value]
-    if not names or not all(isinstance(name, str) and name in _TYPES for name in names):
-        raise _wrong(where, keyword, json.dumps(value)[:80])
-    return value
-
-
 def _check_together(schema: dict[str, Json], where: str) -> None:
     """Keys that aren't named may come twice in an answer, so that more of them can't be counted than one."""
     if schema.get("minProperties", 0) - len(schema.get("required", [])) > 1:
-        raise _wrong(f"{where}/minProperties", "minProperties", "more than one beside those that are required")
+        raise wrong(f"{where}/minProperties", "minProperties", "more than one beside those that are required")
