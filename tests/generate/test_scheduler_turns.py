@@ -45,7 +45,8 @@ def words(engine: Engine, text: str, times: int) -> list[int]:
 def test_a_long_prompt_is_read_beside_those_that_answer(
     engine: Engine, scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scheduler._decoder, "chunk", 128)
+    monkeypatch.setattr(scheduler, "_speed", 40.0)  # so that 30 tokens may be read beside one that answers
+    monkeypatch.setattr(scheduler, "_measure", lambda *_: None)
     long = words(engine, "a story", 60)
     assert 200 < len(long) < 500
     talking = scheduler.add(words(engine, "hi", 3), Settings(max_tokens=90, ignore_stops=True))

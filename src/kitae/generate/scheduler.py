@@ -16,10 +16,12 @@ from kitae.generate.queue import Queue
 from kitae.generate.running import Running
 from kitae.generate.sampling import Logits, choose_all
 from kitae.generate.settings import Chunk, Settings
-from kitae.generate.speculation import Speculation
+from kitae.generate.speculation import MOST as MOST_GUESSED, Speculation
 
 _WORTH_WAITING = 16  # tokens that another sequence is about to read, too
-_BESIDE = 4  # while others answer, prompts are read in pieces of this part of what is read best at a time
+_USUAL_SPEED = 500.0  # tokens of prompts a second, before it is known
+_LEAST = 8  # tokens of prompts in a step
+_STALL, _LEAST_STALL = 1.5, 0.1  # seconds that answers may wait while prompts are read, if (nearly) all, or few, are to be read
 
 
 class Scheduler:
@@ -37,6 +39,7 @@ class Scheduler:
         self._queue = Queue()
         self._running: dict[int, Running] = {}
         self._next = 0
+        self._speed = _USUAL_SPEED
 
     def add(self, prompt: Sequence[int], settings: Settings, random: np.random.Generator | None = None, owner: str = "") -> int:
         """A new sequence's number. It begins with the next step, or when there is a place for it. What one owner's sequences
@@ -94,6 +97,7 @@ class Scheduler:
             ]
             right += len(live)
         self._cut(guesses)
+        self._measure(parts, time.monotonic() - began)
         if self._speculation is not None:
             self._speculation.heard(time.monotonic() - began, len(parts), sum(map(len, guesses.values())), right)
         self._leave([chunk.row for chunk in chunks if chunk.finish is not None])
@@ -155,6 +159,12 @@ class Scheduler:
             if not other.answering and other.owner == newcomer.owner
         )
 
+    def _measure(self, parts: Sequence[Part], seconds: float) -> None:
+        """How fast prompts are read, a little less than that where others answered in the same step."""
+        read = sum(len(part.tokens) for part in parts if not part.wanted or len(part.tokens) > MOST_GUESSED)
+        if read > _WORTH_WAITING:
+            self._speed += 0.3 * (read / seconds - self._speed)
+
     def _guesses(self) -> dict[int, list[int]]:
         if self._speculation is None or not self._speculation.pays:
             return {}
@@ -182,7 +192,10 @@ class Scheduler:
         reading = [sequence for sequence in self._running.values() if not sequence.answering]
         if not reading:
             return []
-        room = self._decoder.chunk // (_BESIDE if len(reading) < len(self._running) else 1)
+        room = self._decoder.chunk
+        if len(reading) < len(self._running):
+            stall = max(_LEAST_STALL, _STALL * len(reading) / len(self._running))
+            room = max(_LEAST, min(room, int(self._speed * stall)))
         first, *others = reading
         counts = {first.number: min(first.unread, room // 2 if others else room)}
         room -= counts[first.number]

@@ -9,7 +9,7 @@ from typing import Protocol
 from kitae.generate.engine import Engine, Part
 from kitae.generate.prefix import same_beginning
 
-_MOST = 8  # tokens that are guessed at a time
+MOST = 8  # tokens that are guessed at a time
 _LONGEST, _SHORTEST = 4, 2  # tokens at the end that are looked for in what was said before
 _LOOKED_AT = 4096  # of the latest tokens
 _TRIAL = 24  # steps with guesses, after which it is seen whether they pay
@@ -87,7 +87,7 @@ class DraftModel:
 
 
 class Speculation:
-    def __init__(self, guesser: Guesser, count: int = _MOST) -> None:
+    def __init__(self, guesser: Guesser, count: int = MOST) -> None:
         self._guesser, self._count = guesser, count
         self._step = self._pause = 0
         self._plain, self._plain_tokens = 0.0, 0.0

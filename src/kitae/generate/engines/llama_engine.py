@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from kitae.generate.constraints import Grammars
 
 State = npt.NDArray[np.uint8]
-_BATCH = 512
+_BATCH = 2048  # tokens that are handed over at a time
+_AT_ONCE = 512  # and computed at a time
 _MAX_CONTEXT = 8192  # tokens of a single sequence that are reserved; more only costs memory
 _MOST_SEQUENCES = 64  # more are no faster together
 _USUAL_LENGTH = 1024
@@ -230,7 +231,7 @@ class _Context:
         self.length = -(-length // _CELLS) * _CELLS
         params.n_ctx = sequences * self.length
         size = self.length if pooling else _BATCH  # a text that is pooled has to be read in one go
-        params.n_batch = params.n_ubatch = size
+        params.n_batch, params.n_ubatch = size, self.length if pooling else _AT_ONCE
         if pooling:
             params.embeddings, params.pooling_type = True, pooling
         params.n_seq_max = sequences
@@ -280,7 +281,7 @@ class _Context:
 
     def decode_all(self, entries: Sequence[tuple[int, int, int, bool]]) -> Logits:
         """Any number of them; the logits stay."""
-        parts = [self.decode(entries[begin : begin + _BATCH]).copy() for begin in range(0, len(entries), _BATCH)]
+        parts = [self.decode(entries[begin : begin + _AT_ONCE]).copy() for begin in range(0, len(entries), _AT_ONCE)]
         return np.concatenate(parts) if parts else np.empty((0, self._vocab), np.float32)
 
     def state(self, sequence: int) -> State:
