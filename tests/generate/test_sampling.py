@@ -112,6 +112,6 @@ def test_a_large_vocabulary_is_filtered_as_if_it_were_sorted(case: dict[str, flo
     values = np.round(np.random.default_rng(3).normal(0, spread, 20_000), 2).astype(np.float32)  # many are equal
     chosen = replace(WARM, **case)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sampling, "_ENOUGH", len(values))
+        patch.setattr(sampling, "_UNLIKELY", -1.0)
         expected = filtered(values, chosen)
     np.testing.assert_array_equal(filtered(values, chosen), expected)

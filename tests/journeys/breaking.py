@@ -22,6 +22,8 @@ def rewrite_gguf(path: Path, fields: Mapping[str, object], scale: Mapping[str, f
         kind = field.types[0]
         sub = field.types[-1] if kind == GGUFValueType.ARRAY else None
         writer.add_key_value(name, value, kind, sub)
+    for name in fields.keys() - reader.fields.keys():
+        writer.add_key_value(name, fields[name], GGUFValueType.UINT32)
     for tensor in reader.tensors:
         data = tensor.data
         factor = (scale or {}).get(tensor.name)

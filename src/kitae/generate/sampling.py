@@ -9,7 +9,7 @@ Each looks at what those before it have left.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,9 @@ from kitae.generate.settings import Settings, TokenLogprob
 
 Logits = npt.NDArray[np.float32]
 Probabilities = npt.NDArray[np.float64]
-_ENOUGH = 1024  # tokens that filters are tried on first
+_UNLIKELY = 1e-5  # as likely as the likeliest token; filters are tried without those below first
+_COLDEST = 1e-30  # as small as such numbers are
+_BLOCK = 256
 
 
 class Wish(NamedTuple):
@@ -36,26 +38,31 @@ def choose(logits: Logits, settings: Settings, history: Sequence[int], rng: np.r
 
 def choose_all(rows: Sequence[Logits], wishes: Sequence[Wish]) -> list[int]:
     """A token of each row. Each is chosen as if there were no others."""
-    chosen = [0] * len(rows)
-    drawn: dict[float, list[int]] = {}  # by temperature: rows of which nothing is left out
-    for i, wish in enumerate(wishes):
-        settings = wish.settings
-        logits = adjusted(rows[i], wish)
-        if settings.temperature <= 0.0:
-            chosen[i] = int(np.argmax(logits))
-        elif settings.filters or logits is not rows[i]:
-            chosen[i] = _drawn(np.cumsum(filtered(logits, settings)), wish.random)
-        else:
-            drawn.setdefault(settings.temperature, []).append(i)
-    for temperature, some in drawn.items():
-        sums = np.cumsum(_probabilities(np.stack([rows[i] for i in some]), temperature), axis=1)
-        for i, row in zip(some, sums, strict=True):
-            chosen[i] = _drawn(row, wishes[i].random)
-    return chosen
+    return [_chosen(row, wish) for row, wish in zip(rows, wishes, strict=True)]
 
 
-def _drawn(sums: Probabilities, random: np.random.Generator) -> int:
-    return int(np.searchsorted(sums / sums[-1], random.random(), side="right"))
+def _chosen(row: Logits, wish: Wish) -> int:
+    settings, logits = wish.settings, adjusted(row, wish)
+    if settings.temperature <= 0.0:
+        return int(np.argmax(logits))
+    if settings.filters:
+        tokens, probabilities = _left(logits, settings)
+        return int(tokens[_drawn(probabilities, wish.random)])
+    return _drawn(_weights(logits, settings.temperature), wish.random)
+
+
+def _drawn(weights: npt.NDArray[np.floating[Any]], random: np.random.Generator) -> int:
+    """One place, as likely as its weight. Sums are of blocks first: a sum of a whole vocabulary, one by one, takes longest."""
+    begins = np.arange(0, len(weights), _BLOCK)
+    blocks = np.cumsum(np.add.reduceat(weights, begins, dtype=np.float64))
+    drawn = random.random() * blocks[-1]
+    block = min(int(np.searchsorted(blocks, drawn, side="right")), len(blocks) - 1)
+    before = blocks[block - 1] if block else 0.0
+    within = np.cumsum(weights[block * _BLOCK : (block + 1) * _BLOCK], dtype=np.float64)
+    place = int(np.searchsorted(within, drawn - before, side="right"))
+    if place == len(within):  # by the last digit of a sum
+        place = int(np.flatnonzero(weights[block * _BLOCK : (block + 1) * _BLOCK])[-1])
+    return block * _BLOCK + place
 
 
 def adjusted(logits: Logits, wish: Wish) -> Logits:
@@ -128,23 +135,29 @@ def repeated(history: Sequence[int]) -> dict[int, int]:
 
 def filtered(logits: Logits, settings: Settings) -> Probabilities:
     """The probabilities that are drawn from: never empty, always summing to one."""
-    probabilities = _probabilities(logits, settings.temperature)
-    if not settings.filters:
-        return probabilities
-    every = len(probabilities)
-    few = every if settings.typical_p < 1.0 else min(max(_ENOUGH, settings.top_k), every)
+    tokens, left = _left(logits, settings)
+    result = np.zeros(len(logits))
+    result[tokens] = left
+    return result
+
+
+def _left(logits: Logits, settings: Settings) -> tuple[npt.NDArray[np.intp], Probabilities]:
+    """The tokens that no filter leaves out, the likeliest first, with their probabilities."""
+    weights = _weights(logits, settings.temperature)
+    total = weights.sum(dtype=np.float64)
+    every = not settings.filters or settings.typical_p < 1.0
+    tokens = np.arange(len(logits)) if every else np.flatnonzero(weights > _UNLIKELY)
     while True:
-        order = _likeliest(probabilities, few)
-        ranked = probabilities[order]
-        keep = _kept(ranked, settings, whole=few == every)
-        # Unless the least likely of the few is kept, or is as likely as one that is, no other token can be.
-        if few == every or ranked[keep].min() > ranked[-1]:
-            break
-        few = every
-    result = np.zeros_like(probabilities)
-    result[order[keep]] = ranked[keep]
-    normalised: Probabilities = result / result.sum()
-    return normalised
+        if len(tokens) < max(settings.top_k, 1):
+            tokens = np.arange(len(logits))
+        order = tokens[np.argsort(-logits[tokens], kind="stable")]  # of equal ones, the first of the vocabulary
+        ranked = weights[order].astype(np.float64) / total
+        keep = _kept(ranked, settings, whole=len(order) == len(logits))
+        # Unless the least likely of them is kept, no other token can be.
+        if len(order) == len(logits) or not keep[-1]:
+            left = ranked[keep]
+            return order[keep], left / left.sum()
+        tokens = np.arange(len(logits))
 
 
 def _kept(ranked: Probabilities, settings: Settings, whole: bool) -> npt.NDArray[np.bool_]:
@@ -180,13 +193,12 @@ def _typical(ranked: Probabilities, mass: float) -> npt.NDArray[np.bool_]:
     return kept
 
 
-def _probabilities(logits: Logits, temperature: float) -> Probabilities:
-    """Of one row, or of several."""
-    below = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)  # first, so that no temperature is too small
+def _weights(logits: Logits, temperature: float) -> npt.NDArray[np.floating[Any]]:
+    """In proportion to the probabilities; the likeliest has 1."""
+    below = logits - logits.max()  # first, so that no temperature is too small
     with np.errstate(over="ignore"):
-        probabilities: Probabilities = np.exp(below / temperature)
-    probabilities /= probabilities.sum(axis=-1, keepdims=True)
-    return probabilities
+        weights: npt.NDArray[np.floating[Any]] = np.exp(below / np.float32(max(temperature, _COLDEST)))
+    return weights
 
 
 def _likeliest(probabilities: Probabilities, count: int) -> npt.NDArray[np.intp]:

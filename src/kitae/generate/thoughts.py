@@ -26,11 +26,16 @@ class Thoughts:
         if self._state == "before":
             start = self._held.lstrip()
             if start.startswith(_OPEN):
-                self._state, self._held = "thought", start[len(_OPEN) :].lstrip("\n")
+                self._state, self._held = "opened", start[len(_OPEN) :]
             elif _OPEN.startswith(start):  # also if there is nothing yet but blanks
                 return "", ""
             else:
                 self._state = "answer"
+        if self._state == "opened":
+            self._held = self._held.lstrip("\n")
+            if not self._held:
+                return "", ""
+            self._state = "thought"
         if self._state == "thought":
             thought, found, rest = self._held.partition(_CLOSE)
             if not found:

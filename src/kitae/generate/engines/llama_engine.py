@@ -35,7 +35,7 @@ _USUAL_LENGTH = 1024
 _SHARE_OF_MEMORY = 0.25  # what the cells of all sequences may take of what is free
 _WORTH_COPYING = 16  # tokens that need not be read again
 _POOLINGS = (1, 2, 3)  # mean, first, last: models that were made for embeddings name one
-_KEPT_BYTES = 512 << 20  # of sequences that ended, which others may begin like
+_KEPT_BYTES = 256 << 20  # of sequences that ended, which others may begin like
 _CELLS = 256  # llama.cpp rounds what a sequence gets up to this
 
 
