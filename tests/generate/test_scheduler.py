@@ -82,23 +82,6 @@ def test_who_leaves_changes_nothing_for_the_others(engine: Engine, prompts: list
     assert [said[n] for n in (first, third, last)] == [alone(engine, prompts[i]) for i in (0, 2, 4)]
 
 
-def test_a_fork_goes_on_from_where_it_was(engine: Engine, prompts: list[list[int]], scheduler: Scheduler) -> None:
-    first = scheduler.add(prompts[0], GREEDY)
-    scheduler.add(prompts[1], GREEDY)
-    said = collected(scheduler, {}, 5)
-    other = scheduler.fork(first)
-    said[other] = list(said[first])
-    collected(scheduler, said)
-    assert said[other] == said[first] == alone(engine, prompts[0])
-    again = scheduler.add(prompts[0], Settings(max_tokens=30, temperature=1.2, seed=1))
-    said = collected(scheduler, {}, 5)
-    fork = scheduler.fork(again)
-    collected(scheduler, said)
-    assert said[fork] != said[again][5:]
-    with pytest.raises(KeyError):
-        scheduler.fork(again)
-
-
 def test_what_does_not_fit_is_told_before_it_waits(engine: Engine, prompts: list[list[int]], scheduler: Scheduler) -> None:
     with pytest.raises(InputError) as told:
         scheduler.add(prompts[0] * 20, GREEDY)

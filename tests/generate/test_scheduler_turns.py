@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pytest
@@ -12,6 +12,7 @@ from kitae.chat import Message
 from kitae.generate import Constraint, DraftModel, LlamaEngine, PromptLookup, Settings, Speculation, complete, open_engine
 from kitae.generate.engine import Engine
 from kitae.generate.scheduler import Scheduler
+from kitae.generate.speculation import Asked
 from kitae.models import Target, starter_file
 
 GREEDY = Settings(max_tokens=8)
@@ -154,8 +155,8 @@ def test_guesses_change_no_answer(engine: Engine, settings: Settings, guesser: s
     """By a lookup, by a model (here the same one, which is always right when it is asked greedily), or by a fool."""
 
     class Fool(PromptLookup):
-        def guess(self, sequence: int, history: object, count: int) -> list[int]:
-            return [7, 8, 9][:count]
+        def guess(self, asked: Mapping[int, Asked]) -> dict[int, list[int]]:
+            return {number: [7, 8, 9][: one.room] for number, one in asked.items()}
 
     prompts = [words(engine, text, 6) for text in ("one two three", "red blue", "x")]
     plain = [answered(Scheduler(engine, 300, 3), prompt, settings) for prompt in prompts]
@@ -167,6 +168,14 @@ def test_guesses_change_no_answer(engine: Engine, settings: Settings, guesser: s
         speculation._step = 1
         guessed.append(answered(Scheduler(engine, 300, 3, speculation), prompt, settings))
     assert [tokens for tokens, _ in guessed] == [tokens for tokens, _ in plain]
+    speculation = Speculation(made())
+    monkeypatch.setattr(speculation, "heard", lambda *_: None)
+    speculation._step = 1
+    scheduler = Scheduler(engine, 300, 3, speculation)  # and all at once
+    numbers = [scheduler.add(prompt, settings) for prompt in prompts]
+    together = said_by(scheduler)
+    scheduler.close()
+    assert [together[number] for number in numbers] == [tokens for tokens, _ in plain]
     saved = sum(steps for _, steps in plain) - sum(steps for _, steps in guessed)
     assert saved > 0 if guesser == "draft" else saved >= 0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from kitae.chat import Message
-from kitae.core.errors import KitaeError
+from kitae.core.errors import InputError, KitaeError
 from kitae.generate import Completion, Engine, Settings, complete, first_problem
 
 _AGAIN = "That is not valid: {problem}\nAnswer again, with nothing but the corrected JSON."
@@ -16,6 +16,8 @@ def checked_answer(
 ) -> tuple[Completion, int]:
     """The first answer that is valid by the JSON Schema, and how many it took. Each time the model is shown its last answer and
     what was wrong with it."""
+    if settings.n > 1 or settings.beams > 1 or settings.best_of is not None:
+        raise InputError("check-one")
     problem = ""
     said = list(messages)
     for number in range(1, tries + 1):

@@ -8,7 +8,7 @@ import numpy as np
 
 from kitae.ask.answering import check_text
 from kitae.chat import Message, fitting
-from kitae.generate import Chunk, Engine, Scheduler, Settings, Stage, Wish, room, stages
+from kitae.generate import Chunk, Engine, Scheduler, Settings, Stage, Wish, room, room_for_prompt, stages
 
 
 class Talk:
@@ -29,8 +29,7 @@ class Talk:
         """The answer, piece by piece. It becomes part of the conversation as far as it is taken."""
         check_text(text)
         messages = [*self.messages, Message("user", text)]
-        room = max(1, self._scheduler.length - min(settings.max_tokens, self._scheduler.length // 4))
-        shown = fitting(self.engine.codec, messages, room)
+        shown = fitting(self.engine.codec, messages, room_for_prompt(self._scheduler.length, settings.max_tokens))
         self.left_out = len(messages) - len(shown)
         self._asked, self.said = self.engine.codec.prompt(shown), []
         self._settings = settings

@@ -23,8 +23,12 @@ from .settings import (
     Completion as Completion,
     Settings as Settings,
     TokenLogprob as TokenLogprob,
+    mean_logprob as mean_logprob,
 )
-from .sizing import room as room
+from .sizing import (
+    room as room,
+    room_for_prompt as room_for_prompt,
+)
 from .speculation import (
     DraftModel as DraftModel,
     PromptLookup as PromptLookup,

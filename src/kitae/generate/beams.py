@@ -25,7 +25,8 @@ class _Beam:
 def beam_search(engine: Engine, prompt: Sequence[int], settings: Settings) -> list[Completion]:
     """The `n` best of `beams`, best first. It goes on until no answer that isn't finished can become better than those that
     are. What is chosen by chance has no place in it, so settings that only shape chance are refused."""
-    if settings.temperature > 0 or settings.filters or settings.constraint is not None or settings.stop_repeating:
+    alone = (settings.constraint, settings.max_seconds, settings.logprobs, settings.best_of, settings.stop_when)
+    if settings.temperature > 0 or settings.filters or settings.stop_repeating or any(each is not None for each in alone):
         raise InputError("beams-settings")
     if settings.n > settings.beams:
         raise InputError("beams-n", n=settings.n, beams=settings.beams)

@@ -21,14 +21,11 @@ class Queue:
         return iter(self._waiting.values())
 
     def add(self, sequence: Running) -> None:
-        self.come(sequence.owner)
-        self._waiting[sequence.number] = sequence
-
-    def come(self, owner: str) -> None:
-        """One more sequence of an owner is here, waiting or not."""
+        owner = sequence.owner
         if not self._here[owner]:  # who was away has no claim to what others had in the meantime
             self._had[owner] = min((self._had[other] for other, count in self._here.items() if count), default=0.0)
         self._here[owner] += 1
+        self._waiting[sequence.number] = sequence
 
     def next(self) -> Running | None:
         """Taken out. It counts as here until it is said to `leave`."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 from dataclasses import dataclass, field
@@ -55,13 +54,6 @@ class Running:
     @property
     def wish(self) -> Wish:
         return Wish(self.settings, self.history, self.random, self.asked)
-
-    def fork(self, number: int) -> Running:
-        again = Running(number, list(self.history), self.settings, self.random.spawn(1)[0], self.left, self.asked, self.owner)
-        again.matcher = None if self.matcher is None else self.matcher.fork()
-        again.text, again.said, again.until, again.read = self.text.fork(), self.said, self.until, self.read
-        again.circles = copy.deepcopy(self.circles)
-        return again
 
     def allowed(self, logits: Logits) -> Logits:
         return logits if self.matcher is None else self.matcher.masked(logits)

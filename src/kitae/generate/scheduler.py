@@ -16,7 +16,7 @@ from kitae.generate.queue import Queue
 from kitae.generate.running import Running
 from kitae.generate.sampling import Logits, choose_all
 from kitae.generate.settings import Chunk, Settings
-from kitae.generate.speculation import MOST as MOST_GUESSED, Speculation
+from kitae.generate.speculation import MOST as MOST_GUESSED, Asked, Speculation
 
 _WORTH_WAITING = 16  # tokens that another sequence is about to read, too
 _USUAL_SPEED = 500.0  # tokens of prompts a second, before it is known
@@ -34,7 +34,11 @@ class Scheduler:
         self.length = min(length or engine.context, engine.context)
         self.places = min(sequences or engine.width, engine.width)
         self._decoder = engine.open(self.places, self.length)
-        self._speculation = speculation if self._decoder.shares else None  # what was guessed wrongly has to be cut out
+        self._speculation = speculation
+        if speculation is not None and not self._decoder.shares:  # what was guessed wrongly has to be cut out
+            speculation.close()
+            self._decoder.close()
+            raise InputError("guesses-state", where=engine.name)
         self._piece: Callable[[int], bytes] = token_bytes(engine.codec.vocabulary)
         self._queue = Queue()
         self._running: dict[int, Running] = {}
@@ -44,6 +48,8 @@ class Scheduler:
     def add(self, prompt: Sequence[int], settings: Settings, random: np.random.Generator | None = None, owner: str = "") -> int:
         """A new sequence's number. It begins with the next step, or when there is a place for it. What one owner's sequences
         have read is never taken over by another's, and owners take turns."""
+        if not prompt:
+            raise InputError("prompt-empty")
         left = min(settings.max_tokens, self.length - len(prompt))
         if left <= 0:
             raise ContextFull("context-full", tokens=len(prompt), limit=self.length)
@@ -52,6 +58,8 @@ class Scheduler:
         unknown = next((token for token in named if not 0 <= token < size), None)
         if unknown is not None:
             raise InputError("token-id", where=str(unknown), last=size - 1)
+        if len(set(settings.bans)) == size:
+            raise InputError("all-banned")
         if settings.ignore_stops:
             settings = replace(settings, bans=(*settings.bans, *self._engine.stop_tokens))
         matcher = None if settings.constraint is None else self._engine.grammars.begin(settings.constraint)
@@ -110,17 +118,6 @@ class Scheduler:
         else:
             self._queue.drop(number)
 
-    def fork(self, number: int) -> int:
-        """A new sequence that has read and said what a running one has, and goes on by itself."""
-        if len(self._running) == self.places:
-            raise RuntimeError("all places are taken")
-        first = self._running[number]
-        to, self._next = self._next, self._next + 1
-        self._decoder.fork(number, to)
-        self._running[to] = first.fork(to)
-        self._queue.come(first.owner)
-        return to
-
     def close(self) -> None:
         self._decoder.close()
         if self._speculation is not None:
@@ -168,14 +165,18 @@ class Scheduler:
     def _guesses(self) -> dict[int, list[int]]:
         if self._speculation is None or not self._speculation.pays:
             return {}
-        answering = [sequence for sequence in self._running.values() if sequence.answering and sequence.settings.speculate]
+        asked = {
+            sequence.number: Asked(sequence.history, sequence.left - 1, sequence.owner)
+            for sequence in self._running.values()
+            if sequence.answering and sequence.settings.speculate
+        }
         found = {}
-        for sequence in answering:
-            guessed = self._speculation.guess(sequence.number, sequence.history, sequence.left - 1)
-            if sequence.matcher is not None and guessed:
-                guessed = guessed[: sequence.matcher.accepts(guessed)]
+        for number, guessed in self._speculation.guess(asked).items():
+            matcher = self._running[number].matcher
+            if matcher is not None and guessed:
+                guessed = guessed[: matcher.accepts(guessed)]
             if guessed:
-                found[sequence.number] = guessed
+                found[number] = guessed
         return found
 
     def _next_tokens(self, guesses: dict[int, list[int]]) -> list[Part]:

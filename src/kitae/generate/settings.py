@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -84,4 +84,8 @@ class Completion:
     @property
     def mean_logprob(self) -> float:
         """How likely the model finds it, a token; where logprobs were asked for."""
-        return sum(found.logprob for found in self.logprobs) / max(1, len(self.logprobs))
+        return mean_logprob(self.logprobs)
+
+
+def mean_logprob(logprobs: Sequence[TokenLogprob]) -> float:
+    return sum(found.logprob for found in logprobs) / max(1, len(logprobs))

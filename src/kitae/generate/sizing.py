@@ -12,6 +12,11 @@ _MOST = 32
 _SHARE_OF_MEMORY = 0.4
 
 
+def room_for_prompt(length: int, most: int | None) -> int:
+    """Tokens that a prompt may have, so that there is room for its answer: for `most` tokens, but no more than a quarter."""
+    return max(1, length - min(most or length, length // 4))
+
+
 def room(engine: Engine, length: int | None = None, places: int | None = None, share: int = 1) -> tuple[int, int]:
     """Tokens of a sequence, and how many sequences at a time: what was asked for, else what the memory allows. Many short ones
     are worth more than few long ones, down to a length at which conversations would be cut. `share`: how many models there

@@ -3,9 +3,10 @@ itself are kept: the answer is the same, whoever guesses. Where guessing costs m
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
 
+from kitae.core.errors import InputError
 from kitae.generate.engine import Engine, Part
 from kitae.generate.prefix import same_beginning
 
@@ -17,8 +18,18 @@ _PAUSE = 400  # steps without any, after they did not
 _PLAIN = 8  # every so many steps nothing is guessed, to know what that costs
 
 
+class Asked(NamedTuple):
+    """A sequence that is to be guessed for, and how many tokens at most."""
+
+    history: Sequence[int]
+    room: int
+    owner: str = ""
+
+
 class Guesser(Protocol):
-    def guess(self, sequence: int, history: Sequence[int], count: int) -> list[int]: ...
+    def guess(self, asked: Mapping[int, Asked]) -> dict[int, list[int]]:
+        """For all sequences that answer now."""
+        ...
 
     def drop(self, sequence: int) -> None: ...
 
@@ -28,8 +39,10 @@ class Guesser(Protocol):
 class PromptLookup:
     """What followed the last time that the same tokens were said: answers often repeat what was asked."""
 
-    def guess(self, sequence: int, history: Sequence[int], count: int) -> list[int]:
-        recent = list(history[-_LOOKED_AT:])
+    def guess(self, asked: Mapping[int, Asked]) -> dict[int, list[int]]:
+        return {sequence: self._one(list(one.history[-_LOOKED_AT:]), one.room) for sequence, one in asked.items()}
+
+    def _one(self, recent: list[int], count: int) -> list[int]:
         for length in range(_LONGEST, _SHORTEST - 1, -1):
             end = recent[-length:]
             for at in range(len(recent) - length - 1, -1, -1):
@@ -49,33 +62,40 @@ class DraftModel:
 
     def __init__(self, engine: Engine, sequences: int, length: int) -> None:
         self._engine = engine
-        self._decoder = engine.open(sequences, min(length, engine.context))
         self._length = min(length, engine.context)
+        self._decoder = engine.open(sequences, self._length)
         self._read: dict[int, list[int]] = {}
+        if not self._decoder.shares:
+            self._decoder.close()
+            raise InputError("guesses-state", where=engine.name)
 
-    def guess(self, sequence: int, history: Sequence[int], count: int) -> list[int]:
-        history = list(history)
-        count = min(count, self._length - len(history))
-        if count <= 0:
-            return []
-        if sequence not in self._read:
-            known = self._decoder.begin(sequence, history)
-            self._read[sequence] = history[:known]
-        read = self._read[sequence]
+    def guess(self, asked: Mapping[int, Asked]) -> dict[int, list[int]]:
+        asked = {number: one for number, one in asked.items() if one.room > 0 and len(one.history) < self._length}
+        for number in [number for number in self._read if number not in asked]:
+            self.drop(number)
+        rounds = min((min(one.room, self._length - len(one.history)) for one in asked.values()), default=0)
+        if not rounds:
+            return {}
+        unread = {number: self._unread(number, one) for number, one in asked.items()}
+        guessed: dict[int, list[int]] = {number: [] for number in asked}
+        for _ in range(rounds):
+            rows = self._decoder.read([Part(number, tokens) for number, tokens in unread.items()])
+            for (number, tokens), row in zip(list(unread.items()), rows, strict=True):
+                self._read[number] += tokens
+                unread[number] = [int(row.argmax())]
+                guessed[number] += unread[number]
+        return guessed
+
+    def _unread(self, number: int, one: Asked) -> list[int]:
+        history = list(one.history)
+        if number not in self._read:
+            self._read[number] = history[: self._decoder.begin(number, history, one.owner)]
+        read = self._read[number]
         same = min(same_beginning(read, history), len(history) - 1)
         if same < len(read):
-            self._decoder.cut(sequence, same)
+            self._decoder.cut(number, same)
             del read[same:]
-        guessed: list[int] = []
-        unread = history[same:]
-        while len(guessed) < count:
-            for begin in range(0, len(unread), self._decoder.chunk):
-                piece = unread[begin : begin + self._decoder.chunk]
-                rows = self._decoder.read([Part(sequence, piece, 1)])
-            read += unread
-            unread = [int(rows[-1].argmax())]
-            guessed += unread
-        return guessed
+        return history[same:]
 
     def drop(self, sequence: int) -> None:
         if self._read.pop(sequence, None) is not None:
@@ -98,8 +118,9 @@ class Speculation:
     def pays(self) -> bool:
         return self._pause == 0 and self._step % _PLAIN != 0
 
-    def guess(self, sequence: int, history: Sequence[int], room: int) -> list[int]:
-        return self._guesser.guess(sequence, history, min(self._count, room)) if room > 0 else []
+    def guess(self, asked: Mapping[int, Asked]) -> dict[int, list[int]]:
+        bounded = {number: one._replace(room=min(self._count, one.room)) for number, one in asked.items() if one.room > 0}
+        return self._guesser.guess(bounded)
 
     def heard(self, seconds: float, sequences: int, guessed: int, right: int) -> None:
         """What a step took, and what came of the guesses in it."""

@@ -15,12 +15,6 @@ class TextStream:
         self._held = ""
         self.stopped = False
 
-    def fork(self) -> TextStream:
-        other = TextStream(self._stops)
-        other._decoder.setstate(self._decoder.getstate())
-        other._held, other.stopped = self._held, self.stopped
-        return other
-
     def feed(self, data: bytes) -> str:
         if self.stopped:
             return ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -65,10 +65,10 @@ class Asking:
                 told.append(self._told.get_nowait())
             some = []
             for job, chunk in told:
+                if isinstance(chunk, KitaeError) or chunk.finish is not None:
+                    self._left.discard(job.index)
                 if isinstance(chunk, KitaeError):
                     raise api_error(chunk)
-                if chunk.finish is not None:
-                    self._left.discard(job.index)
                 some.append((job, chunk))
             yield some
 
@@ -91,10 +91,10 @@ class EventStream(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(self, request: Request, events: AsyncIterator[bytes]) -> None:
+    def __init__(self, request: Request, events: AsyncIterator[bytes], at_end: Callable[[], None]) -> None:
         super().__init__(None, headers={"cache-control": "no-cache", "x-accel-buffering": "no"})
         del self.headers["content-length"]
-        self._request, self._events = request, events
+        self._request, self._events, self._at_end = request, events, at_end
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         async def write() -> None:
@@ -111,6 +111,7 @@ class EventStream(Response):
         finally:
             await _ended(writing, gone)
             await self._events.aclose()  # type: ignore[attr-defined]
+            self._at_end()
 
 
 async def _gone(request: Request) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from kitae.generate import Chunk, Settings, Thoughts, TokenLogprob
 from kitae.serve.asking import Asking
 from kitae.serve.errors import ApiError
+from kitae.serve.limits import Limits
 from kitae.serve.requests import ChatRequest
 from kitae.serve.service import Model, Service
 from kitae.serve.worker import Job
@@ -30,8 +31,7 @@ class Wanted:
     begun: bool  # and the prompt has begun one
 
 
-def understood(service: Service, request: ChatRequest) -> Wanted:
-    model = service.model(request.model)
+def understood(model: Model, limits: Limits, request: ChatRequest) -> Wanted:
     codec = model.codec
     constraint = request.constraint_of(request.response_format)
     thinking = request.chat_template_kwargs.enable_thinking if request.chat_template_kwargs else None
@@ -41,18 +41,23 @@ def understood(service: Service, request: ChatRequest) -> Wanted:
         if thinking:
             raise ApiError(400, "an answer that is constrained can't be thought about first", "unsupported", "response_format")
         thinking = False
-    prompt = model.prompt([message.message() for message in request.messages], thinking, request.truncation == "auto")
+    window = request.truncation == "auto"
+    prompt = model.prompt([message.message() for message in request.messages], thinking, window, request.most)
     logprobs = (request.top_logprobs or 0) if request.logprobs else None
     most = request.most or max(1, model.lane.length - len(prompt))
     settings = request.settings(most, logprobs, constraint, codec.vocabulary.size)
-    settings = replace(settings, n=_answers(service, request.n))
+    settings = replace(settings, n=_answers(limits, request.n))
     begun = model.thinks and codec.vocabulary.decode(prompt[-8:]).rstrip("\n").endswith("<think>")
+    if begun and constraint is not None:
+        raise ApiError(
+            400, "this model always thinks first, so its answer can't be constrained", "unsupported", "response_format"
+        )
     return Wanted(model, prompt, settings, model.thinks, begun)
 
 
-def _answers(service: Service, n: int | None) -> int:
-    if (n or 1) > service.limits.answers:
-        raise ApiError(400, f"at most {service.limits.answers}", "too_many_answers", "n")
+def _answers(limits: Limits, n: int | None) -> int:
+    if (n or 1) > limits.answers:
+        raise ApiError(400, f"at most {limits.answers}", "too_many_answers", "n")
     return n or 1
 
 

@@ -7,10 +7,11 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from kitae.generate import Settings, TokenLogprob
+from kitae.generate import Settings, TokenLogprob, mean_logprob
 from kitae.serve.asking import Asking
 from kitae.serve.chat import ended, head, usage
 from kitae.serve.errors import ApiError
+from kitae.serve.limits import Limits
 from kitae.serve.requests import CompletionRequest
 from kitae.serve.service import Model, Service
 
@@ -23,12 +24,11 @@ class Wanted:
     settings: Settings
 
 
-def understood(service: Service, request: CompletionRequest) -> Wanted:
-    model = service.model(request.model)
+def understood(model: Model, limits: Limits, request: CompletionRequest) -> Wanted:
     vocabulary = model.codec.vocabulary
     texts = request.prompts()
-    if len(texts) * (request.best_of or request.n or 1) > service.limits.answers:
-        raise ApiError(400, f"at most {service.limits.answers} answers to a request", "too_many_answers", "prompt")
+    if len(texts) * (request.best_of or request.n or 1) > limits.answers:
+        raise ApiError(400, f"at most {limits.answers} answers to a request", "too_many_answers", "prompt")
     prompts = [ids_of(model, text) for text in texts]
     constraint = request.constraint_of(request.response_format)
     most = request.max_tokens or max(1, model.lane.length - max(map(len, prompts)))
@@ -63,10 +63,6 @@ class _Answer:
     logprobs: list[TokenLogprob] = field(default_factory=list)
     finish: str | None = None
 
-    @property
-    def mean(self) -> float:
-        return sum(p.logprob for p in self.logprobs) / max(1, len(self.logprobs))
-
 
 async def whole(service: Service, wanted: Wanted, owner: str, asked_logprobs: bool) -> dict[str, Any]:
     settings = wanted.settings
@@ -82,7 +78,7 @@ async def whole(service: Service, wanted: Wanted, owner: str, asked_logprobs: bo
     for number in range(len(wanted.prompts)):
         group = answers[number * each : (number + 1) * each]
         if settings.best_of is not None:
-            group = sorted(group, key=lambda answer: -answer.mean)[: settings.n]
+            group = sorted(group, key=lambda answer: -mean_logprob(answer.logprobs))[: settings.n]
         for answer in group:
             choices.append(
                 {
@@ -110,8 +106,9 @@ async def streamed(
             for job, chunk in some:
                 echo = wanted.echoes[job.index // wanted.settings.n]
                 text = chunk.text if job.index in offsets else echo + chunk.text
-                logprobs = _told(wanted.model, chunk.logprobs, offsets.get(job.index, len(echo))) if asked_logprobs else None
-                offsets[job.index] = offsets.get(job.index, 0) + len(text)
+                begin = offsets.setdefault(job.index, len(echo))
+                logprobs = _told(wanted.model, chunk.logprobs, begin) if asked_logprobs else None
+                offsets[job.index] += sum(len(_text(wanted.model, found.token)) for found in chunk.logprobs)
                 said += len(chunk.tokens)
                 if text or logprobs or chunk.finish is not None:
                     choice = {"index": job.index, "text": text, "logprobs": logprobs, **ended(chunk.finish)}
@@ -125,9 +122,13 @@ async def streamed(
         yield b"data: [DONE]\n\n"
 
 
+def _text(model: Model, token: int) -> str:
+    return model.lane.piece(token).decode("utf-8", "replace")
+
+
 def _told(model: Model, logprobs: list[TokenLogprob] | tuple[TokenLogprob, ...], offset: int) -> dict[str, Any]:
     def text(token: int) -> str:
-        return model.lane.piece(token).decode("utf-8", "replace")
+        return _text(model, token)
 
     offsets = []
     for found in logprobs:

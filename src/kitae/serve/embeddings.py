@@ -5,24 +5,19 @@ from __future__ import annotations
 import base64
 from typing import Any
 
-from kitae.core.errors import ContextFull
 from kitae.core.i18n import t
 from kitae.serve.completions import ids_of
-from kitae.serve.errors import ApiError, api_error
+from kitae.serve.errors import ApiError
 from kitae.serve.requests import EmbeddingRequest
-from kitae.serve.service import Service
+from kitae.serve.service import Model
 
 
-def embedded(service: Service, asked: EmbeddingRequest) -> dict[str, Any]:
-    model = service.model(asked.model)
+def embedded(model: Model, asked: EmbeddingRequest) -> dict[str, Any]:
     embed = model.lane.engine.embed
     if embed is None:
         raise ApiError(400, t("serve.no-embeddings", name=model.name), "no_embeddings", "model")
     texts = [ids_of(model, text, "input") for text in asked.texts()]
-    try:
-        vectors = embed(texts)
-    except ContextFull as error:
-        raise api_error(error) from error
+    vectors = embed(texts)
     in_text = asked.encoding_format == "base64"
     found = [base64.b64encode(vector.tobytes()).decode() if in_text else vector.tolist() for vector in vectors]
     size = sum(map(len, texts))

@@ -27,14 +27,17 @@ class ApiError(Exception):
         return {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}}
 
 
-def api_error(error: KitaeError) -> ApiError:
+def api_error(error: KitaeError, prompt: str = "messages", constraint: str = "response_format") -> ApiError:
+    """`prompt`, `constraint`: the fields that hold these."""
     said = " ".join(part for part in (error.message, error.why, error.fix) if part)
     if isinstance(error, ContextFull):
-        return ApiError(400, said, "context_length_exceeded", "messages")
+        return ApiError(400, said, "context_length_exceeded", prompt)
     if isinstance(error, BadConstraint):
-        return ApiError(400, said, "unsupported_constraint", "response_format")
+        return ApiError(400, said, "unsupported_constraint", constraint)
     if isinstance(error, InputError):
         return ApiError(400, said, error.kind)
+    if error.kind == "serve-stopped":
+        return ApiError(503, said, "draining")
     return ApiError(500, said, error.kind)
 
 

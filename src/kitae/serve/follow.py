@@ -6,7 +6,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from kitae.core.console import console
-from kitae.core.errors import KitaeError
+from kitae.core.errors import first_line
 from kitae.core.i18n import t
 from kitae.runs import Run, all_runs
 
@@ -41,9 +41,9 @@ class Follower:
         try:
             self._service.offer(open_model(self._serving, name, run.id))
             console.say(t("serve.newer", name=name, run=run.id))
-        except KitaeError as error:  # the one that is served goes on
+        except Exception as error:  # whatever it is, the one that is served goes on
             self._failed.add(run.id)
-            console.say(t("serve.newer-failed", run=run.id, why=error.message))
+            console.say(t("serve.newer-failed", run=run.id, why=first_line(error)))
 
 
 def newest_shipped(name: str) -> Run | None:

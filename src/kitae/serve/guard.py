@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+import traceback
 from collections.abc import Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 from kitae.core.console import console
 from kitae.core.errors import first_line
@@ -22,22 +22,23 @@ _HERE = ("localhost", "127.0.0.1", "[::1]")
 
 
 class Guard:
-    """Around the whole application. `local`: it listens only to this machine, so that other names for it are a trick."""
+    """Around the whole application. `local`: the address of this machine that it listens to alone, so that other names for it
+    are a trick."""
 
-    def __init__(self, app: Any, service: Service, keys: Keys, origins: Sequence[str], local: bool) -> None:
+    def __init__(self, app: Any, service: Service, keys: Keys, origins: Sequence[str], local: str | None) -> None:
         self._app, self._service, self._keys = app, service, keys
-        self._origins, self._local = set(origins), local
+        self._origins, self._names = set(origins), None if local is None else {*_HERE, local}
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        began, status = time.monotonic(), 500
+        began, status, begun = time.monotonic(), 500, False
 
         async def watched(message: Any) -> None:
-            nonlocal status
+            nonlocal status, begun
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, begun = message["status"], True
             await send(message)
 
         try:
@@ -58,20 +59,23 @@ class Guard:
             await _refuse(error, watched)
         except _Gone:
             status = 499
-        except Exception as error:  # it has been told; whoever runs the server should know, too
+        except Exception as error:  # who asked is told that it failed, and who runs the server why
             if console.debug:
-                raise
+                traceback.print_exc()
             console.error(t("serve.unexpected", route=_route(scope), why=f"{type(error).__name__}: {first_line(error)}"))
+            if not begun:
+                status = 500
+                await _refuse(ApiError(500, t("serve.failed"), "unexpected"), watched)
         finally:
             self._service.metrics.replied(_route(scope), status)
 
     def _allowed(self, scope: Any, headers: dict[str, str]) -> str:
         host = headers.get("host", "")
         name = host if host.endswith("]") else host.rpartition(":")[0] or host
-        if self._local and name.lower() not in _HERE:
+        if self._names is not None and name.lower() not in self._names:
             raise ApiError(403, t("serve.host", host=host), "host")
         origin = headers.get("origin")
-        own = origin is not None and urlsplit(origin).netloc == host
+        own = origin is not None and origin.partition("://")[2] == host
         if origin is not None and not own and not self._origins & {origin, "*"}:  # a page of somebody else's, in a browser
             raise ApiError(403, t("serve.origin", origin=origin), "origin")
         if scope["path"] in _OPEN or scope["method"] == "OPTIONS":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import threading
 import time
@@ -25,10 +26,11 @@ class RequestLog:
         self._path = path
         self._rows: SimpleQueue[tuple[Any, ...] | None] = SimpleQueue()
         try:
+            os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))  # conversations are nobody else's business
             with sqlite3.connect(path) as database:
                 database.execute("pragma journal_mode=wal")
                 database.execute(_TABLE)
-        except sqlite3.Error as error:
+        except (OSError, sqlite3.Error) as error:
             raise InputError("serve-log", where=str(path), why=str(error)) from error
         self._thread = threading.Thread(target=self._write, name="kitae-log", daemon=True)
         self._thread.start()
@@ -36,8 +38,8 @@ class RequestLog:
     def add(
         self, id_: str, route: str, owner: str, model: str, version: str, request: Any, reply: Any, status: int, seconds: float
     ) -> None:
-        said = None if reply is None else json.dumps(reply, ensure_ascii=False)
-        asked = json.dumps(request, ensure_ascii=False)
+        said = None if reply is None else json.dumps(reply)  # in ASCII: JSON can spell what is no text
+        asked = json.dumps(request)
         self._rows.put((id_, time.time(), route, owner, model, version, asked, said, status, seconds))
 
     def close(self) -> None:
@@ -51,7 +53,7 @@ class RequestLog:
             try:
                 with database:
                     database.execute("insert into requests values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
-            except sqlite3.Error as error:  # a full disk is no reason to stop answering
+            except Exception as error:  # a full disk is no reason to stop answering
                 if not told:
                     console.say(t("serve.log-failed", path=self._path, why=error))
                 told = True

@@ -31,6 +31,15 @@ class TextFormat(Shape):
     strict: bool | None = None
     description: str | None = None
 
+    @model_validator(mode="after")
+    def _whole(self) -> TextFormat:
+        given = self.model_fields_set - {"type"}
+        if self.type == "json_schema" and self.schema_ is None:
+            raise ValueError("json_schema needs a schema")
+        if self.type != "json_schema" and given:
+            raise ValueError(f"only json_schema has {', '.join(sorted(name.rstrip('_') for name in given))}")
+        return self
+
 
 class TextWish(Shape):
     format: TextFormat | None = None
@@ -80,8 +89,7 @@ class ResponsesRequest(Shape):
         wish = self.text.format if self.text else None
         if wish is None or wish.type != "json_schema":
             return None if wish is None else ResponseFormat(type=wish.type)
-        schema = {} if wish.schema_ is None else wish.schema_
-        return ResponseFormat(type="json_schema", json_schema=JsonSchema(name=wish.name or "answer", schema=schema))
+        return ResponseFormat(type="json_schema", json_schema=JsonSchema(name=wish.name or "answer", schema=wish.schema_ or {}))
 
 
 class _Reply:
@@ -172,26 +180,30 @@ async def streamed(service: Service, request: ResponsesRequest, wanted: chat.Wan
         line = json.dumps({"type": kind, "sequence_number": number, **fields}, ensure_ascii=False)
         return f"event: {kind}\ndata: {line}\n\n".encode()
 
-    place = {"item_id": reply.item, "output_index": 0, "content_index": 0}
+    place: dict[str, Any] = {"item_id": reply.item, "output_index": 0, "content_index": 0}
     async with Asking(service, wanted.model, [wanted.prompt], wanted.settings, owner) as asking:
-        begun = False
+        begun = opened = False
         async for some in asking.chunks():
             data = []
             if not begun:
                 begun = True
                 for kind in ("response.created", "response.in_progress"):
                     data.append(event(kind, response=reply.body(choice, "in_progress")))
-                data.append(event("response.output_item.added", output_index=0, item=reply.message("in_progress")))
-                data.append(event("response.content_part.added", **place, part=reply.part("")))
             for _, chunk in some:
                 _, content = choice.take(chunk)
+                if not opened and (content or chunk.finish is not None):  # behind the thought, which is an item of its own
+                    opened, place["output_index"] = True, int(bool(choice.thought))
+                    added = {"output_index": place["output_index"], "item": reply.message("in_progress")}
+                    data.append(event("response.output_item.added", **added))
+                    data.append(event("response.content_part.added", **place, part=reply.part("")))
                 if content:
                     data.append(event("response.output_text.delta", **place, delta=content, logprobs=[]))
-            yield b"".join(data)
+            if data:
+                yield b"".join(data)
         status = _status(choice)
         yield event("response.output_text.done", **place, text=choice.content, logprobs=[])
         yield event("response.content_part.done", **place, part=reply.part(choice.content))
-        yield event("response.output_item.done", output_index=0, item=reply.items(choice, status)[-1])
+        yield event("response.output_item.done", output_index=place["output_index"], item=reply.items(choice, status)[-1])
         yield event(f"response.{status}", response=reply.body(choice, status, asking))
 
 

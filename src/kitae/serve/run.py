@@ -62,6 +62,11 @@ def run_server(serving: Serving) -> dict[str, Any]:
 
 def _opened(serving: Serving) -> list[Model]:
     named = [_named(name) for name in serving.targets]
+    called = [name for name, _ in (*named, *map(_named, serving.adapters))]
+    if len(set(called)) < len(called):
+        raise InputError("serve-names", where=", ".join(sorted({name for name in called if called.count(name) > 1})))
+    if serving.follow and (serving.adapters or len(named) > 1):
+        raise InputError("serve-follow")
     if serving.adapters:
         if len(named) != 1:
             raise InputError("serve-one-base", where=" ".join(serving.targets))
@@ -134,9 +139,10 @@ def _serve(serving: Serving, service: Service, keys: Keys, listening: socket.soc
 
     local = _is_local(serving.host)
     log = RequestLog(serving.log) if serving.log is not None else None
-    app = make_app(service, keys, serving.origins, local, log)
     host, port = listening.getsockname()[:2]
-    url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    name = f"[{host}]" if ":" in host else host
+    url = f"http://{name}:{port}"
+    app = make_app(service, keys, serving.origins, name if local else None, log)
 
     class Server(uvicorn.Server):
         def handle_exit(self, sig: int, frame: Any) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from kitae.chat import ChatCodec, Message, fitting
 from kitae.core.i18n import t
-from kitae.generate import has_thoughts
+from kitae.generate import has_thoughts, room_for_prompt
 from kitae.serve.errors import ApiError
 from kitae.serve.limits import Limits
 from kitae.serve.metrics import Metrics
@@ -39,10 +41,11 @@ class Model:
             return [Message("system", self.system), *messages]
         return messages
 
-    def prompt(self, messages: list[Message], thinking: bool | None, window: bool) -> list[int]:
+    def prompt(self, messages: list[Message], thinking: bool | None, window: bool, most: int | None) -> list[int]:
+        """`window`: the oldest turns are left out where it would be too long for an answer of `most` tokens."""
         messages = self.opened(messages)
         if window:
-            messages = fitting(self.codec, messages, self.lane.length - 1)
+            messages = fitting(self.codec, messages, room_for_prompt(self.lane.length, most), thinking)
         return self.codec.prompt(messages, thinking)
 
 
@@ -56,7 +59,8 @@ class Service:
 
     @property
     def ready(self) -> bool:
-        return bool(self.models) and not self.draining and self.worker.alive
+        failed = any(model.lane.failure for model in self.models.values())
+        return bool(self.models) and not self.draining and self.worker.alive and not failed
 
     def offer(self, model: Model) -> None:
         """Instead of what had the name before: that goes on with what it has begun."""
@@ -65,6 +69,16 @@ class Service:
         self.models[model.name] = model
         if before is not None:
             self.worker.retire(before.lane)
+
+    @contextmanager
+    def knowing(self, name: str) -> Iterator[Model]:
+        """A model that isn't closed while somebody knows it."""
+        model = self.model(name)
+        model.lane.users += 1
+        try:
+            yield model
+        finally:
+            model.lane.users -= 1
 
     def model(self, name: str) -> Model:
         if name not in self.models:
@@ -76,5 +90,5 @@ class Service:
             raise ApiError(503, t("serve.draining"), "draining")
         if not self.worker.alive:
             raise ApiError(503, t("serve.dead"), "not_ready")
-        if self.worker.waiting + answers > self.limits.waiting:
+        if self.worker.waiting and self.worker.waiting + answers > self.limits.waiting:
             raise ApiError(429, t("serve.full", waiting=self.worker.waiting), "queue_full")

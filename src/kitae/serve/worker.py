@@ -50,7 +50,9 @@ class Lane:
         self.scheduler = Scheduler(engine, length, places, speculation())
         self.piece = token_bytes(engine.codec.vocabulary)
         self.jobs: dict[int, Job] = {}
-        self.leaving = False  # when its last answer has been given
+        self.users = 0  # requests that know it; only the event loop counts them
+        self.leaving = False  # when nobody knows it any more
+        self.failure: KitaeError | None = None  # after which it answers nobody
 
     def begin(self, job: Job) -> None:
         job.number = self.scheduler.add(job.prompt, job.settings, np.random.default_rng(job.seed), job.owner)
@@ -58,7 +60,6 @@ class Lane:
 
     def renew(self) -> None:
         """After a step that failed, nothing is known about what the decoder holds."""
-        self.jobs = {}
         self.scheduler.close()
         self.scheduler = Scheduler(self.engine, self.length, self.places, self._speculation())
 
@@ -102,12 +103,19 @@ class Worker:
         return self._thread.is_alive()
 
     def _run(self) -> None:
+        try:
+            self._answer()
+        finally:
+            stopped = KitaeError("serve-stopped")
+            self._deliver([(job, stopped) for lane in self._lanes for job in lane.jobs.values()])
+
+    def _answer(self) -> None:
         while not self._stopped:
-            self._hear(wait=not any(lane.scheduler.busy for lane in self._lanes))
+            self._hear(wait=not any(lane.jobs and lane.scheduler.busy for lane in self._lanes))
             for lane in self._lanes:
-                if lane.scheduler.busy:
+                if lane.jobs and lane.scheduler.busy:
                     self._step(lane)
-            for lane in [lane for lane in self._lanes if lane.leaving and not lane.jobs]:
+            for lane in [lane for lane in self._lanes if lane.leaving and not lane.jobs and not lane.users]:
                 self._lanes.remove(lane)
                 lane.close()
         for lane in self._lanes:
@@ -125,6 +133,8 @@ class Worker:
     def _begin(self, lane: Lane, jobs: Sequence[Job]) -> None:
         for job in jobs:
             try:
+                if lane.failure is not None:
+                    raise lane.failure
                 lane.begin(job)
             except KitaeError as error:
                 self._deliver([(job, error)])
@@ -132,7 +142,8 @@ class Worker:
 
     def _cancel(self, lane: Lane, jobs: Sequence[Job]) -> None:
         for job in jobs:
-            if lane.jobs.pop(job.number, None) is not None:
+            if lane.jobs.get(job.number) is job:  # after a failed step numbers begin again
+                del lane.jobs[job.number]
                 lane.scheduler.drop(job.number)
         self._count()
 
@@ -141,9 +152,12 @@ class Worker:
             chunks = lane.scheduler.step()
         except Exception as error:  # those who wait have to be told, and the next ones answered
             failed = error if isinstance(error, KitaeError) else KitaeError("unexpected", why=first_line(error))
-            jobs = list(lane.jobs.values())
-            lane.renew()
+            jobs, lane.jobs = list(lane.jobs.values()), {}
             self._deliver([(job, failed) for job in jobs])
+            try:
+                lane.renew()
+            except Exception as again:
+                lane.failure = KitaeError("unexpected", why=first_line(again))
             self._count()
             return
         now = time.monotonic()

@@ -27,12 +27,13 @@ def sampling(request: Request, proven: Completion, ask: Ask, alike: Callable[[Re
         evidence = [f"temperature 0, twice: {first.text[:120]!r} ≠ {again.text[:120]!r}"]
         return refused(gate, "not-greedy", first.text[:200], again.text[:200], evidence)
     checked = ["temperature"]
+    unasked: list[str] = []  # what the server refuses
     if len(proven.tokens) > 2 and (first.said > 2 or alike(first)):  # otherwise its answer may end with the first token
         short = ask([replace(request, max_tokens=1)])[0]
         if not short.failed and (short.finish != "length" or short.said > 1):
             evidence = [f"max_tokens 1: {short.text[:120]!r} [{short.finish}], {short.said} tokens"]
             return refused(gate, "not-short", short.finish, "length", evidence)
-        checked.append("max_tokens")
+        (unasked if short.failed else checked).append("max_tokens")
     if (stop := _within(first.text)) is not None:
         before = first.text[: first.text.index(stop)]
         ended = ask([replace(request, stop=(stop,))])[0]
@@ -40,13 +41,15 @@ def sampling(request: Request, proven: Completion, ask: Ask, alike: Callable[[Re
         if not ended.failed and (stop in ended.text or (same and ended.finish != "stop")):
             evidence = [f"stop {stop!r}: {ended.text[:120]!r} [{ended.finish}] ≠ {before[:120]!r} [stop]"]
             return refused(gate, "not-stopped", ended.text[:200], before[:200], evidence)
-        checked.append("stop")
+        (unasked if ended.failed else checked).append("stop")
     seeded = [ask([replace(request, temperature=1.0, seed=_SEED)])[0] for _ in range(2)]
     if seeded[0].text != seeded[1].text:
         evidence = [f"seed {_SEED}, twice: {seeded[0].text[:120]!r} ≠ {seeded[1].text[:120]!r}"]
         return warned(gate, "no-seed", seeded[1].text[:200], seeded[0].text[:200], evidence)
-    if left_out:
-        names = ", ".join(sorted(left_out))
+    if any(reply.failed for reply in seeded):
+        unasked += ["temperature", "seed"]
+    if left_out or unasked:
+        names = ", ".join(sorted({*left_out, *unasked}))
         return warned(gate, "not-taken", names, None, [names], names=names)
     return passed(gate, [*checked, "seed"], None, [", ".join([*checked, "seed"])])
 

@@ -71,7 +71,7 @@ class Server:
         if not self._shows:
             return None
         said = [message.as_dict() for message in messages]
-        text = (self._endpoint.other("/apply-template", {"messages": said}) or {}).get("prompt")
+        text = (self._endpoint.other("/apply-template", {"model": self.model, "messages": said}) or {}).get("prompt")
         if isinstance(text, str) and text:
             return text
         asked = {"model": self.model, "messages": said, "add_generation_prompt": True}

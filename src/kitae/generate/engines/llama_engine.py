@@ -78,8 +78,10 @@ class LlamaEngine:
         """What a row begins with is not read again if the row before began with it, too."""
         context, known = self._reader_for(ids, start)
         entries = [(ids[at], 0, at, start <= at < len(ids) - 1) for at in range(known, len(ids))]
+        self._read = []  # until this row has been read to its end
+        found = context.decode_all(entries)
         self._read = list(ids)
-        return context.decode_all(entries)
+        return found
 
     def _reader_for(self, ids: Sequence[int], start: int) -> tuple[_Context, int]:
         """A context, and how many of the tokens it has read already."""
@@ -163,8 +165,9 @@ class LlamaDecoder:
             slot, tokens = self._slots.index(part.sequence), self._read[part.sequence].tokens
             first_wanted = len(part.tokens) - part.wanted
             entries += [(token, slot, len(tokens) + i, i >= first_wanted) for i, token in enumerate(part.tokens)]
-            tokens += part.tokens
         rows = self._context.decode(entries) if len(entries) <= _BATCH else self._context.decode_all(entries)
+        for part in parts:  # only now: a Ctrl-C may have ended it before
+            self._read[part.sequence].tokens += part.tokens
         return _back(rows, order, [part.wanted for part in parts])
 
     def cut(self, sequence: int, length: int) -> None:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _CHUNK = 4096  # tokens of prompts at a time
 _WORTH_COPYING = 16  # tokens that need not be read again
+_USED = 0.75  # of a cache's places; of fewer, those that nobody has are taken out
 _MOST_KEPT = 8  # sequences that ended
 
 
@@ -131,7 +132,6 @@ class TorchDecoder:
     def read(self, parts: Sequence[Part]) -> Logits:
         texts = {part.sequence: part.tokens for part in parts}
         for part in parts:
-            self._tokens[part.sequence] += part.tokens
             if not part.wanted:
                 batch = self._unread.get(part.sequence) or self._empty([part.sequence])
                 batch.read([texts.pop(part.sequence)])
@@ -143,6 +143,8 @@ class TorchDecoder:
         for batch in self._gathered([sequence for sequence in texts if sequence not in found]):
             found |= _rows(batch, texts, wanted)
             self._join(batch)
+        for part in parts:  # only now: a Ctrl-C may have ended it before
+            self._tokens[part.sequence] += part.tokens
         rows = [found[part.sequence][-part.wanted :] for part in parts if part.wanted]
         return np.concatenate(rows) if rows else np.empty((0, self._model.config.get_text_config().vocab_size), np.float32)
 
@@ -217,15 +219,16 @@ class _Batch:
         ids = torch.tensor([[0] * (width - len(text)) + list(text) for text in texts], device=self._mask.device)
         own = torch.tensor([[0] * (width - len(text)) + [1] * len(text) for text in texts], device=self._mask.device)
         positions = self._mask.sum(-1, keepdim=True) + (own.cumsum(-1) - 1).clamp(min=0)
-        self._mask = torch.cat([self._mask, own], dim=-1)
+        mask = torch.cat([self._mask, own], dim=-1)
         found = self._model(
             input_ids=ids,
-            attention_mask=self._mask,
+            attention_mask=mask,
             position_ids=positions,
             past_key_values=self.cache,
             use_cache=True,
             logits_to_keep=max(1, min(wanted, width)),
         )
+        self._mask = mask
         return _array(found.logits)
 
     @torch.inference_mode()
@@ -234,6 +237,8 @@ class _Batch:
         row = self.sequences.index(sequence)
         places = self._mask[row].nonzero()[:, 0]
         self._mask[row, places[len(places) - count :]] = 0
+        if float(self._mask.any(0).float().mean()) < _USED:
+            self.keep(range(len(self.sequences)))
 
     @torch.inference_mode()
     def taken(self, sequence: int, length: int) -> Cache:
