@@ -13,7 +13,7 @@ from tests.conftest import Tiny
 from tests.generate.constrained import Schemas, Walker
 
 from kitae.core.errors import BadConstraint
-from kitae.generate import open_engine
+from kitae.generate import Settings, complete, open_engine
 from kitae.generate.constraints import Constraint, Grammars
 from kitae.generate.constraints.values import supported
 from kitae.models import Target
@@ -82,30 +82,15 @@ def test_formats_are_what_they_are_called(grammars: Grammars, walker: Walker, na
 def test_a_model_that_knows_nothing_answers_by_schema(tiny_llama: Tiny) -> None:
     """Its own logits, drawn from with the temperature of a usual answer."""
     engine = open_engine(Target(Path(tiny_llama())))
-    grammars = Grammars(engine.codec.vocabulary, engine.stop_tokens)
-    piece = Walker(engine.codec.vocabulary, STOP).pieces
     wanted: dict[str, object] = {
         "name": {"type": "string", "maxLength": 8},
         "tags": {"type": "array", "items": {"enum": ["new", "old"]}, "maxItems": 3},
         "born": {"type": "string", "format": "date"},
     }
     schema = {"type": "object", "properties": wanted, "required": list(wanted), "additionalProperties": False}
-    chance = np.random.default_rng(0)
-    finished = 0
-    for _ in range(5):
-        matcher = grammars.begin(Constraint("json_schema", json.dumps(schema)))
-        decoder = engine.open(1, 200)
-        logits = decoder.add({0: engine.codec.vocabulary.encode("Who is it?")})[0]
-        text = b""
-        for _ in range(150):
-            left = matcher.masked(logits)
-            token = int(np.argmax(left + chance.gumbel(size=len(left))))
-            matcher.accept(token)
-            if token in engine.stop_tokens:
-                finished += 1
-                assert problems(text, schema) == []
-                break
-            text += piece[token]
-            logits = decoder.feed({0: token})[0]
-        decoder.close()
-    assert finished >= 4
+    constraint = Constraint("json_schema", json.dumps(schema))
+    settings = Settings(max_tokens=150, temperature=1.0, seed=0, constraint=constraint)
+    answers = complete(engine, [engine.codec.vocabulary.encode("Who is it?")] * 5, settings)
+    finished = [answer for answer in answers if answer.finish == "stop"]
+    assert len(finished) >= 4
+    assert [problems(answer.text.encode(), schema) for answer in finished] == [[]] * len(finished)

@@ -186,3 +186,33 @@ def test_what_can_not_be_served_is_told_before_anything_starts(tiny_llama: Tiny)
     assert code == 2 and "NO_SUCH_VARIABLE" in said
     code, said = refused(f"m={tiny_llama(tokens=4096)}", "--port", "0", "--log", "/proc/nothing/here.db")
     assert code == 2 and "here.db" in said
+
+
+def test_who_comes_while_it_stops_is_told_so() -> None:
+    with serving(f"m={starter_file()}", "--at-once", "2", "--context", "1024") as server:
+        thread = threading.Thread(target=lambda: server.chat(max_tokens=300, ignore_eos=True))
+        thread.start()
+        time.sleep(0.5)
+        server.process.send_signal(signal.SIGTERM)
+        time.sleep(0.3)
+        status, reply = server.chat()
+        assert status == 503 and reply["error"]["code"] == "draining"
+        assert server.get("/ready")[0] == 503 and server.get("/health")[0] == 200
+        thread.join()
+
+
+def test_asked_twice_it_does_not_wait() -> None:
+    with serving(f"m={starter_file()}", "--context", "1024") as server:
+        threading.Thread(target=lambda: server.chat(max_tokens=900, ignore_eos=True), daemon=True).start()
+        time.sleep(0.5)
+        server.process.send_signal(signal.SIGINT)
+        time.sleep(0.3)
+        server.process.send_signal(signal.SIGINT)
+        assert server.process.wait(3) == 130
+
+
+@pytest.mark.parametrize("arguments", [("a={m}", "a={m}"), ("{m}", "{m}"), ("a={m}", "b={m}", "--follow")])
+def test_names_that_clash_are_refused(tiny_llama: Tiny, arguments: tuple[str, ...]) -> None:
+    model = str(tiny_llama(tokens=4096))
+    code, _ = refused(*(argument.format(m=model) for argument in arguments), "--port", "0")
+    assert code == 2

@@ -124,7 +124,7 @@ def test_other_constraints(gguf: Served, wish: dict[str, Any], fits: Any) -> Non
     [
         ({"response_format": schema({"unheardOf": 1, "not": {}})}, "response_format"),
         ({"response_format": schema({"uniqueItems": True, "type": "array"})}, "response_format"),
-        ({"structured_outputs": {"grammar": "root ::= ("}}, "response_format"),
+        ({"structured_outputs": {"grammar": "root ::= ("}}, "structured_outputs"),
         ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools"),
         ({"made_up": 1}, "made_up"),
         ({"temperature": 3}, "temperature"),
@@ -140,7 +140,8 @@ def test_other_constraints(gguf: Served, wish: dict[str, Any], fits: Any) -> Non
         ({"top_logprobs": 3}, None),
         ({"stream_options": {"include_usage": True}}, None),
         ({"chat_template": "{{ 1 }}"}, "chat_template"),
-        ({"logit_bias": {"999999": 1}}, None),
+        ({"logit_bias": {"999999": 1}}, "logit_bias"),
+        ({"stop": ["x"], "response_format": {"type": "json_object"}}, "stop"),
     ],
 )  # fmt: skip
 def test_what_is_not_honoured_is_refused(gguf: Served, more: dict[str, Any], param: str | None) -> None:

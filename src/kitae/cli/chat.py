@@ -28,15 +28,35 @@ def say_answer(
     if check is not None or settings.n > 1 or settings.beams > 1 or settings.best_of is not None:
         found = generate(target, prompt, system, settings, template, check, tries)
         if not console.quiet:
-            print("\n\n".join(each["text"] for each in found.get("answers", [found])))
+            print(text_of(found))
         return found
     engine, own_system = open_target(target, template=template)
     try:
         messages = conversation(prompt, system if system is not None else own_system)
         text, tokens, finish = _stream(answer(engine, messages, settings))
+        if finish == "interrupted":
+            raise KeyboardInterrupt
+        _say_why_ended(finish, settings.constraint is not None)
         return {"text": text, "tokens": tokens, "finish": finish}
     finally:
         engine.close()
+
+
+def text_of(found: Answer) -> str:
+    return "\n\n".join(each["text"] for each in found.get("answers", [found]))
+
+
+def _say_why_ended(finish: str, constrained: bool) -> None:
+    """Unless it ended by itself."""
+    match finish:
+        case "length":
+            console.say(t("say.cut-off"))
+        case "time":
+            console.say(t("say.cut-off-time"))
+        case "repetition":
+            console.say(t("say.cut-off-repeating"))
+    if constrained and finish != "stop":
+        console.say(t("say.unfinished"))
 
 
 def chat(target: str, system: str | None, settings: Settings, template: str | None) -> list[dict[str, str]]:
@@ -123,8 +143,7 @@ def _turn(talk: Talk, line: str, settings: Settings) -> None:
         return
     if talk.left_out:
         console.say(t("say.left-out", count=talk.left_out))
-    if finish == "length":
-        console.say(t("say.cut-off"))
+    _say_why_ended(finish, constrained=False)
 
 
 def _stream(chunks: Iterator[Chunk]) -> tuple[str, int, str]:

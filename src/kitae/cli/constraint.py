@@ -10,6 +10,8 @@ from kitae.core.errors import InputError
 from kitae.core.files import read_text
 from kitae.generate import Constraint
 
+_LARGEST = 100.0  # of a bias, as everywhere: enough to ban a token, or to say nothing else
+
 
 def constraint_of(
     json_schema: Path | None, json_object: bool, regex: str | None, grammar: Path | None, choice: Sequence[str] | None
@@ -35,7 +37,10 @@ def biases(texts: Sequence[str]) -> tuple[tuple[int, float], ...]:
     for text in texts:
         token, _, value = text.partition("=")
         try:
-            found.append((int(token), float(value)))
+            number = float(value)
+            if not abs(number) <= _LARGEST:
+                raise ValueError(value)
+            found.append((int(token), number))
         except ValueError as error:
             raise InputError("bias", where=text) from error
     return tuple(found)

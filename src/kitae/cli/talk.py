@@ -9,13 +9,14 @@ import typer
 
 from kitae.cli.help import Group
 from kitae.cli.result import Result
+from kitae.core.console import console
 from kitae.core.i18n import t
 
 talk_app = typer.Typer(cls=Group, rich_markup_mode=None)
 
 Target = Annotated[str, typer.Argument(help=t("help.target"))]
 System = Annotated[str | None, typer.Option(help=t("help.system"))]
-Temperature = Annotated[float, typer.Option(min=0.0, help=t("help.temperature"))]
+Temperature = Annotated[float, typer.Option(min=0.0, max=100.0, help=t("help.temperature"))]
 MaxTokens = Annotated[int, typer.Option(min=1, help=t("help.max-tokens"))]
 TopP = Annotated[float, typer.Option(min=0.0, max=1.0, help=t("help.top-p"))]
 TopK = Annotated[int, typer.Option(min=0, help=t("help.top-k"))]
@@ -68,7 +69,7 @@ def generate(
     raw: Raw = False,
 ) -> Result:
     from kitae.chat import RAW
-    from kitae.cli.chat import say_answer
+    from kitae.cli.chat import say_answer, text_of
     from kitae.cli.constraint import biases, constraint_of
     from kitae.core.files import read_text
     from kitae.generate import Settings
@@ -82,7 +83,8 @@ def generate(
         constraint=constraint_of(json_schema, json_object, regex, grammar, choice),
     )  # fmt: skip
     schema = None if check is None else read_text(check)
-    return Result({**say_answer(target, prompt, system, settings, RAW if raw else chat_template, schema, tries)})
+    found = say_answer(target, prompt, system, settings, RAW if raw else chat_template, schema, tries)
+    return Result({**found}, text_of(found) if console.quiet else "")
 
 
 @talk_app.command(help=t("help.chat"))

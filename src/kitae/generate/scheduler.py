@@ -21,7 +21,8 @@ from kitae.generate.speculation import MOST as MOST_GUESSED, Asked, Speculation
 _WORTH_WAITING = 16  # tokens that another sequence is about to read, too
 _USUAL_SPEED = 500.0  # tokens of prompts a second, before it is known
 _LEAST = 8  # tokens of prompts in a step
-_STALL, _LEAST_STALL = 1.5, 0.1  # seconds that answers may wait while prompts are read, if (nearly) all, or few, are to be read
+_STALL = 1.5  # seconds of a step in which prompts are read to their end, if nearly all sequences have one that is to be read
+_LEAST_STALL = 0.1  # and in which a piece of a long one is read
 
 
 class Scheduler:
@@ -63,6 +64,8 @@ class Scheduler:
         if settings.ignore_stops:
             settings = replace(settings, bans=(*settings.bans, *self._engine.stop_tokens))
         matcher = None if settings.constraint is None else self._engine.grammars.begin(settings.constraint)
+        if matcher is not None and (settings.stop or settings.stop_tokens):
+            raise InputError("constraint-stops")
         number, self._next = self._next, self._next + 1
         random = random or np.random.default_rng(settings.seed)
         self._queue.add(Running(number, list(prompt), settings, random, left, len(prompt), owner, matcher))
@@ -188,24 +191,27 @@ class Scheduler:
         ]
 
     def _next_prompts(self) -> list[Part]:
-        """The one that came first always goes on; of the others those that need least, so that a short one needn't wait until
-        a long one has been read."""
+        """Whole ones, the shortest first, as long as those who answer can wait for it: the more are to be read, the longer. The
+        one that came first always goes on, if only by a piece."""
         reading = [sequence for sequence in self._running.values() if not sequence.answering]
         if not reading:
             return []
-        room = self._decoder.chunk
+        if not self._decoder.joins:  # they begin together, and nobody answers beside them
+            return [Part(sequence.number, sequence.history[sequence.read :]) for sequence in reading]
+        room = max(_LEAST, min(self._decoder.chunk, int(self._speed * _STALL)))
+        piece = room
         if len(reading) < len(self._running):
-            stall = max(_LEAST_STALL, _STALL * len(reading) / len(self._running))
-            room = max(_LEAST, min(room, int(self._speed * stall)))
-        first, *others = reading
-        counts = {first.number: min(first.unread, room // 2 if others else room)}
-        room -= counts[first.number]
-        for sequence in sorted(others, key=lambda sequence: sequence.unread):
+            piece = max(_LEAST, min(room, int(self._speed * _LEAST_STALL)))
+            room = max(piece, int(room * len(reading) / len(self._running)))
+        counts: dict[int, int] = {}
+        for sequence in sorted(reading, key=lambda sequence: sequence.unread):
             if sequence.unread > room:
                 break
             counts[sequence.number] = sequence.unread
             room -= sequence.unread
-        counts[first.number] += min(room, first.unread - counts[first.number])
+        first = reading[0]
+        if first.number not in counts:
+            counts[first.number] = min(piece, first.unread)
         return [
             Part(
                 number,

@@ -48,6 +48,6 @@ def of_validation(problems: Sequence[Any]) -> ApiError:
         where = ".".join(str(part) for part in problem["loc"] if part != "body" and not _KIND.fullmatch(str(part)))
         why = problem["msg"].removeprefix("Value error, ")
         told.append((where, why if problem["type"] != "extra_forbidden" else "this server does not know it"))
-    param, _ = told[0]
+    param = told[0][0] if problems[0]["type"] != "json_invalid" else None
     code = "unknown_parameter" if problems[0]["type"] == "extra_forbidden" else "invalid_value"
     return ApiError(400, "; ".join(f"{where or 'body'}: {why}" for where, why in told[:8]), code, param or None)

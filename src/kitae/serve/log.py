@@ -21,17 +21,23 @@ _TABLE = """create table if not exists requests (
 )"""
 
 
+def check_log(path: Path) -> None:
+    """Whether requests can be kept there."""
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))  # conversations are nobody else's business
+        with sqlite3.connect(path) as database:
+            database.execute("pragma journal_mode=wal")
+            database.execute(_TABLE)
+    except (OSError, sqlite3.Error) as error:
+        raise InputError("serve-log", where=str(path), why=str(error)) from error
+
+
 class RequestLog:
+    """Of a file that has been checked."""
+
     def __init__(self, path: Path) -> None:
         self._path = path
         self._rows: SimpleQueue[tuple[Any, ...] | None] = SimpleQueue()
-        try:
-            os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))  # conversations are nobody else's business
-            with sqlite3.connect(path) as database:
-                database.execute("pragma journal_mode=wal")
-                database.execute(_TABLE)
-        except (OSError, sqlite3.Error) as error:
-            raise InputError("serve-log", where=str(path), why=str(error)) from error
         self._thread = threading.Thread(target=self._write, name="kitae-log", daemon=True)
         self._thread.start()
 

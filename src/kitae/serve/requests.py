@@ -11,6 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 
 from kitae.chat import Message
 from kitae.generate import Constraint, Settings
+from kitae.serve.errors import ApiError
 
 _MOST_STOPS = 16
 Tokens = Annotated[int, Field(ge=1, le=1 << 20)]
@@ -193,9 +194,13 @@ class Sampling(Shape):
     def settings(self, max_tokens: int, logprobs: int | None, constraint: Constraint | None, size: int) -> Settings:
         """`size`: of the vocabulary."""
         bias = tuple((int(token), value) for token, value in (self.logit_bias or {}).items())
-        named = [token for token, _ in bias] + (self.stop_token_ids or []) + (self.banned_token_ids or [])
-        if any(not 0 <= token < size for token in named):
-            raise ValueError(f"token ids are 0 to {size - 1}")
+        named = {"logit_bias": [token for token, _ in bias], "stop_token_ids": self.stop_token_ids}
+        for field, tokens in {**named, "banned_token_ids": self.banned_token_ids}.items():
+            if any(not 0 <= token < size for token in tokens or ()):
+                raise ApiError(400, f"{field}: token ids are 0 to {size - 1}", "invalid_value", field)
+        if constraint is not None and (self.stop or self.stop_token_ids):
+            field = "stop" if self.stop else "stop_token_ids"
+            raise ApiError(400, f"{field}: a stop could cut an answer short that has to fit a constraint", "unsupported", field)
         return Settings(
             max_tokens=max_tokens,
             temperature=1.0 if self.temperature is None else self.temperature,

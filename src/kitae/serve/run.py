@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import logging
+import os
 import socket
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kitae.core.console import console
-from kitae.core.errors import InputError
+from kitae.core.errors import EXIT_INTERRUPTED, InputError
 from kitae.core.files import hash_text
 from kitae.core.i18n import t
 from kitae.core.libraries import quiet_libraries
@@ -18,6 +21,7 @@ from kitae.generate import DraftModel, PromptLookup, Speculation, open_adapters,
 from kitae.serve.follow import Follower, newest_shipped
 from kitae.serve.keys import Keys, keys_from
 from kitae.serve.limits import Limits
+from kitae.serve.log import RequestLog, check_log
 from kitae.serve.service import Model, Service
 from kitae.serve.worker import Lane
 from kitae.targets import resolve, run_named
@@ -49,6 +53,8 @@ class Serving:
 
 def run_server(serving: Serving) -> dict[str, Any]:
     quiet_libraries()
+    if serving.log is not None:
+        check_log(serving.log)  # before minutes go by with a model
     keys = Keys(keys_from(serving.api_key_env))
     listening = _listen(serving.host, serving.port)
     try:
@@ -135,7 +141,6 @@ def _serve(serving: Serving, service: Service, keys: Keys, listening: socket.soc
     import uvicorn
 
     from kitae.serve.app import make_app
-    from kitae.serve.log import RequestLog
 
     local = _is_local(serving.host)
     log = RequestLog(serving.log) if serving.log is not None else None
@@ -145,12 +150,20 @@ def _serve(serving: Serving, service: Service, keys: Keys, listening: socket.soc
     app = make_app(service, keys, serving.origins, name if local else None, log)
 
     class Server(uvicorn.Server):
+        until = 0.0
+
         def handle_exit(self, sig: int, frame: Any) -> None:
-            """What is under way goes on; nothing new is taken. Who asks twice doesn't want to wait."""
-            again, service.draining = service.draining, True
-            self.should_exit, self.force_exit = True, again
+            """What is under way goes on, and what is new is told that it is too late. Who asks twice doesn't want to wait."""
+            if service.draining:
+                os._exit(EXIT_INTERRUPTED)
+            service.draining, self.until = True, time.monotonic() + serving.limits.drain_seconds
             with contextlib.suppress(OSError):  # nobody may be there to read it
                 console.say(t("serve.stopping", seconds=round(serving.limits.drain_seconds)))
+
+        async def on_tick(self, counter: int) -> bool:
+            if service.draining and (not service.users or time.monotonic() > self.until):
+                self.should_exit = True
+            return await super().on_tick(counter)
 
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
@@ -165,6 +178,7 @@ def _serve(serving: Serving, service: Service, keys: Keys, listening: socket.soc
         timeout_keep_alive=75,
         timeout_graceful_shutdown=round(serving.limits.drain_seconds),
     )
+    logging.getLogger("uvicorn.error").setLevel(logging.DEBUG if console.debug else logging.CRITICAL)
     service.worker.start()
     follower = Follower(service, serving) if serving.follow else None
     try:

@@ -56,6 +56,7 @@ class Service:
         self.worker = Worker(self.metrics)
         self.models: dict[str, Model] = {}
         self.draining = False
+        self.users = 0  # requests that are under way
 
     @property
     def ready(self) -> bool:
@@ -74,11 +75,15 @@ class Service:
     def knowing(self, name: str) -> Iterator[Model]:
         """A model that isn't closed while somebody knows it."""
         model = self.model(name)
+        if self.draining:
+            raise ApiError(503, t("serve.draining"), "draining")
         model.lane.users += 1
+        self.users += 1
         try:
             yield model
         finally:
             model.lane.users -= 1
+            self.users -= 1
 
     def model(self, name: str) -> Model:
         if name not in self.models:
@@ -86,8 +91,6 @@ class Service:
         return self.models[name]
 
     def admit(self, answers: int) -> None:
-        if self.draining:
-            raise ApiError(503, t("serve.draining"), "draining")
         if not self.worker.alive:
             raise ApiError(503, t("serve.dead"), "not_ready")
         if self.worker.waiting and self.worker.waiting + answers > self.limits.waiting:
