@@ -23,7 +23,7 @@ class Talk:
         self.left_out = 0  # messages of the last prompt that no longer fitted
 
     def reset(self) -> None:
-        self.messages = list(self._opening)
+        self.messages, self.said = list(self._opening), []
 
     def say(self, text: str, settings: Settings) -> Iterator[Chunk]:
         """The answer, piece by piece. It becomes part of the conversation as far as it is taken."""

@@ -88,11 +88,13 @@ def _command(talk: Talk, words: list[str], settings: Settings) -> Settings:
             console.say(t("say.reset"))
         case ["set"]:
             console.say("\n".join(f"{name} = {getattr(settings, name)}" for name in _SET))
-        case ["set", name, value] if name in _SET:
+        case ["set", name, value] if (known := name.replace("-", "_")) in _SET:
             try:
-                return _changed(settings, name, value)
+                return _changed(settings, known, value)
             except ValueError:
                 console.say(t("say.set-value", name=name, value=value))
+        case ["set", *_]:
+            console.say(t("say.set-names", names=", ".join(_SET)))
         case ["why"]:
             _why(talk, 1)
         case ["why", number] if number.isdecimal():

@@ -9,6 +9,8 @@ from typing import Any
 from kitae.core.errors import BadConstraint, ContextFull, InputError, KitaeError
 
 _KIND = re.compile(r"str|bool|int|dict\[.*\]|list\[.*\]|constrained-.*|function-.*|nullable.*")  # of a union, no field
+_WHY = {"extra_forbidden": "this server does not know it", "none_required": "this server does not offer it"}
+_NO_OBJECT = ("model_attributes_type", "dict_type", "model_type")
 _TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 413: "invalid_request_error"}
 
 
@@ -46,8 +48,8 @@ def of_validation(problems: Sequence[Any]) -> ApiError:
     told = []
     for problem in problems:
         where = ".".join(str(part) for part in problem["loc"] if part != "body" and not _KIND.fullmatch(str(part)))
-        why = problem["msg"].removeprefix("Value error, ")
-        told.append((where, why if problem["type"] != "extra_forbidden" else "this server does not know it"))
+        why = _WHY.get(problem["type"], problem["msg"].removeprefix("Value error, "))
+        told.append((where, why if where or problem["type"] not in _NO_OBJECT else "no JSON object; send application/json"))
     param = told[0][0] if problems[0]["type"] != "json_invalid" else None
     code = "unknown_parameter" if problems[0]["type"] == "extra_forbidden" else "invalid_value"
     return ApiError(400, "; ".join(f"{where or 'body'}: {why}" for where, why in told[:8]), code, param or None)
