@@ -131,3 +131,21 @@ def test_who_waits_when_it_stops_is_told(engine: Engine) -> None:
 
     model.lane.scheduler._decoder.read = slower  # type: ignore[method-assign]
     assert asyncio.run(said(service, model, Settings(max_tokens=380, ignore_stops=True), stop)) == 503
+
+
+def test_a_late_cancel_ends_nobody_elses_answer(engine: Engine, service: Service) -> None:
+    """After a failed step numbers begin again, and somebody else may have the one that is cancelled."""
+    model = Model("m", Lane(engine, 200, 2), None, "v")
+    service.offer(model)
+
+    async def mixed_up() -> Any:
+        prompt = model.codec.prompt([Message("user", "Hi")])
+        old = Asking(service, model, [prompt], GREEDY, "").jobs
+        old[0].number = 0  # as that of the first job of a new scheduler
+
+        async def cancel() -> None:
+            service.worker.cancel(model.lane, old)
+
+        return await said(service, model, after=cancel)
+
+    assert len(asyncio.run(mixed_up())) == 6

@@ -165,7 +165,10 @@ def make_app(
         service.admit(1)
         with service.knowing(asked.model) as model:
             work = to_thread.run_sync(embeddings.embedded, model, asked, limiter=one_at_a_time, abandon_on_cancel=True)
-            return JSONResponse(await unless_gone(request, asyncio.wait_for(work, service.limits.seconds)))
+            try:
+                return JSONResponse(await unless_gone(request, asyncio.wait_for(work, service.limits.seconds)))
+            except TimeoutError:
+                raise ApiError(504, t("serve.too-slow", seconds=round(service.limits.seconds)), "timeout") from None
 
     return app
 
