@@ -9,6 +9,7 @@ import pytest
 from tests.conftest import Tiny
 
 from kitae.chat import Message
+from kitae.core.errors import InputError
 from kitae.generate import Constraint, DraftModel, LlamaEngine, PromptLookup, Settings, Speculation, complete, open_engine
 from kitae.generate.engine import Engine
 from kitae.generate.scheduler import Scheduler
@@ -259,3 +260,24 @@ def test_logprobs_are_the_models_own(engine: Engine) -> None:
         row -= np.log(np.exp(row).sum())
         assert found.logprob == pytest.approx(row[found.token], abs=2e-2)
         assert [value for _, value in found.top] == pytest.approx(sorted(row.tolist(), reverse=True)[:3], abs=2e-2)
+
+
+@pytest.mark.parametrize(
+    ("settings", "kind"),
+    [
+        (Settings(constraint=Constraint("json"), stop=("}",)), "constraint-stops"),
+        (Settings(constraint=Constraint("json"), stop_tokens=(5,)), "constraint-stops"),
+        (Settings(bans=(10**7,)), "token-id"),
+        (Settings(logit_bias=((-1, 2.0),)), "token-id"),
+    ],
+)
+def test_wishes_that_can_not_be_met_are_refused(scheduler: Scheduler, settings: Settings, kind: str) -> None:
+    with pytest.raises(InputError) as told:
+        scheduler.add([5, 6, 7], settings)
+    assert told.value.kind == kind and not scheduler.busy
+
+
+def test_an_empty_prompt_is_refused(scheduler: Scheduler) -> None:
+    with pytest.raises(InputError) as told:
+        scheduler.add([], GREEDY)
+    assert told.value.kind == "prompt-empty"
